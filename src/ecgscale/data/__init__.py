@@ -1,0 +1,1 @@
+"""ECG data: records, sources, the store, subsets and views of a batch."""

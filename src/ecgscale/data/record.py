@@ -1,0 +1,99 @@
+"""One ECG recording as every source delivers it, and the lead vocabulary."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+LEADS: tuple[str, ...] = (
+    "I",
+    "II",
+    "III",
+    "aVR",
+    "aVL",
+    "aVF",
+    "V1",
+    "V2",
+    "V3",
+    "V4",
+    "V5",
+    "V6",
+)
+"""The standard 12 leads in the standard order."""
+
+INDEPENDENT_LEADS: tuple[str, ...] = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The eight leads from which the other four follow exactly (Einthoven and Goldberger)."""
+
+CLINICAL_FIELDS: dict[str, str] = {
+    "height": "cm",
+    "weight": "kg",
+    "sbp": "mmHg",
+    "dbp": "mmHg",
+    "total_cholesterol": "mmol/L",
+    "hdl_cholesterol": "mmol/L",
+    "smoker": "0 or 1",
+    "diabetes": "0 or 1",
+}
+"""Clinical fields a source may know, with their units; unknown is NaN."""
+
+Sex = Literal["F", "M"]
+
+
+def canonical_lead(name: str) -> str:
+    """Return the standard spelling of a lead ("AVR" becomes "aVR"); unknown names unchanged."""
+    spellings = {lead.lower(): lead for lead in LEADS}
+    return spellings.get(name.strip().lower(), name.strip())
+
+
+@dataclass(frozen=True)
+class Record:
+    """One recording as its source published it, in mV.
+
+    Attributes
+    ----------
+    record_id
+        Unique within its source.
+    patient_id
+        ``<namespace>:<id>``, where two sources that publish the same patients share the namespace,
+        so that the same person is recognised across them.
+    signal
+        Shape (lead, time), float32, mV (unit ``z``: standard deviations, where a publisher has
+        removed the amplitude).
+    fs
+        Sampling rate in Hz.
+    leads
+        Names in the standard spelling, in the order of `signal`.
+    age
+        Years, or None.
+    labels
+        Codes as the source writes them, mapped to the stated likelihood in percent (100 where the
+        source states none).
+    fold
+        Published cross-validation fold, or None.
+    split
+        Published split ("train", "validation" or "test"), or None.
+    split_labels
+        Labels that a published split list assigns (`labels` are the header's).
+    clinical
+        Values for names in `CLINICAL_FIELDS`.
+    unit
+        "mV" or "z".
+    notes
+        What had to be assumed, in words ("gain 4880/mV in the header read as 1000/mV").
+    """
+
+    record_id: str
+    patient_id: str
+    signal: npt.NDArray[np.float32]
+    fs: float
+    leads: tuple[str, ...]
+    age: float | None = None
+    sex: Sex | None = None
+    labels: dict[str, float] = field(default_factory=dict)
+    fold: int | None = None
+    split: Literal["train", "validation", "test"] | None = None
+    split_labels: tuple[str, ...] = ()
+    clinical: dict[str, float] = field(default_factory=dict)
+    unit: Literal["mV", "z"] = "mV"
+    notes: tuple[str, ...] = ()

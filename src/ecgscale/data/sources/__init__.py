@@ -1,0 +1,1 @@
+"""Readers of ECG data sets in their published layouts, one file each."""

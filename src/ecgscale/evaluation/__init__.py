@@ -1,0 +1,1 @@
+"""Downstream evaluation of an encoder: embeddings, probes, metrics and their uncertainty."""

@@ -1,0 +1,142 @@
+"""What every pretraining objective supplies."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from ecgscale.encoders.base import Encoder
+from ecgscale.errors import BadInputError
+from ecgscale.registry import Registry
+
+if TYPE_CHECKING:
+    from ecgscale.data.augment import Augmenter
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of records on the training device.
+
+    Attributes
+    ----------
+    signal
+        Shape (batch, lead, time), float32, mV.
+    risk
+        Shape (batch,), cardiovascular risk in [0, 1]; NaN where unknown.
+    completeness
+        Shape (batch,), fraction of the risk score's inputs that were measured, in [0, 1].
+    targets
+        Shape (batch, label), 0, 1 or NaN for "not annotated"; None when the study has no labels.
+    """
+
+    signal: Tensor
+    risk: Tensor
+    completeness: Tensor
+    targets: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LossOutput:
+    """A loss and the parts worth plotting.
+
+    Attributes
+    ----------
+    loss
+        Scalar, with gradient.
+    parts
+        Scalars without gradient, by name; they become curves in the tracker.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class ObjectiveParams(BaseModel):
+    """Base of every objective's typed parameters; unknown names are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Objective(nn.Module):
+    """A pretraining objective: how to make views of a batch, and a loss on them.
+
+    The trainer owns the encoder, the optimizer and the schedule. An objective owns what it adds
+    (projector, queue, target network); those are in its `state_dict` and so in checkpoints.
+
+    Attributes
+    ----------
+    Params
+        The typed parameters with their published defaults.
+    reference
+        The paper, as a citation with its identifier.
+    needs_training
+        False for the random-initialised control.
+    needs_labels
+        True if `Batch.targets` must be given.
+    """
+
+    Params: ClassVar[type[ObjectiveParams]] = ObjectiveParams
+    reference: ClassVar[str]
+    needs_training: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
+
+    def __init__(self, encoder: Encoder, params: Any, n_labels: int = 0) -> None:
+        super().__init__()
+        self.params = params
+        self.embed_dim = encoder.embed_dim
+        self.n_labels = n_labels
+
+    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
+        """Return the named tensors that `loss` needs, made from a batch on its device."""
+        raise NotImplementedError
+
+    def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
+        """Return the loss of the encoder on views made by `views`."""
+        raise NotImplementedError
+
+    def after_step(self, encoder: Encoder) -> None:
+        """Update what follows the encoder without gradient (EMA target, queue)."""
+
+
+objectives: Registry[Objective] = Registry("objective", "ecgscale.objectives")
+
+
+def parse_params(name: str, params: dict[str, Any]) -> ObjectiveParams:
+    """Validate the parameters of the objective `name`.
+
+    Raises
+    ------
+    BadInputError
+        If the objective does not exist or a parameter is unknown or out of range.
+    """
+    cls = objectives.get(name)
+    try:
+        return cls.Params(**params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise BadInputError(f"objective {name}, parameter {key!r}: {first['msg']}") from error
+
+
+def create(name: str, encoder: Encoder, *, n_labels: int = 0, **params: Any) -> Objective:
+    """Create an objective for an encoder.
+
+    Parameters
+    ----------
+    name
+        A registered objective ("simclr", "clef", ...).
+    encoder
+        Read for its `embed_dim`; an objective that needs a second network copies it.
+    n_labels
+        Width of `Batch.targets`, for objectives that need labels.
+    **params
+        The objective's parameters; the published defaults stand where nothing is given.
+
+    Raises
+    ------
+    BadInputError
+        As `parse_params`.
+    """
+    cls = objectives.get(name)
+    return cls(encoder, parse_params(name, params), n_labels=n_labels)

@@ -1,0 +1,1 @@
+"""The report: tables, figures and pages made from the tracking store."""

@@ -1,0 +1,135 @@
+"""The full record of one run as JSON: the source of truth that every tracker mirrors."""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ecgscale.errors import BadInputError
+
+Phase = Literal["pretrain", "evaluate", "tune"]
+Scalar = str | int | float | bool | None
+
+
+class DatasetInput(BaseModel):
+    """A data set that a run read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    digest: str
+    context: str
+    """"pretraining", "training", "validation" or "test"."""
+    source: str
+    """Path relative to the project."""
+
+
+class RunRecord(BaseModel):
+    """All that one run logged.
+
+    Attributes
+    ----------
+    cell
+        ``<objective>/<encoder>/n<size>-o<order>-s<seed>``, or ``baseline/<name>``.
+    axes
+        The cell's coordinates: objective (the study's name for it), kind (the registered
+        objective), encoder, size (patients), order, seed, regime, role ("objective", "control" or
+        "baseline").
+    params
+        Flat, dotted names.
+    metrics
+        Final values; NaN is written as null and read back as NaN.
+    curves
+        Name to a list of [step, value].
+    tags
+        Lineage: git commit, dirty flag, DVC digests, subset digest, model digest, environment.
+    details
+        What the report needs beyond scalars (per-label tables, bootstrap replicates).
+    artifacts
+        Files that belong to the run, relative to the project.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    phase: Phase
+    study: str
+    cell: str
+    axes: dict[str, Scalar]
+    params: dict[str, Scalar]
+    metrics: dict[str, float]
+    curves: dict[str, list[tuple[int, float]]] = {}
+    tags: dict[str, str] = {}
+    inputs: list[DatasetInput] = []
+    details: dict[str, Any] = {}
+    artifacts: list[str] = []
+    started: str
+    ended: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, 32 hexadecimal characters."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
+
+    def to_json(self) -> str:
+        """Return canonical JSON: sorted keys, non-finite numbers as null."""
+        return json.dumps(_finite(self.model_dump(mode="python")), sort_keys=True, indent=1)
+
+    def write(self, path: Path) -> None:
+        """Write atomically: a reader sees the old file or the new one, never a part."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(self.to_json() + "\n")
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+
+    @classmethod
+    def read(cls, path: Path) -> "RunRecord":
+        """Read a record.
+
+        Raises
+        ------
+        BadInputError
+            If the file is missing, not JSON, or not a run record.
+        """
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BadInputError(f"{path} does not exist") from error
+        except json.JSONDecodeError as error:
+            raise BadInputError(f"{path} is not JSON: {error}") from error
+        try:
+            raw["metrics"] = {k: math.nan if v is None else v for k, v in raw["metrics"].items()}
+            raw["curves"] = {
+                name: [(step, math.nan if value is None else value) for step, value in points]
+                for name, points in raw.get("curves", {}).items()
+            }
+            return cls(**raw)
+        except (ValidationError, KeyError, TypeError, AttributeError) as error:
+            raise BadInputError(f"{path} is not a run record: {error}") from error
+
+
+def result_path(results: Path, phase: Phase, cell: str) -> Path:
+    """Return where the record of a cell lives: ``<results>/<phase>/<cell>.json``."""
+    return results / phase / f"{cell}.json"
+
+
+def read_results(results: Path, phase: Phase) -> list[RunRecord]:
+    """Read every record of a phase, sorted by cell."""
+    return [RunRecord.read(path) for path in sorted((results / phase).rglob("*.json"))]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""The statistics of scale: from run records to correlations with their uncertainty."""

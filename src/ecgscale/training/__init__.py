@@ -1,0 +1,1 @@
+"""Pretraining: the loop, its checkpoints, schedule and monitors."""

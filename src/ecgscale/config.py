@@ -289,6 +289,11 @@ class Study(Settings):
         """Return the augmentation settings of an objective: the study's, with its overrides."""
         return _override(self.augment, self.objectives[objective].augment, objective, "augment")
 
+    def with_overrides(self, objective: str, training: dict[str, Any]) -> "Study":
+        """Return the study with other training overrides for one objective."""
+        changed = self.objectives[objective].model_copy(update={"training": training})
+        return self.model_copy(update={"objectives": {**self.objectives, objective: changed}})
+
     def namespace(self, source: str) -> str:
         """Return the prefix of a source's patient ids."""
         return self.sources[source].namespace or source

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ecgscale.config import first_problem
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 
@@ -65,10 +66,8 @@ class Encoder(nn.Module):
 encoders: Registry[Encoder] = Registry("encoder", "ecgscale.encoders")
 
 
-def create(name: str, **params: Any) -> Encoder:
-    """Create a random-initialised encoder.
-
-    The weights come from torch's global generator: seed it first for reproducible weights.
+def parse_params(name: str, params: dict[str, Any]) -> EncoderParams:
+    """Validate the parameters of the encoder `name`.
 
     Raises
     ------
@@ -77,12 +76,22 @@ def create(name: str, **params: Any) -> Encoder:
     """
     cls = encoders.get(name)
     try:
-        parsed = cls.Params(**params)
+        return cls.Params(**params)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(f"encoder {name}, parameter {key!r}: {first['msg']}") from error
-    encoder = cls(parsed)
+        raise BadInputError(f"encoder {name}, parameter {first_problem(error)}") from error
+
+
+def create(name: str, **params: Any) -> Encoder:
+    """Create a random-initialised encoder.
+
+    The weights come from torch's global generator: seed it first for reproducible weights.
+
+    Raises
+    ------
+    BadInputError
+        As `parse_params`.
+    """
+    encoder = encoders.get(name)(parse_params(name, params))
     encoder.name = name
     return encoder
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
+from ecgscale.config import first_problem
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
@@ -114,9 +115,7 @@ def parse_params(name: str, params: dict[str, Any]) -> ObjectiveParams:
     try:
         return cls.Params(**params)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(f"objective {name}, parameter {key!r}: {first['msg']}") from error
+        raise BadInputError(f"objective {name}, parameter {first_problem(error)}") from error
 
 
 def create(name: str, encoder: Encoder, *, n_labels: int = 0, **params: Any) -> Objective:

@@ -1,0 +1,143 @@
+"""Where a run comes from: the commit, the code, the data versions and the environment."""
+
+import ast
+import hashlib
+import importlib.util
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import yaml
+
+GENERATED = ("dvc.lock",)
+"""Tracked files that a run itself rewrites; they do not make a checkout dirty."""
+
+
+def lineage_tags(root: Path) -> dict[str, str]:
+    """Return the tags that every run carries.
+
+    Parameters
+    ----------
+    root
+        The project: its git checkout is described, or "unknown" where there is none.
+    """
+    commit = _git(root, "rev-parse", "HEAD")
+    tags = {
+        "git_commit": commit or "unknown",
+        "git_dirty": str(is_dirty(root)).lower() if commit else "unknown",
+        "python": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "ecgscale_version": _version("ecgscale"),
+        "torch": _version("torch"),
+    }
+    lock = root / "dvc.lock"
+    if lock.is_file():
+        tags["dvc_lock"] = hashlib.md5(lock.read_bytes(), usedforsecurity=False).hexdigest()
+    return tags
+
+
+def is_dirty(root: Path) -> bool:
+    """Return whether tracked files differ from the commit, other than those a run rewrites."""
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no") or ""
+    return any(line[3:] not in GENERATED for line in changed.splitlines())
+
+
+def dvc_digests(root: Path, stage: str) -> dict[str, str]:
+    """Return the digests that DVC's lock file holds for a stage's dependencies and outputs.
+
+    Empty before the stage has run once.
+    """
+    lock = root / "dvc.lock"
+    if not lock.is_file():
+        return {}
+    entry = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}).get(stage)
+    items = [*(entry or {}).get("deps", []), *(entry or {}).get("outs", [])]
+    return {item["path"]: item["md5"] for item in items if "md5" in item}
+
+
+def code_digest(*modules: str) -> str:
+    """Return a digest of what modules do: comments, layout and docstrings leave it unchanged.
+
+    What a module imports from its own package counts as part of it.
+
+    Parameters
+    ----------
+    *modules
+        Dotted names. A package stands for the modules directly in it.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If a module does not exist.
+    """
+    hasher = hashlib.sha256()
+    for name, path in sorted(_closure(modules).items()):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        _strip_docstrings(tree)
+        hasher.update(name.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
+    return hasher.hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
+    """Map the modules, and what they import from their own packages, to their files."""
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"no module named {name!r}", name=name)
+        path = Path(spec.origin)
+        if path.name == "__init__.py":
+            waiting += [f"{name}.{file.stem}" for file in path.parent.glob("[!_]*.py")]
+        elif name not in found:
+            found[name] = path
+            waiting += _imports_within(path, package=name.rpartition(".")[0])
+    return found
+
+
+def _imports_within(path: Path, package: str) -> list[str]:
+    """Return the modules of `package` that a file imports by name."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return [name for name in names if name and name.startswith(f"{package}.")]
+
+
+def _strip_docstrings(tree: ast.AST) -> None:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        node.body = [item for item in body if not _is_string(item)]  # type: ignore[attr-defined]
+
+
+def _is_string(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.rstrip("\n")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

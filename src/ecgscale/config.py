@@ -250,7 +250,7 @@ class Study(Settings):
     augment: AugmentConfig = AugmentConfig()
     evaluation: EvaluationConfig
     report: ReportConfig
-    tune: TuneConfig | None = None
+    tune: TuneConfig
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Study":
@@ -267,12 +267,11 @@ class Study(Settings):
             "evaluation.tasks",
             self.evaluation.tasks,
         )
-        if self.tune:
-            _known("tune.objectives", self.tune.objectives, "objectives", self.objectives)
-            _known("tune.encoder", [self.tune.encoder], "encoders", self.encoders)
-            _known("tune.task", [self.tune.task], "evaluation.tasks", self.evaluation.tasks)
-            _known("tune.size", [self.tune.size], "grid.sizes", self.grid.sizes)
-            _known("tune.order", [self.tune.order], "grid.orders", self.grid.orders)
+        _known("tune.objectives", self.tune.objectives, "objectives", self.objectives)
+        _known("tune.encoder", [self.tune.encoder], "encoders", self.encoders)
+        _known("tune.task", [self.tune.task], "evaluation.tasks", self.evaluation.tasks)
+        _known("tune.size", [self.tune.size], "grid.sizes", self.grid.sizes)
+        _known("tune.order", [self.tune.order], "grid.orders", self.grid.orders)
         smallest = min(self.grid.sizes, default=self.training.batch_size)
         if smallest < self.training.batch_size:
             raise ValueError(

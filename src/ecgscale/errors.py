@@ -1,4 +1,4 @@
-"""The one exception that means "the input is at fault, not the program"."""
+"""What ends a command early: the input is at fault, or a stage of the study failed."""
 
 
 class BadInputError(Exception):
@@ -7,3 +7,7 @@ class BadInputError(Exception):
     The command line prints the message alone and exits with status 2; any other exception is a
     failure of the program and exits with status 1.
     """
+
+
+class StageFailedError(Exception):
+    """A stage of the study failed; the message ends with the last lines it printed."""

@@ -5,6 +5,7 @@ tuned winner or an edited loss re-runs the cells it concerns and no other.
 """
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ TRAINING_CODE = (
     "ecgscale.objectives.base",
 )
 EVALUATION_CODE = ("ecgscale.evaluation", "ecgscale.data.normalise", "ecgscale.data.store")
+INGEST_CODE = ("ecgscale.data.ingest", "ecgscale.data.preprocess", "ecgscale.data.store")
 
 
 @dataclass(frozen=True)
@@ -123,33 +125,102 @@ def objective_recipe(study: Study, name: str) -> ObjectiveRecipe:
     )
 
 
+def validate(study: Study) -> None:
+    """Check that all a study names exists and every parameter is in range, before anything runs.
+
+    Raises
+    ------
+    BadInputError
+        Naming the first key that is wrong.
+    """
+    from ecgscale.data.sources import sources
+    from ecgscale.tasks import tasks
+
+    for source in study.sources.values():
+        sources.get(source.reader)
+    for task in study.evaluation.tasks:
+        dataset = tasks.get(task).metadata.dataset
+        if dataset not in study.evaluation.data:
+            raise BadInputError(f"task {task} needs evaluation.data.{dataset}: the source to read")
+    for encoder in study.grid.encoders:
+        encoder_recipe(study, encoder)
+    for objective in (*study.grid.objectives, *study.grid.controls):
+        objective_recipe(_untuned(study, objective), objective)
+
+
 def write_recipes(study: Study, out: Path) -> None:
     """Write every resolved recipe of a study, one small JSON file each.
 
-    ``out/objectives/<name>.json``, ``out/encoders/<name>.json`` and ``out/evaluation.json``.
-    A file whose content is unchanged keeps its bytes, so DVC re-runs nothing behind it.
+    ``out/{objectives,encoders,sources,cohorts}/<name>.json`` and ``out/evaluation.json``. A file
+    whose content is unchanged keeps its bytes, so DVC re-runs nothing behind it.
     """
-    for objective in (*study.grid.objectives, *study.grid.controls):
-        recipe = objective_recipe(study, objective)
-        content = {
-            **asdict(recipe),
-            "training": recipe.training.model_dump(mode="json"),
-            "augment": recipe.augment.model_dump(mode="json"),
-            "digest": recipe.digest,
-        }
-        _write(out / "objectives" / f"{objective}.json", content)
-    for encoder in study.grid.encoders:
-        resolved = encoder_recipe(study, encoder)
-        _write(
-            out / "encoders" / f"{encoder}.json", {**asdict(resolved), "digest": resolved.digest}
-        )
-    _write(
-        out / "evaluation.json",
-        {
+    validate(study)
+    contents = {
+        **{f"objectives/{name}": _objective(study, name) for name in _objectives(study)},
+        **{f"encoders/{name}": _encoder(study, name) for name in study.grid.encoders},
+        **{f"sources/{name}": _source(study, name) for name in study.sources},
+        **{f"cohorts/{name}": _cohort(study, name) for name in study.simulate},
+        "evaluation": {
             "settings": study.evaluation.model_dump(mode="json"),
             "code": code_digest(*EVALUATION_CODE),
         },
-    )
+    }
+    shutil.rmtree(out, ignore_errors=True)
+    for name, content in contents.items():
+        path = out / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _objectives(study: Study) -> tuple[str, ...]:
+    return (*study.grid.objectives, *study.grid.controls)
+
+
+def _objective(study: Study, name: str) -> dict[str, Any]:
+    winner = study.objectives[name].tuned
+    if winner and not winner.is_file():
+        return {"name": name, "waits_for": str(winner)}  # so that `dvc repro tune` can run at all
+    recipe = objective_recipe(study, name)
+    return {
+        **asdict(recipe),
+        "training": recipe.training.model_dump(mode="json"),
+        "augment": recipe.augment.model_dump(mode="json"),
+        "digest": recipe.digest,
+    }
+
+
+def _encoder(study: Study, name: str) -> dict[str, Any]:
+    recipe = encoder_recipe(study, name)
+    return {**asdict(recipe), "digest": recipe.digest}
+
+
+def _source(study: Study, name: str) -> dict[str, Any]:
+    from ecgscale.data.sources import sources
+
+    config = study.sources[name]
+    settings = config.model_dump(mode="json") | {"namespace": study.namespace(name)}
+    module = sources.get(config.reader).__module__
+    return {
+        "settings": settings,
+        "recipe": study.recipe.model_dump(mode="json"),
+        "code": code_digest(module, *INGEST_CODE),
+    }
+
+
+def _cohort(study: Study, name: str) -> dict[str, Any]:
+    return {
+        "settings": study.simulate[name].model_dump(mode="json"),
+        "code": code_digest("ecgscale.data.simulate"),
+    }
+
+
+def _untuned(study: Study, name: str) -> Study:
+    """Return the study as it is before the objective's tuned winner exists."""
+    config = study.objectives[name]
+    if config.tuned is None or config.tuned.is_file():
+        return study
+    objectives = {**study.objectives, name: config.model_copy(update={"tuned": None})}
+    return study.model_copy(update={"objectives": objectives})
 
 
 def _tuned(name: str, path: Path) -> dict[str, Any]:
@@ -160,8 +231,3 @@ def _tuned(name: str, path: Path) -> dict[str, Any]:
         )
     winner: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["winner"]
     return winner
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

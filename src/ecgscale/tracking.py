@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -87,13 +88,29 @@ def experiment_name(phase: Phase) -> str:
     return f"ecgscale-{phase}"
 
 
-def prepare_store(root: Path) -> None:
-    """Create the store and its experiments, once, before anything writes in parallel.
+def check_store(root: Path) -> None:
+    """Reach the store; a local one that does not exist yet is made, with its experiments.
 
-    Two processes that first touch an empty SQLite store break each other's migrations; a lock file
-    makes the second one wait.
+    Two processes that first touch an empty SQLite store break each other's migrations, so this is
+    called once before anything writes in parallel (and a lock file makes a second process wait).
+
+    Raises
+    ------
+    BadInputError
+        If it cannot be reached.
     """
-    _client(root)
+    with _reachable(root):
+        _client(root)
+
+
+def serve(root: Path, port: int) -> None:
+    """Serve MLflow's pages for the store on the loopback address until interrupted."""
+    check_store(root)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    store = ["--backend-store-uri", tracking_uri(root), "--workers", "1"]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with suppress(KeyboardInterrupt):
+        subprocess.run([*command, *store], env=environment, check=False)
 
 
 class TrackedRun:
@@ -238,8 +255,8 @@ class TrackedRun:
         _log_inputs(client, run_id, record)
         _log_artifacts(client, run_id, record, self.root)
         link = _pretrain_run(client, record)
-        tags = {**record.tags, RECORD: record.digest, **({PRETRAIN_RUN: link} if link else {})}
-        self._log_tags({**tags, **_note(record, self.root)})
+        tags = {**record.tags, **_commit(record), **_note(record, self.root), RECORD: record.digest}
+        self._log_tags({**tags, PRETRAIN_RUN: link} if link else tags)
         self._terminate("FINISHED", record.ended)
         self._finished = True
 
@@ -534,6 +551,12 @@ def _note(record: RunRecord, root: Path) -> dict[str, str]:
         if path.suffix == ".md" and path.is_file():
             return {"mlflow.note.content": path.read_text(encoding="utf-8")}
     return {}
+
+
+def _commit(record: RunRecord) -> dict[str, str]:
+    """Return the commit under the name that MLflow's own pages look for."""
+    commit = record.tags.get("git_commit")
+    return {"mlflow.source.git.commit": commit} if commit else {}
 
 
 def _cut(value: Scalar) -> str:

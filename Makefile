@@ -1,0 +1,49 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUDY ?=
+PORT ?= 5000
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: help install study test test-long check ui tune report clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+install: $(VENV)/.installed  ## Create .venv with the pinned dependencies
+
+study: install  ## Run the active study (params.yaml), or STUDY=studies/NAME.yaml; print the answer
+	@$(BIN)/python -m ecgscale repro $(if $(STUDY),--study $(STUDY))
+
+tune: install  ## Search hyper-parameters of the objectives named in params.yaml (dvc repro tune)
+	@$(BIN)/dvc repro tune
+
+report: install  ## Compute the report again from the tracking store
+	@$(BIN)/python -m ecgscale report
+
+ui: install  ## Open the study's MLflow store at http://127.0.0.1:5000 (PORT=...)
+	$(BIN)/python -m ecgscale ui --port $(PORT)
+
+test: install  ## Run the tests (at most six minutes on two cores)
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long"
+
+test-long: install  ## Run the tests that take minutes (the whole default study, repeated kills)
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m long
+
+check: install  ## Lint and type-check
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/mypy
+
+clean:  ## Remove what a study made (keeps .venv and DVC's cache)
+	rm -rf data models results reports mlartifacts mlruns mlflow.db .ecgscale dvc.lock

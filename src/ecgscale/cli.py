@@ -1,0 +1,280 @@
+"""The command line: each command calls one public function, imported only when it is called."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from ecgscale.config import PARAMS, Recipe, SourceConfig, Study, load_study
+from ecgscale.errors import BadInputError, StageFailedError
+
+app = typer.Typer(
+    name="ecgscale",
+    help="How does the amount of pretraining data correlate with downstream ECG accuracy?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+CORES = os.cpu_count() or 1
+ROOT = Path()
+"""Commands run in the project's root, as DVC runs them."""
+
+StudyFile = Annotated[Path, typer.Option("--study", help="The study file.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> None:
+    """Run the command line: exit status 0 done, 2 bad input, 1 failure."""
+    logging.basicConfig(
+        level=os.environ.get("ECGSCALE_LOG", "WARNING"),
+        format="%(message)s",
+        handlers=[RichHandler(console=err, show_time=False, show_path=False)],
+    )
+    try:
+        app()
+    except BadInputError as error:
+        print(f"ecgscale: {error}", file=sys.stderr)
+        sys.exit(2)
+    except StageFailedError as error:
+        print(f"ecgscale: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("ecgscale: interrupted; the same command continues", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def recipes(study: StudyFile = PARAMS) -> None:
+    """Resolve every objective, encoder and source of the study (data/recipes)."""
+    from ecgscale.recipes import write_recipes
+
+    write_recipes(load_study(study), ROOT / "data" / "recipes")
+
+
+@app.command()
+def simulate(
+    cohort: Annotated[str, typer.Argument(help="A cohort of the study's `simulate` section.")],
+    study: StudyFile = PARAMS,
+    jobs: Jobs = CORES,
+) -> None:
+    """Write a simulated cohort in a published layout (data/raw/<cohort>)."""
+    from ecgscale.data.simulate import simulate as run
+
+    recipe = _entry(load_study(study).simulate, cohort, "simulate", study)
+    manifest = run(recipe, ROOT / "data" / "raw" / cohort, jobs)
+    out.print(f"{cohort}: {manifest['records']} records of {manifest['patients']} patients")
+
+
+@app.command()
+def ingest(
+    name: Annotated[str | None, typer.Argument(help="A source of the study.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Reader, for a folder outside a study.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder to read.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="The store to write.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="Reader option, KEY=VALUE.")] = None,
+    fs: Annotated[float, typer.Option(help="Sampling rate of the store, Hz.")] = 100.0,
+    max_quarantined: Annotated[float, typer.Option(min=0, max=1)] = 0.05,
+    study: StudyFile = PARAMS,
+    jobs: Jobs = CORES,
+    as_json: AsJson = False,
+) -> None:
+    """Read ECG files into a store; say how many went in and how many were quarantined, and why."""
+    from ecgscale.data.ingest import ingest as run
+
+    if name is not None:
+        settings = load_study(study)
+        config = _entry(settings.sources, name, "sources", study)
+        config = config.model_copy(update={"namespace": settings.namespace(name)})
+        _restore_simulated(settings, name, config)
+        summary = run(name, config, settings.recipe, ROOT / "data" / "store" / name, jobs)
+    elif source and root and to:
+        config = SourceConfig(
+            reader=source,
+            root=root,
+            watch=root,
+            namespace=source,
+            max_quarantined=max_quarantined,
+            options=_options(option or []),
+        )
+        summary = run(source, config, Recipe(fs=fs), to, jobs)
+    else:
+        raise BadInputError("ingest needs a source of the study, or --source, --root and --out")
+    if as_json:
+        print(summary.to_json())
+    else:
+        out.print(_ingest_table(summary))
+
+
+@app.command()
+def targets(study: StudyFile = PARAMS) -> None:
+    """Write the targets and splits of every downstream task (data/tasks)."""
+    from ecgscale.tasks.materialise import materialise
+
+    materialise(load_study(study), ROOT / "data" / "store", ROOT / "data" / "tasks")
+
+
+@app.command()
+def subset(
+    size: Annotated[int, typer.Option(min=1, help="Patients.")],
+    order: Annotated[int, typer.Option(min=0, help="Seed of the nesting order.")] = 0,
+    study: StudyFile = PARAMS,
+) -> None:
+    """Write one nested, patient-level subset (data/subsets/n<size>-o<order>)."""
+    from ecgscale.cells import subset_name
+    from ecgscale.data.subsets import build_subset
+
+    data = ROOT / "data"
+    target = data / "subsets" / subset_name(size, order)
+    build_subset(load_study(study), size, order, data / "store", data / "tasks", target)
+
+
+@app.command()
+def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
+    """Pretrain one cell, <objective>/<encoder>/n<size>-o<order>-s<seed>; continues after a kill."""
+    from ecgscale.cells import Cell
+    from ecgscale.training.stage import pretrain as run
+
+    run(load_study(study), Cell.parse(cell), ROOT)
+
+
+@app.command()
+def evaluate(cell: str, study: StudyFile = PARAMS) -> None:
+    """Evaluate the encoder of one cell on every downstream task."""
+    from ecgscale.evaluation.stage import evaluate as run
+
+    run(load_study(study), cell, ROOT)
+
+
+@app.command()
+def baseline(name: str, study: StudyFile = PARAMS) -> None:
+    """Evaluate a baseline that sees no ECG: age-sex or prevalence."""
+    from ecgscale.evaluation.stage import evaluate_baseline
+
+    evaluate_baseline(load_study(study), name, ROOT)
+
+
+@app.command()
+def tune(
+    objective: Annotated[str | None, typer.Argument(help="Default: every tuned objective.")] = None,
+    study: StudyFile = PARAMS,
+) -> None:
+    """Search hyper-parameters on validation data; the winner goes to results/tune."""
+    from ecgscale.tuning import tune as run
+
+    settings = load_study(study)
+    for name in [objective] if objective else settings.tune.objectives:
+        winner = run(settings, name, ROOT)
+        out.print(f"{name}: {winner.describe()}")
+
+
+@app.command()
+def sync() -> None:
+    """Write to the tracking store every run that it lacks, from results/."""
+    from ecgscale.tracking import sync as run
+
+    summary = run(ROOT / "results", ROOT)
+    out.print(f"{len(summary.created)} runs written, {len(summary.present)} were there")
+
+
+@app.command()
+def report(study: StudyFile = PARAMS) -> None:
+    """Query the tracking store, compute the correlations, write reports/."""
+    from ecgscale.report.stage import build_report
+
+    summary = build_report(load_study(study), ROOT)
+    out.print(summary.headline)
+
+
+@app.command()
+def repro(
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Make this study file the active one first.")
+    ] = None,
+    jobs: Jobs = CORES,
+) -> None:
+    """Run the whole study: what is out of date, several cells at once; then show the answer."""
+    from ecgscale.parallel import activate
+    from ecgscale.parallel import repro as run
+
+    if study is not None:
+        activate(study, ROOT)
+    settings = load_study(PARAMS)
+    run(settings, ROOT, jobs)
+    _show_answer(settings)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
+    """Open the study's tracking store in the MLflow UI, on this machine only."""
+    from ecgscale.tracking import serve
+
+    out.print(f"MLflow UI at http://127.0.0.1:{port}/#/experiments  (Ctrl-C ends it)")
+    serve(ROOT, port)
+
+
+@app.command()
+def doctor(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
+    """Check the study file, the packages, the device and the tracking store."""
+    from ecgscale.doctor import examine
+
+    findings = examine(load_study(study), ROOT)
+    if as_json:
+        print(json.dumps([vars(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            out.print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _entry(section: dict[str, Any], name: str, key: str, study: Path) -> Any:
+    if name not in section:
+        known = ", ".join(section) or "none"
+        raise BadInputError(f"{study} has no {key}.{name}; there are: {known}")
+    return section[name]
+
+
+def _restore_simulated(study: Study, name: str, config: SourceConfig) -> None:
+    """Write a simulated source's files again where DVC has restored only their manifest."""
+    cohort = study.simulate.get(name)
+    if cohort is not None and config.root == Path("data/raw") / name:
+        from ecgscale.data.simulate import simulate as run
+
+        run(cohort, ROOT / config.root, os.cpu_count() or 1)
+
+
+def _options(pairs: list[str]) -> dict[str, str]:
+    bad = [pair for pair in pairs if "=" not in pair]
+    if bad:
+        raise BadInputError(f"--option {bad[0]!r} must be KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _ingest_table(summary: Any) -> Table:
+    table = Table(title=f"{summary.source}: {summary.stored} of {summary.records} records stored")
+    table.add_column("quarantined because")
+    table.add_column("records", justify="right")
+    for reason, count in sorted(summary.quarantined.items()):
+        table.add_row(reason, str(count))
+    return table
+
+
+def _show_answer(study: Study) -> None:
+    metrics = json.loads((ROOT / "reports" / "metrics.json").read_text(encoding="utf-8"))
+    out.rule(f"[bold]{study.study.name}")
+    out.print(metrics["headline"])
+    out.print(f"\nReport      {(ROOT / 'reports' / 'index.html').resolve()}")
+    out.print("MLflow UI   make ui")

@@ -46,4 +46,4 @@ check: install  ## Lint and type-check
 	@$(BIN)/mypy
 
 clean:  ## Remove what a study made (keeps .venv and DVC's cache)
-	rm -rf data models results reports mlartifacts mlruns mlflow.db .ecgscale dvc.lock
+	rm -rf data models results reports mlartifacts mlruns mlflow.db optuna.db .ecgscale dvc.lock

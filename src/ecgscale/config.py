@@ -178,7 +178,7 @@ class ObjectiveConfig(Settings):
     augment: dict[str, Any] = {}
     """Overrides of the study's augmentation settings."""
     tuned: Path | None = None
-    """A tuning result (results/tune/<name>.json) whose winner is taken; `params` still override."""
+    """A winner to take (results/tune/<name>/winner.json); `params` still override it."""
 
 
 class ProbeConfig(Settings):

@@ -13,6 +13,7 @@ from typing import Any
 from ecgscale.config import AugmentConfig, Study, TrainingConfig, digest_of
 from ecgscale.errors import BadInputError
 from ecgscale.lineage import code_digest
+from ecgscale.results import RunRecord
 
 TRAINING_CODE = (
     "ecgscale.training",
@@ -229,5 +230,5 @@ def _tuned(name: str, path: Path) -> dict[str, Any]:
             f"objective {name} asks for the tuned parameters in {path}, which does not exist: "
             "run `dvc repro tune` first"
         )
-    winner: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["winner"]
+    winner: dict[str, Any] = RunRecord.read(path).details["winner"]
     return winner

@@ -304,6 +304,7 @@ def sync(results: Path, root: Path) -> SyncSummary:
                     _write_record(client, record, root)
                     created.append(f"{phase}/{record.cell}")
         _mend_links(client)
+        _nest_trials(client)
         _analyze(root)
     return SyncSummary(created, present)
 
@@ -339,6 +340,14 @@ def query(
             "run `python -m ecgscale sync` first"
         )
     return sorted(found.values(), key=lambda tracked: tracked.cell)
+
+
+def nest_trials(root: Path) -> None:
+    """Put the trials of every search under its winner's run, as MLflow nests runs."""
+    try:
+        _nest_trials(_client(root))
+    except Exception as error:  # as everywhere: tracking never stops the work
+        log.warning("the trials are not nested under their winner: %s", error)
 
 
 def _write_record(client: "MlflowClient", record: RunRecord, root: Path) -> None:
@@ -380,6 +389,20 @@ def _mend_links(client: "MlflowClient") -> None:
         source = pretrained.get((tags.get(STUDY), tags.get(CELL), tags.get("model_digest")))
         if source and tags.get(PRETRAIN_RUN) != source.info.run_id:
             client.set_tag(run.info.run_id, PRETRAIN_RUN, source.info.run_id)
+
+
+def _nest_trials(client: "MlflowClient") -> None:
+    """Point every trial at the newest winner of the same search."""
+    runs = _runs(client, "tune")
+    winners = {
+        run.data.tags.get("search"): run.info.run_id
+        for run in sorted(runs, key=lambda run: run.info.start_time)
+        if run.data.tags.get(CELL, "").endswith("/winner")
+    }
+    for run in runs:
+        parent = winners.get(run.data.tags.get("search"))
+        if parent and not run.data.tags.get(CELL, "").endswith("/winner"):
+            client.set_tag(run.info.run_id, "mlflow.parentRunId", parent)
 
 
 def _pretrain_run(client: "MlflowClient", record: RunRecord) -> str | None:

@@ -1,0 +1,438 @@
+"""Nested pretraining subsets: seeded, patient-level prefixes of one pool.
+
+Every patient id is hashed together with the seed of the order; patients are sorted by hash (then
+id), and a subset of size n is the first n of them with all their records in the pool. Whatever the
+pool, two sizes of one order are therefore nested, and a patient's place depends on nothing but its
+id, the seed and who else is in the pool: not on the machine, the Python version or the row order.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ecgscale.cells import subset_name
+from ecgscale.config import PoolSource, Study, first_problem
+from ecgscale.data.record import CLINICAL_FIELDS
+from ecgscale.data.splits import assert_disjoint, held_out_patients
+from ecgscale.data.store import open_store
+from ecgscale.errors import BadInputError
+
+RECORDS = "records.parquet"
+MANIFEST = "manifest.json"
+
+SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("record_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("age", pa.float64()),
+        ("sex", pa.string()),
+        *((name, pa.float64()) for name in CLINICAL_FIELDS),
+        ("stored_seconds", pa.float64()),
+        ("signal_digest", pa.string()),
+    ]
+)
+"""Columns of ``records.parquet``: where the record lies in its store, and what it is."""
+
+CONTENT: tuple[str, ...] = tuple(name for name in SCHEMA.names if name != "row")
+"""Columns that the digest covers: all but the place in the store, which says nothing of content."""
+
+AGE_BANDS = 10
+"""Width of the age bands in the manifest, years."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What subsets are drawn from.
+
+    Attributes
+    ----------
+    records
+        Columns of `SCHEMA`, sorted by source and record_id.
+    excluded_patients
+        Patients that the filters kept but a task holds out; they are not in `records`.
+    """
+
+    records: pd.DataFrame
+    excluded_patients: int
+
+
+class ParentSubset(BaseModel):
+    """The next smaller subset of the same order, which is contained in this one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: int = Field(ge=1)
+    digest: str
+
+
+class SubsetManifest(BaseModel):
+    """What a subset is; written beside its records.
+
+    Attributes
+    ----------
+    size, order
+        Patients asked for, and the seed of the nesting order.
+    patients, records, hours
+        What the subset holds; hours are those of stored signal, without padding.
+    sources, sex, age
+        Records per source; per "F", "M" and "unknown"; per age band ("60-69") and "unknown".
+    pool_patients, pool_records
+        What it was drawn from.
+    excluded_patients
+        Patients that the pool's filters kept but a task's validation or test split holds out.
+    stores
+        Digest of each source's store.
+    digest
+        SHA-256 of the content (`content_digest`), 64 hexadecimal characters.
+    parent
+        The next smaller subset of the study's sizes, or None for the smallest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    size: int = Field(ge=1)
+    order: int
+    patients: int
+    records: int
+    hours: float
+    sources: dict[str, int]
+    sex: dict[str, int]
+    age: dict[str, int]
+    pool_patients: int
+    pool_records: int
+    excluded_patients: int
+    stores: dict[str, str]
+    digest: str
+    parent: ParentSubset | None
+
+    @property
+    def name(self) -> str:
+        """``n<size>-o<order>``."""
+        return subset_name(self.size, self.order)
+
+
+def build_subset(
+    study: Study, size: int, order: int, stores: Path, tasks_dir: Path, out: Path
+) -> SubsetManifest:
+    """Draw one subset of a study and write ``records.parquet`` and ``manifest.json``.
+
+    Parameters
+    ----------
+    study
+        Its `pool` names the sources and what to keep of them, its `grid.sizes` the parent.
+    size
+        Patients.
+    order
+        Seed of the nesting order.
+    stores
+        Folder of the ingested stores, one subfolder per source.
+    tasks_dir
+        Output of the tasks stage; validation and test patients of every task are left out.
+    out
+        Folder to write, made if absent.
+
+    Returns
+    -------
+    SubsetManifest
+        As written.
+
+    Raises
+    ------
+    BadInputError
+        If a store or task cannot be read, a filter keeps no record of its source, the pool has
+        fewer patients than `size`, or a patient of the subset is held out by a task.
+    """
+    opened = {source: open_store(stores / source) for source in study.pool}
+    tables = {
+        source: store.records.assign(
+            row=np.arange(len(store)), stored_seconds=store.records["valid_samples"] / store.fs
+        )
+        for source, store in opened.items()
+    }
+    digests = {source: opened[source].digest for source in opened}
+    pool = pool_of(tables, study.pool, held_out_patients(tasks_dir))
+    records, manifest = draw_subset(pool, size, order, study.grid.sizes, digests)
+    assert_disjoint(records["patient_id"], tasks_dir)
+    write_subset(records, manifest, out)
+    return manifest
+
+
+def draw_subset(
+    pool: Pool, size: int, order: int, sizes: Sequence[int], stores: Mapping[str, str]
+) -> tuple[pd.DataFrame, SubsetManifest]:
+    """Draw one subset and describe it.
+
+    Parameters
+    ----------
+    pool
+        What to draw from.
+    size, order
+        Patients, and the seed of the nesting order.
+    sizes
+        All sizes of the study; the next smaller one is the parent.
+    stores
+        Digest of each source's store.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `SCHEMA`, sorted by source and record_id.
+    SubsetManifest
+        Its manifest.
+
+    Raises
+    ------
+    BadInputError
+        If the pool has fewer patients than `size`.
+    """
+    records = nested_subset(pool.records, size, order)
+    manifest = SubsetManifest(
+        size=size,
+        order=order,
+        **_counts(records),
+        pool_patients=pool.records["patient_id"].nunique(),
+        pool_records=len(pool.records),
+        excluded_patients=pool.excluded_patients,
+        stores=dict(stores),
+        digest=content_digest(records),
+        parent=_parent(records, sizes, size, order),
+    )
+    return records, manifest
+
+
+def write_subset(records: pd.DataFrame, manifest: SubsetManifest, out: Path) -> None:
+    """Write ``records.parquet`` and ``manifest.json``; the same input gives the same bytes.
+
+    Parameters
+    ----------
+    records, manifest
+        As `draw_subset` returns them.
+    out
+        Folder, made if absent.
+    """
+    columns = [
+        pa.array(_strings(records[field.name]), field.type)
+        if pa.types.is_string(field.type)
+        else pa.array(records[field.name].to_numpy(field.type.to_pandas_dtype()), field.type)
+        for field in SCHEMA
+    ]
+    table = pa.Table.from_arrays(columns, schema=SCHEMA)
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True)
+    out.mkdir(parents=True, exist_ok=True)
+    # Away first and back last: a manifest never stands beside records that are not all there.
+    (out / MANIFEST).unlink(missing_ok=True)
+    pq.write_table(table, out / RECORDS, compression="zstd", row_group_size=1 << 17)
+    (out / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read_subset(directory: Path) -> tuple[pd.DataFrame, SubsetManifest]:
+    """Read a subset and check it against its manifest.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `SCHEMA`, sorted by source and record_id.
+    SubsetManifest
+        Its manifest.
+
+    Raises
+    ------
+    BadInputError
+        If a file is missing or unreadable, a column is missing, unknown or of another type, or the
+        records are not those that the manifest describes.
+    """
+    manifest = _read_manifest(directory / MANIFEST)
+    path = directory / RECORDS
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path} does not exist") from error
+    except (OSError, pa.ArrowException) as error:
+        raise BadInputError(f"{path} is not a parquet file: {error}") from error
+    if not table.schema.equals(SCHEMA):
+        raise BadInputError(f"{path} does not have the columns of a subset")
+    records = table.to_pandas()
+    found = {"digest": content_digest(records), "size": len(records["patient_id"].unique())}
+    for key, value in {**found, **_counts(records)}.items():
+        if getattr(manifest, key) != value:
+            raise BadInputError(
+                f"{path} is not the subset that {directory / MANIFEST} describes: {key} is {value}"
+            )
+    return records, manifest
+
+
+def pool_of(
+    tables: Mapping[str, pd.DataFrame],
+    filters: Mapping[str, PoolSource],
+    held_out: AbstractSet[str],
+) -> Pool:
+    """Return what pretraining may draw from.
+
+    Parameters
+    ----------
+    tables
+        Records of each source: the columns of `SCHEMA`, fold and split.
+    filters
+        What to keep of each source; a record must pass both folds and splits where both are given.
+    held_out
+        Patients to leave out.
+
+    Raises
+    ------
+    BadInputError
+        If a filter keeps no record of its source, a record has no patient, or a source has two
+        records of one id.
+    """
+    kept = []
+    for source, keep in filters.items():
+        table = tables[source]
+        mask = np.ones(len(table), dtype=bool)
+        if keep.folds is not None:
+            mask &= table["fold"].isin(keep.folds).to_numpy(bool)
+        if keep.splits is not None:
+            mask &= table["split"].isin(keep.splits).to_numpy(bool)
+        if not mask.any():
+            raise BadInputError(f"pool.{source} keeps none of the source's {len(table)} records")
+        kept.append(table.loc[mask].assign(source=source)[SCHEMA.names])
+    pool = pd.concat(kept).sort_values(["source", "record_id"], ignore_index=True)
+    _check_identities(pool)
+    excluded = pool["patient_id"].isin(held_out)
+    return Pool(
+        records=pool.loc[~excluded].reset_index(drop=True),
+        excluded_patients=pool.loc[excluded, "patient_id"].nunique(),
+    )
+
+
+def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
+    """Return all records of the first `size` patients of an order.
+
+    Parameters
+    ----------
+    pool
+        Table with at least source, record_id and patient_id.
+    size
+        Patients.
+    order
+        Seed of the nesting order.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `pool`, sorted by source and record_id.
+
+    Raises
+    ------
+    BadInputError
+        If the pool has fewer patients.
+    """
+    patients = np.array(sorted(pool["patient_id"].unique()), dtype=object)
+    if size > len(patients):
+        raise BadInputError(
+            f"subset {subset_name(size, order)} asks for {size} patients, "
+            f"but the pool has {len(patients)}"
+        )
+    # Stable, so that patients of equal hash keep the order of their ids.
+    chosen = patients[np.argsort(_hashes(patients, order), kind="stable")[:size]]
+    records: pd.DataFrame = pool.loc[pool["patient_id"].isin(chosen)]
+    return records.sort_values(["source", "record_id"], ignore_index=True)
+
+
+def content_digest(records: pd.DataFrame) -> str:
+    """Return the SHA-256 of what the records are, whatever their order and place in the store.
+
+    Covers the columns of `CONTENT` one after the other: numbers as little-endian IEEE 754 (one NaN,
+    one zero), strings as JSON, rows sorted by source and record_id.
+    """
+    ordered = records.sort_values(["source", "record_id"])
+    digest = hashlib.sha256()
+    for name in CONTENT:
+        digest.update(f"{name}:{len(ordered)}\n".encode())
+        digest.update(_column_bytes(ordered[name], SCHEMA.field(name).type))
+    return digest.hexdigest()
+
+
+def _column_bytes(column: pd.Series, kind: pa.DataType) -> bytes:
+    if pa.types.is_string(kind):
+        return json.dumps(_strings(column), separators=(",", ":")).encode()
+    values = column.to_numpy("<f8", na_value=np.nan)
+    return np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes()
+
+
+def _strings(column: pd.Series) -> list[str | None]:
+    values = column.astype(object)
+    return values.where(values.notna(), None).tolist()
+
+
+def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uint64]:
+    """Return the first eight bytes of SHA-256("<order>:<patient>"), big-endian."""
+    digests = (hashlib.sha256(f"{order}:{patient}".encode()).digest()[:8] for patient in patients)
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
+
+
+def _check_identities(pool: pd.DataFrame) -> None:
+    nameless = pool["patient_id"].isna()
+    if nameless.any():
+        first = pool.loc[nameless].iloc[0]
+        raise BadInputError(f"record {first['record_id']} of {first['source']} has no patient_id")
+    repeated = pool.duplicated(["source", "record_id"])
+    if repeated.any():
+        first = pool.loc[repeated].iloc[0]
+        raise BadInputError(f"record {first['record_id']} of {first['source']} occurs twice")
+
+
+def _parent(
+    records: pd.DataFrame, sizes: Sequence[int], size: int, order: int
+) -> ParentSubset | None:
+    """Return the next smaller subset; drawn from this one, which by nesting contains it."""
+    smaller = max((other for other in sizes if other < size), default=None)
+    if smaller is None:
+        return None
+    digest = content_digest(nested_subset(records, smaller, order))
+    return ParentSubset(size=smaller, digest=digest)
+
+
+def _counts(records: pd.DataFrame) -> dict[str, Any]:
+    known_sex = records["sex"].astype(object).where(records["sex"].isin(["F", "M"]), "unknown")
+    return {
+        "patients": records["patient_id"].nunique(),
+        "records": len(records),
+        # fsum is exact: the same on every machine, whatever its vector width.
+        "hours": math.fsum(records["stored_seconds"]) / 3600,
+        "sources": _tally(records["source"]),
+        "sex": _tally(known_sex),
+        "age": _tally(_age_bands(records["age"])),
+    }
+
+
+def _age_bands(age: pd.Series) -> pd.Series:
+    decade = age // AGE_BANDS * AGE_BANDS
+    names = {low: f"{int(low)}-{int(low) + AGE_BANDS - 1}" for low in decade.dropna().unique()}
+    return decade.map(names).astype(object).fillna("unknown")
+
+
+def _tally(values: pd.Series) -> dict[str, int]:
+    return {str(key): int(count) for key, count in values.value_counts().sort_index().items()}
+
+
+def _read_manifest(path: Path) -> SubsetManifest:
+    try:
+        return SubsetManifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path} does not exist") from error
+    except ValidationError as error:
+        raise BadInputError(f"{path} is not a subset manifest: {first_problem(error)}") from error

@@ -1,0 +1,490 @@
+"""Nesting, disjointness, determinism and identity of the pretraining subsets."""
+
+import hashlib
+import json
+import struct
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecgscale.config import PoolSource, Recipe, Study
+from ecgscale.data.record import CLINICAL_FIELDS
+from ecgscale.data.risk import risk_of
+from ecgscale.data.store import InputDigests, StoreWriter, open_store
+from ecgscale.data.subsets import (
+    CONTENT,
+    MANIFEST,
+    RECORDS,
+    SCHEMA,
+    build_subset,
+    content_digest,
+    draw_subset,
+    nested_subset,
+    pool_of,
+    read_subset,
+    write_subset,
+)
+from ecgscale.errors import BadInputError
+
+ALL = PoolSource()
+property_test = settings(max_examples=40, deadline=None)
+
+GOLDEN_PATIENTS = ["csn:21", "csn:34", "ptb-xl:25", "ptb-xl:9"]
+GOLDEN_DIGEST = "ec93570bbac39d36db0314835616c3f9c5edb8dd3a73cbdc53df754e9103603f"
+
+
+def make_table(source: str, patients: list[str], **columns) -> pd.DataFrame:
+    """Return a source's records, one for each entry of `patients`, as a store has them."""
+    n = len(patients)
+    table = pd.DataFrame(
+        {
+            "row": np.arange(n),
+            "record_id": [f"{source}-{i:04d}" for i in range(n)],
+            "patient_id": pd.Series(patients, dtype=object),
+            "source": source,
+            "age": 40.0 + np.arange(n) % 50,
+            "sex": pd.Series((["F", "M", None] * n)[:n], dtype=object),
+            "fold": pd.array(1 + np.arange(n) % 10, dtype="Int64"),
+            "split": pd.Series([None] * n, dtype=object),
+            **dict.fromkeys(CLINICAL_FIELDS, np.nan),
+            "stored_seconds": 10.0,
+            "signal_digest": [
+                hashlib.sha256(f"{source}{i}".encode()).hexdigest() for i in range(n)
+            ],
+        }
+    )
+    return table.assign(sbp=100.0 + np.arange(n), **columns)
+
+
+def two_sources(n: int = 60) -> dict[str, pd.DataFrame]:
+    """Return a source with repeated patients and one with a record each."""
+    return {
+        "ptb-xl": make_table("ptb-xl", [f"ptb-xl:{i // 2}" for i in range(n)]),
+        "chapman": make_table("chapman", [f"csn:{i}" for i in range(n)]),
+    }
+
+
+def pool(n: int = 60, held_out: frozenset[str] = frozenset()) -> pd.DataFrame:
+    tables = two_sources(n)
+    return pool_of(tables, dict.fromkeys(tables, ALL), held_out).records
+
+
+@st.composite
+def pools(draw):
+    """Return any pool: patients with ids of any script and several records in several sources."""
+    ids = draw(st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, unique=True))
+    tables = {}
+    for source in ("a", "b"):
+        patients = draw(st.lists(st.sampled_from(ids), min_size=1, max_size=30))
+        tables[source] = make_table(source, patients)
+    return pool_of(tables, dict.fromkeys(tables, ALL), frozenset()).records
+
+
+def slow_subset(pool: pd.DataFrame, size: int, order: int) -> set[tuple[str, str]]:
+    """Return the (source, record) pairs of a subset, as one would write it down."""
+    patients = sorted(
+        set(pool["patient_id"]),
+        key=lambda patient: (hashlib.sha256(f"{order}:{patient}".encode()).digest()[:8], patient),
+    )
+    rows = pool.to_dict("records")
+    return {(r["source"], r["record_id"]) for r in rows if r["patient_id"] in patients[:size]}
+
+
+def identities(records: pd.DataFrame) -> set[tuple[str, str]]:
+    return set(zip(records["source"], records["record_id"], strict=True))
+
+
+@property_test
+@given(pool=pools(), order=st.integers(0, 2**31), data=st.data())
+def test_is_the_prefix_of_the_hashed_order(pool, order, data):
+    size = data.draw(st.integers(1, pool["patient_id"].nunique()))
+    assert identities(nested_subset(pool, size, order)) == slow_subset(pool, size, order)
+
+
+@property_test
+@given(pool=pools(), order=st.integers(0, 2**31), data=st.data())
+def test_sizes_of_an_order_are_nested(pool, order, data):
+    n = pool["patient_id"].nunique()
+    small, large = sorted(data.draw(st.tuples(st.integers(1, n), st.integers(1, n))))
+    inner, outer = (nested_subset(pool, size, order) for size in (small, large))
+    assert identities(inner) <= identities(outer)
+    assert inner["patient_id"].nunique() == small
+    assert outer["patient_id"].nunique() == large
+    # Drawn from the larger subset alone, the smaller one is the same.
+    assert nested_subset(outer, small, order).equals(inner)
+
+
+@property_test
+@given(pool=pools(), data=st.data())
+def test_all_records_of_a_chosen_patient(pool, data):
+    size = data.draw(st.integers(1, pool["patient_id"].nunique()))
+    chosen = nested_subset(pool, size, 0)
+    theirs = pool.loc[pool["patient_id"].isin(set(chosen["patient_id"]))]
+    assert identities(theirs) == identities(chosen)
+
+
+@property_test
+@given(pool=pools(), data=st.data())
+def test_row_order_does_not_matter(pool, data):
+    size = data.draw(st.integers(1, pool["patient_id"].nunique()))
+    shuffled = pool.iloc[data.draw(st.permutations(range(len(pool))))]
+    subset, again = nested_subset(pool, size, 3), nested_subset(shuffled, size, 3)
+    assert again.equals(subset)
+    assert content_digest(shuffled) == content_digest(pool)
+
+
+@property_test
+@given(data=st.data())
+def test_held_out_patients_never_enter(data):
+    tables = two_sources()
+    everyone = sorted(set(pool()["patient_id"]))
+    held_out = frozenset(data.draw(st.sets(st.sampled_from(everyone), max_size=len(everyone) - 1)))
+    rest = pool_of(tables, dict.fromkeys(tables, ALL), held_out)
+    assert rest.excluded_patients == len(held_out)
+    assert set(rest.records["patient_id"]) == set(everyone) - held_out
+
+
+def test_taking_patients_out_does_not_reorder_the_others():
+    chosen = set(nested_subset(pool(), 20, 0)["patient_id"])
+    gone = frozenset(sorted(chosen)[:5])
+    assert chosen - gone <= set(nested_subset(pool(held_out=gone), 20, 0)["patient_id"])
+
+
+def test_orders_differ():
+    subsets = [frozenset(nested_subset(pool(), 30, order)["patient_id"]) for order in range(5)]
+    assert len(set(subsets)) == 5
+
+
+def test_known_order_and_digest():
+    # Written down once: another machine, Python or library version must come to the same.
+    subset = nested_subset(pool(), 4, 0)
+    assert sorted(set(subset["patient_id"])) == GOLDEN_PATIENTS
+    assert content_digest(subset) == GOLDEN_DIGEST
+
+
+def test_subsets_keep_the_mix_of_sources():
+    # 30 of 90 patients have two records each in ptb-xl: half of all records.
+    everything = pool()
+    shares = [
+        (nested_subset(everything, 45, order)["source"] == "ptb-xl").mean() for order in range(100)
+    ]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.02)
+
+
+def test_each_patient_is_as_likely_as_another():
+    everything = pool()
+    counts = dict.fromkeys(everything["patient_id"], 0)
+    for order in range(200):
+        for patient in set(nested_subset(everything, 45, order)["patient_id"]):
+            counts[patient] += 1
+    # Binomial(200, 1/2): all 90 within 4.5 standard deviations.
+    assert np.abs(np.array(list(counts.values())) - 100).max() < 4.5 * np.sqrt(50)
+
+
+def test_a_size_beyond_the_pool_says_how_many_there_are():
+    with pytest.raises(BadInputError, match="n91-o2 asks for 91 patients, but the pool has 90"):
+        nested_subset(pool(), 91, 2)
+
+
+def test_filters_by_fold_and_split():
+    tables = two_sources(20)
+    tables["chapman"]["split"] = ["train", "test"] * 10
+    filters = {"ptb-xl": PoolSource(folds=(1, 2)), "chapman": PoolSource(splits=("train",))}
+    kept = pool_of(tables, filters, frozenset()).records
+    by_source = kept.groupby("source")["row"].apply(list)
+    assert by_source["ptb-xl"] == [0, 1, 10, 11]
+    assert by_source["chapman"] == list(range(0, 20, 2))
+    both = {"chapman": PoolSource(folds=(1,), splits=("train",))}
+    assert pool_of(tables, both, frozenset()).records["row"].tolist() == [0, 10]
+
+
+def test_a_record_without_a_fold_passes_no_filter_of_folds():
+    tables = {"ptb-xl": two_sources(4)["ptb-xl"].assign(fold=pd.array([1, None, 2, None], "Int64"))}
+    kept = pool_of(tables, {"ptb-xl": PoolSource(folds=(1, 2))}, frozenset()).records
+    assert kept["row"].tolist() == [0, 2]
+
+
+def test_a_source_that_the_pool_does_not_name_is_left_alone():
+    assert set(pool_of(two_sources(), {"chapman": ALL}, frozenset()).records["source"]) == {
+        "chapman"
+    }
+
+
+def test_a_filter_that_keeps_nothing_is_refused():
+    with pytest.raises(BadInputError, match=r"pool\.ptb-xl keeps none of the source's 60 records"):
+        pool_of(two_sources(), {"ptb-xl": PoolSource(folds=(11,))}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"record_id": "same"}, "record same of chapman occurs twice"),
+        ({"patient_id": None}, "record chapman-0000 of chapman has no patient_id"),
+    ],
+)
+def test_records_without_identity_are_refused(change, problem):
+    tables = {"chapman": two_sources(3)["chapman"].assign(**change)}
+    with pytest.raises(BadInputError, match=problem):
+        pool_of(tables, {"chapman": ALL}, frozenset())
+
+
+def test_the_digest_is_what_its_definition_says():
+    subset = nested_subset(pool(), 7, 5).sort_values(["source", "record_id"])
+    expected = hashlib.sha256()
+    for name in CONTENT:
+        values = [None if pd.isna(value) else value for value in subset[name]]
+        expected.update(f"{name}:{len(values)}\n".encode())
+        if pa.types.is_string(SCHEMA.field(name).type):
+            expected.update(json.dumps(values, separators=(",", ":")).encode())
+        else:
+            # The quiet NaN 0x7ff8000000000000.
+            missing = bytes([0, 0, 0, 0, 0, 0, 0xF8, 0x7F])
+            for value in values:
+                expected.update(missing if value is None else struct.pack("<d", value))
+    assert content_digest(subset) == expected.hexdigest()
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_the_digest_covers_every_column_of_content(name):
+    subset = nested_subset(pool(), 10, 0)
+    changed = subset.copy()
+    changed[name] = changed[name].astype(object)
+    changed.loc[0, name] = "Z" if pa.types.is_string(SCHEMA.field(name).type) else 0.125
+    assert content_digest(changed) != content_digest(subset)
+
+
+def test_the_digest_leaves_out_the_place_in_the_store():
+    subset = nested_subset(pool(), 10, 0)
+    assert content_digest(subset.assign(row=subset["row"] + 7)) == content_digest(subset)
+
+
+def test_the_digest_does_not_see_how_missing_is_written():
+    subset = nested_subset(pool(), 10, 0)
+    same = subset.assign(
+        sex=subset["sex"].astype("string"),
+        age=subset["age"].astype("Float64"),
+        height=pd.array([None] * len(subset), dtype="Float64"),
+        sbp=subset["sbp"].where(subset["sbp"] != 0, -0.0),
+    )
+    assert content_digest(same) == content_digest(subset)
+
+
+@pytest.fixture
+def draw(tmp_path):
+    """Draw and write a subset of the two sources; return its folder, records and manifest."""
+
+    def one(size, order=0, tables=None, name="subset", sizes=(5, 10, 40)):
+        tables = tables or two_sources()
+        pool = pool_of(tables, dict.fromkeys(tables, ALL), frozenset({"csn:0", "csn:1"}))
+        stores = dict.fromkeys(tables, "d1")
+        records, manifest = draw_subset(pool, size, order, sizes, stores)
+        write_subset(records, manifest, tmp_path / name)
+        return tmp_path / name, records, manifest
+
+    return one
+
+
+def test_the_manifest_counts_what_is_there(draw):
+    tables = two_sources()
+    ages = {"csn:5": np.nan, "csn:6": 39.9, "csn:7": 70.0}
+    tables["chapman"]["age"] = tables["chapman"]["patient_id"].map(ages).fillna(55.0)
+    tables["chapman"].loc[5, "age"] = np.nan
+    tables["ptb-xl"]["stored_seconds"] = 7.5
+    _, records, manifest = draw(88, tables=tables)
+    assert (manifest.size, manifest.order, manifest.patients) == (88, 0, 88)
+    assert manifest.name == "n88-o0"
+    assert manifest.records == manifest.pool_records == len(records) == 118
+    assert manifest.sources == {"chapman": 58, "ptb-xl": 60}
+    assert manifest.hours == pytest.approx((58 * 10 + 60 * 7.5) / 3600)
+    assert manifest.sex == {"F": 39, "M": 39, "unknown": 40}
+    in_chapman = {"30-39": 1, "50-59": 55, "70-79": 1, "unknown": 1}
+    in_ptb_xl = {"40-49": 20, "50-59": 10, "60-69": 10, "70-79": 10, "80-89": 10}
+    bands = sorted({*in_chapman, *in_ptb_xl})
+    assert manifest.age == {b: in_chapman.get(b, 0) + in_ptb_xl.get(b, 0) for b in bands}
+    assert manifest.pool_patients == 88
+    assert manifest.excluded_patients == 2
+    assert manifest.stores == {"chapman": "d1", "ptb-xl": "d1"}
+
+
+def test_the_parent_is_the_next_smaller_size_of_the_order(draw):
+    _, _, small = draw(5, order=1, name="n5")
+    _, _, middle = draw(10, order=1, name="n10")
+    _, _, large = draw(40, order=1, name="n40")
+    assert small.parent is None
+    assert (middle.parent.size, middle.parent.digest) == (5, small.digest)
+    assert (large.parent.size, large.parent.digest) == (10, middle.digest)
+
+
+def test_a_subset_reads_back_as_it_was_written(draw):
+    folder, records, manifest = draw(30)
+    again, description = read_subset(folder)
+    assert description == manifest
+    assert list(again.columns) == SCHEMA.names
+    assert identities(again) == identities(records)
+    assert list(zip(again["source"], again["record_id"], strict=True)) == sorted(identities(again))
+    np.testing.assert_array_equal(again["age"], records["age"])
+    assert again["sex"].isna().tolist() == records["sex"].isna().tolist()
+
+
+def test_the_same_content_gives_the_same_bytes(draw):
+    folder, _, manifest = draw(30)
+    shuffled = {name: t.sample(frac=1, random_state=1) for name, t in two_sources().items()}
+    other, _, twin = draw(30, tables=dict(reversed(shuffled.items())), name="other")
+    assert twin.digest == manifest.digest
+    for file in (RECORDS, MANIFEST):
+        assert (other / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_drawing_again_replaces_the_subset(draw):
+    draw(30)
+    folder, records, _ = draw(5)
+    assert identities(read_subset(folder)[0]) == identities(records)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda folder: (folder / MANIFEST).unlink(), r"manifest\.json does not exist"),
+        (lambda folder: (folder / RECORDS).unlink(), r"records\.parquet does not exist"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), "is not a subset manifest: "),
+        (lambda folder: edit_manifest(folder, extra=1), "is not a subset manifest: extra"),
+        (lambda folder: (folder / RECORDS).write_bytes(b"PAR1"), "is not a parquet file"),
+        (lambda folder: edit_manifest(folder, digest="0"), "describes: digest is "),
+        (lambda folder: edit_manifest(folder, size=29), "describes: size is 30"),
+        (lambda folder: edit_manifest(folder, hours=1.0), "describes: hours is 0."),
+        (lambda folder: edit_records(folder, lambda t: t.slice(1)), "describes: digest is "),
+        (lambda folder: edit_records(folder, lambda t: t.drop(["row"])), "the columns of a subset"),
+    ],
+)
+def test_a_damaged_subset_is_refused(draw, damage, problem):
+    folder, _, _ = draw(30)
+    damage(folder)
+    with pytest.raises(BadInputError, match=problem):
+        read_subset(folder)
+
+
+def edit_manifest(folder, **changes):
+    manifest = json.loads((folder / MANIFEST).read_text()) | changes
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def edit_records(folder, change):
+    pq.write_table(change(pq.read_table(folder / RECORDS)), folder / RECORDS)
+
+
+RECIPE = Recipe(fs=100, seconds=10, leads=("II",))
+
+
+@pytest.fixture
+def write_stores(tmp_path):
+    """Write each table as a store of flat signals with 8 s of signal a record."""
+
+    def write(tables, name="store"):
+        for source, table in tables.items():
+            folder = tmp_path / name / source
+            folder.mkdir(parents=True)
+            writer = StoreWriter(folder, RECIPE.leads, RECIPE.n_samples)
+            known = table.drop(columns=["row", "stored_seconds"]).astype(object)
+            known = known.where(known.notna(), None)
+            fixed = {"unit": "mV", "seconds": 10.0, "fs_original": 500.0, "valid_samples": 800}
+            lists = {"labels": [], "likelihoods": [], "split_labels": [], "notes": []}
+            for row in known.to_dict("records"):
+                writer.add({**row, **fixed, **lists}, np.zeros((1, RECIPE.n_samples), np.int16))
+            writer.finish(
+                [],
+                source=source,
+                reader="packed",
+                namespace=source,
+                recipe=RECIPE,
+                records=len(table),
+                quarantined={},
+                inputs=InputDigests(files=0, bytes=0, sha256=""),
+            )
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def study():
+    return Study.model_validate(
+        {
+            "study": {"name": "tiny"},
+            "sources": {
+                name: {"reader": "packed", "root": ".", "watch": "."} for name in two_sources()
+            },
+            "pool": {"ptb-xl": {"folds": (1, 2, 3, 4)}, "chapman": {}},
+            "grid": {"objectives": (), "encoders": (), "sizes": (4, 8, 16), "controls": ()},
+            "encoders": {"net": {"kind": "net1d"}},
+            "objectives": {},
+            "training": {"batch_size": 4},
+            "evaluation": {"data": {}, "tasks": ("form",)},
+            "report": {"primary_task": "form"},
+            "tune": {"objectives": (), "encoder": "net", "size": 4, "task": "form"},
+        }
+    )
+
+
+@pytest.fixture
+def tasks_dir(tmp_path):
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    rows = [("ptb-xl:0", "train"), ("ptb-xl:1", "test"), ("csn:3", "validation"), ("x:1", "test")]
+    pd.DataFrame(rows, columns=["patient_id", "split"]).to_parquet(folder / "form.parquet")
+    (folder / "manifest.json").write_text('{"form": {}}')
+    return folder
+
+
+def test_build_subset_from_stores(study, tasks_dir, write_stores, tmp_path):
+    tables = two_sources()
+    stores = write_stores(tables)
+    folders = [tmp_path / f"n{size}" for size in (8, 16)]
+    small, large = (
+        build_subset(study, size, 2, stores, tasks_dir, folder)
+        for size, folder in zip((8, 16), folders, strict=True)
+    )
+    assert large.parent.digest == small.digest
+    assert small.excluded_patients == 2
+    # Folds 1 to 4 of ptb-xl are rows 0-3, 10-13...: 12 patients; and all 60 of chapman.
+    assert small.pool_patients == 12 + 60 - 2
+    assert small.hours == pytest.approx(small.records * 8 / 3600)
+    assert small.stores == {source: open_store(stores / source).digest for source in tables}
+    (inner, read_small), (outer, _) = map(read_subset, folders)
+    assert read_small == small
+    assert identities(inner) < identities(outer)
+    assert not {"ptb-xl:1", "csn:3"} & set(outer["patient_id"])
+    for source, records in outer.groupby("source"):
+        stored = open_store(stores / source).records.iloc[records["row"]]
+        assert stored["record_id"].tolist() == records["record_id"].tolist()
+        assert stored["signal_digest"].tolist() == records["signal_digest"].tolist()
+
+
+def test_reordered_stores_give_the_same_subset(study, tasks_dir, write_stores, tmp_path):
+    digests = set()
+    for seed in range(3):
+        tables = {name: t.sample(frac=1, random_state=seed) for name, t in two_sources().items()}
+        stores = write_stores(tables, f"store-{seed}")
+        digests.add(build_subset(study, 8, 0, stores, tasks_dir, tmp_path / f"{seed}").digest)
+    assert len(digests) == 1
+
+
+def test_a_subset_can_be_scored_for_risk(study, tasks_dir, write_stores, tmp_path):
+    build_subset(study, 8, 0, write_stores(two_sources()), tasks_dir, tmp_path / "out")
+    records, _ = read_subset(tmp_path / "out")
+    risk = risk_of(records)
+    assert risk["score"].isna().tolist() == records["sex"].isna().tolist()
+    assert risk.loc[records["sex"].notna(), "completeness"].tolist() == pytest.approx(
+        [3 / 7] * records["sex"].notna().sum()
+    )
+
+
+def test_a_pool_too_small_for_the_size_is_refused(study, tasks_dir, write_stores, tmp_path):
+    stores = write_stores(two_sources())
+    with pytest.raises(BadInputError, match="n71-o0 asks for 71 patients, but the pool has 70"):
+        build_subset(study, 71, 0, stores, tasks_dir, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -23,7 +24,8 @@ class EncoderParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    in_channels: int = 12
+    in_channels: int = Field(default=12, ge=1)
+    """Leads that the network takes."""
 
 
 class Encoder(nn.Module):
@@ -132,9 +134,15 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG
     if not path.is_file():
         raise BadInputError(f"{directory} is not an encoder directory: it has no {CONFIG}")
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise BadInputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or not {"encoder", "recipe"} <= set(config):
         raise BadInputError(f"{path} must have the keys 'encoder' and 'recipe'")
+    encoder = config["encoder"]
+    if not isinstance(encoder, dict) or set(encoder) != {"name", "params"}:
+        raise BadInputError(f"{path}: 'encoder' must have the keys 'name' and 'params'")
     return config
 
 
@@ -144,7 +152,8 @@ def load(directory: str | Path, device: str | torch.device = "cpu") -> Encoder:
     Raises
     ------
     BadInputError
-        If a file is missing, or the weights have other names or shapes than the network.
+        If a file is missing or malformed, or the weights have other names or shapes than the
+        network.
     """
     directory = Path(directory)
     config = read_config(directory)["encoder"]
@@ -154,6 +163,9 @@ def load(directory: str | Path, device: str | torch.device = "cpu") -> Encoder:
         raise BadInputError(f"{directory} has no {WEIGHTS}")
     try:
         encoder.load_state_dict(load_file(weights), strict=True)
+    except SafetensorError as error:
+        raise BadInputError(f"{weights} is not a safetensors file: {error}") from error
     except RuntimeError as error:
-        raise BadInputError(f"{weights} does not fit its {CONFIG}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise BadInputError(f"{weights} does not fit its {CONFIG}: {reason}") from error
     return encoder.to(device).eval()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ecgscale.config import first_problem
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
+from ecgscale.objectives.space import TRAINING_SPACE, SearchSpace
 from ecgscale.registry import Registry
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class Objective(nn.Module):
     reference: ClassVar[str]
     needs_training: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
+
+    @classmethod
+    def search_space(cls) -> SearchSpace:
+        """Return what a tuning run varies; empty if there is nothing to train."""
+        return dict(TRAINING_SPACE) if cls.needs_training else {}
 
     def __init__(self, encoder: Encoder, params: Any, n_labels: int = 0) -> None:
         super().__init__()

@@ -1,16 +1,21 @@
 """What every downstream task supplies."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 
 Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+MINIMUM_POSITIVES = 10
+"""Test positives below which a label's AUROC says too little to enter a macro mean."""
 
 
 class Label(BaseModel):
@@ -18,9 +23,9 @@ class Label(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    codes: tuple[str, ...]
-    description: str
+    name: str = Field(min_length=1)
+    codes: tuple[str, ...] = Field(min_length=1)
+    description: str = Field(min_length=1)
 
 
 class TaskMetadata(BaseModel):
@@ -34,19 +39,40 @@ class TaskMetadata(BaseModel):
     kind: Literal["multi-label", "multi-class", "binary", "regression"]
     dataset: str
     """The published data set ("ptb-xl"); a study says which of its sources holds it."""
-    labels: tuple[Label, ...]
+    labels: tuple[Label, ...] = Field(min_length=1)
+    selection_rule: str
+    """Which records the task takes."""
+    label_rule: str
+    """When a label counts as present."""
     split_rule: str
     patient_key: str
     main_metric: Literal["macro_auroc", "mae"]
     higher_is_better: bool
-    minimum_positives: int = Field(ge=1)
+    minimum_positives: int = Field(default=MINIMUM_POSITIVES, ge=1)
     """Test positives that a label needs to enter the macro mean."""
-    published_counts: dict[str, int]
-    """Records per split ("train", "validation", "test") in the published data."""
+    published_counts: dict[Split, int]
+    """Records per split in the published data."""
+    counts_source: str
+    """Where `published_counts` come from."""
+    known_issues: tuple[str, ...] = ()
+    """What is wrong with the published labels or splits, with numbers."""
     licence: str
     access: Literal["open", "credentialed", "restricted"]
     url: str
     citation: str
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels, in the order of the columns of `Targets.y`."""
+        return tuple(label.name for label in self.labels)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TaskMetadata":
+        if len(set(self.label_names)) != len(self.labels):
+            raise ValueError(f"task {self.name} has two labels of one name")
+        if set(self.published_counts) != set(SPLITS):
+            raise ValueError(f"task {self.name}: published_counts must have {', '.join(SPLITS)}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -94,3 +120,64 @@ class Task:
 
 
 tasks: Registry[Task] = Registry("task", "ecgscale.tasks")
+
+
+def multi_hot(
+    present: Iterable[Iterable[str]], columns: dict[str, int], width: int
+) -> npt.NDArray[np.float32]:
+    """Return shape (record, width): 1 where a record has a key that maps to the column.
+
+    Parameters
+    ----------
+    present
+        Keys (codes or label names) of each record.
+    columns
+        Key to column; several keys may share one. Keys that are not in it are ignored.
+    width
+        Number of columns.
+    """
+    rows = [list(keys) for keys in present]
+    y = np.zeros((len(rows), width), dtype=np.float32)
+    for row, keys in zip(y, rows, strict=True):
+        row[[columns[key] for key in keys if key in columns]] = 1
+    return y
+
+
+def select(
+    records: pd.DataFrame,
+    keep: npt.NDArray[np.bool_],
+    split: npt.NDArray[np.str_],
+    y: npt.NDArray[np.float32],
+) -> Targets:
+    """Return the targets of the kept records.
+
+    Parameters
+    ----------
+    records
+        The store's table.
+    keep, split, y
+        One entry (row) for each record of the table.
+    """
+    return Targets(
+        rows=np.flatnonzero(keep).astype(np.int64),
+        split=split[keep],
+        y=y[keep],
+        patient_id=records["patient_id"].to_numpy(dtype=np.str_)[keep],
+    )
+
+
+def check_patient_disjoint(task: str, targets: Targets) -> None:
+    """Check that no patient is in two splits of a task.
+
+    Raises
+    ------
+    BadInputError
+        If one is; the message names the task, the patient and the splits.
+    """
+    home: dict[str, str] = {}
+    for patient, split in zip(targets.patient_id, targets.split, strict=True):
+        first = home.setdefault(patient, split)
+        if first != split:
+            raise BadInputError(
+                f"task {task}: patient {patient} is in the {first} and the {split} split"
+            )

@@ -1,0 +1,254 @@
+"""Random views of a batch of ECGs, as tensor operations on the batch's device.
+
+Every function draws from the generator it is given, the same number of draws whatever their
+outcome, and never looks at a value on the host; so the same generator state gives the same bits,
+and a GPU is never waited for.
+"""
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from ecgscale.config import AugmentConfig, Recipe
+from ecgscale.data.normalise import normalise
+from ecgscale.errors import BadInputError
+
+SINUSOIDS = 3
+"""Sinusoids that make up one record's baseline wander."""
+
+
+class Augmenter:
+    """Turns a batch of records into random, normalised views.
+
+    In this order: lead choice (encoders with one lead), crop, gain, baseline wander, noise, masked
+    span, dropped leads, normalisation. Under z-scoring the gain only changes the size of the signal
+    against the wander and the noise. The zeros that fill a short record up to the stored length
+    stay zero, and a crop has as few of them as the record allows.
+
+    Parameters
+    ----------
+    config
+        Probabilities and amplitudes.
+    fs
+        Sampling rate, Hz.
+    n_leads
+        Input leads of the encoder: 1, or as many as the recipe has.
+    recipe
+        Says how a view is normalised at the end.
+    generator
+        Source of every draw, on the device of the signals.
+
+    Raises
+    ------
+    BadInputError
+        If the encoder's leads are neither one nor the recipe's.
+    """
+
+    def __init__(
+        self, config: AugmentConfig, fs: float, n_leads: int, recipe: Recipe, generator: Generator
+    ) -> None:
+        if n_leads not in (1, len(recipe.leads)):
+            raise BadInputError(
+                f"an encoder with {n_leads} input leads cannot take the {len(recipe.leads)} leads "
+                "of recipe.leads: give it one, or all of them"
+            )
+        self.config = config
+        self.fs = fs
+        self.n_leads = n_leads
+        self.recipe = recipe
+        self.generator = generator
+
+    def __call__(self, signal: Tensor) -> Tensor:
+        """Return one view of each record; an encoder with one lead gets one drawn uniformly.
+
+        Parameters
+        ----------
+        signal
+            Shape (batch, lead, time), mV.
+
+        Returns
+        -------
+        Tensor
+            Shape (batch, encoder lead, crop), without gradient.
+
+        Raises
+        ------
+        BadInputError
+            If the records are shorter than the crop.
+        """
+        return self._view(signal, self._draw_leads(signal) if self._chooses(signal) else None)
+
+    def pair(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two views of each record, for contrastive objectives.
+
+        With one-lead encoders the leads follow CLEF (arXiv 2512.02180): two uniform draws with
+        replacement, then with probability `same_lead_prob` the second becomes the first, so that
+        of 12 leads they agree with probability ``p + (1 - p) / 12``.
+
+        Parameters, return and errors are as in `__call__`.
+        """
+        if not self._chooses(signal):
+            return self._view(signal, None), self._view(signal, None)
+        first, second = self._draw_leads(signal), self._draw_leads(signal)
+        same = _happens(self.config.same_lead_prob, signal, self.generator)[:, 0, 0]
+        return self._view(signal, first), self._view(signal, torch.where(same, first, second))
+
+    def _chooses(self, signal: Tensor) -> bool:
+        return self.n_leads == 1 and signal.shape[1] > 1
+
+    def _draw_leads(self, signal: Tensor) -> Tensor:
+        batch, leads, _ = signal.shape
+        return torch.randint(leads, (batch,), generator=self.generator, device=signal.device)
+
+    @torch.no_grad()
+    def _view(self, signal: Tensor, lead: Tensor | None) -> Tensor:
+        # Under a caller's autocast the wander's matrix product would round the signal to bf16.
+        with torch.autocast(signal.device.type, enabled=False):
+            return self._augment(signal, lead)
+
+    def _augment(self, signal: Tensor, lead: Tensor | None) -> Tensor:
+        config, generator = self.config, self.generator
+        if lead is not None:
+            signal = take_lead(signal, lead)
+        if config.crop_seconds is not None:
+            signal = random_crop(signal, round(config.crop_seconds * self.fs), generator)
+        recorded = recorded_part(signal)
+        sd = amplitude(signal, recorded)
+        view = random_gain(signal, config.scale_range, generator)
+        view = add_wander(
+            view, sd * config.wander_sd, config.wander_prob, config.wander_hz, self.fs, generator
+        )
+        view = add_noise(view, sd * config.noise_sd, config.noise_prob, generator)
+        view = mask_span(view, config.mask_fraction, config.mask_prob, generator)
+        view = drop_leads(view, config.lead_drop_prob, generator)
+        return normalise(view * recorded, self.recipe)
+
+
+def take_lead(signal: Tensor, lead: Tensor) -> Tensor:
+    """Keep one lead of each record: (batch, lead, time) and (batch,) to (batch, 1, time)."""
+    index = lead.view(-1, 1, 1).expand(-1, 1, signal.shape[-1])
+    return signal.gather(1, index)
+
+
+def random_crop(signal: Tensor, n_samples: int, generator: Generator) -> Tensor:
+    """Keep `n_samples` from a random start, drawn per record and shared by its leads.
+
+    The start is uniform among those whose crop lies within the recorded part; a record with fewer
+    samples than the crop is kept from its first sample.
+
+    Raises
+    ------
+    BadInputError
+        If the records are shorter.
+    """
+    leads, length = signal.shape[1:]
+    if not 0 < n_samples <= length:
+        raise BadInputError(
+            f"augment.crop_seconds asks for {n_samples} samples of records that have {length}"
+        )
+    starts = (recorded_part(signal).sum(dim=-1, keepdim=True) - n_samples + 1).clamp(min=1)
+    start = (_uniform(signal, generator) * starts).long()
+    index = start + torch.arange(n_samples, device=signal.device)
+    return signal.gather(2, index.expand(-1, leads, -1))
+
+
+def recorded_part(signal: Tensor) -> Tensor:
+    """Tell the samples up to the last that is not zero in every lead: (batch, 1, time), boolean."""
+    largest = signal.abs().amax(dim=1, keepdim=True)
+    return (largest.flip(-1).cummax(dim=-1).values > 0).flip(-1)
+
+
+def amplitude(signal: Tensor, recorded: Tensor) -> Tensor:
+    """Return the standard deviation over the recorded part.
+
+    (batch, lead, time) and (batch, 1, time) to (batch, lead, 1); 0 where nothing is recorded.
+    """
+    count = recorded.sum(dim=-1, keepdim=True).clamp(min=1)
+    centred = (signal - signal.sum(dim=-1, keepdim=True) / count) * recorded
+    norm: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+    return norm / count.sqrt()
+
+
+def random_gain(signal: Tensor, bounds: tuple[float, float], generator: Generator) -> Tensor:
+    """Multiply each record by a log-uniform factor within `bounds`."""
+    low, high = (math.log(bound) for bound in bounds)
+    return signal * (low + (high - low) * _uniform(signal, generator)).exp()
+
+
+def add_wander(
+    signal: Tensor,
+    sd: Tensor,
+    probability: float,
+    hertz: tuple[float, float],
+    fs: float,
+    generator: Generator,
+) -> Tensor:
+    """Add baseline wander to a random part of the records.
+
+    A sum of `SINUSOIDS` sinusoids whose frequencies, uniform in `hertz`, belong to the record and
+    whose amplitudes and phases belong to each lead. Their cosine and sine parts are Gaussian, which
+    makes the wander a stationary Gaussian process with standard deviation `sd`.
+
+    Parameters
+    ----------
+    signal
+        Shape (batch, lead, time).
+    sd
+        Shape (batch, lead, 1), in the signal's unit.
+    probability
+        Of a record getting wander.
+    hertz
+        Lowest and highest frequency, Hz.
+    fs
+        Sampling rate, Hz.
+    generator
+        Source of the draws.
+    """
+    batch, leads, length = signal.shape
+    low, high = hertz
+    device = signal.device
+    draw = torch.rand((batch, SINUSOIDS, 1), generator=generator, device=device)
+    time = torch.arange(length, device=device) / fs
+    angle = (low + (high - low) * draw) * (2 * torch.pi) * time
+    waves = torch.cat([angle.cos(), angle.sin()], dim=1)
+    parts = torch.randn((batch, leads, 2 * SINUSOIDS), generator=generator, device=device)
+    happens = _happens(probability, signal, generator)
+    return torch.baddbmm(signal, parts * (happens * sd / SINUSOIDS**0.5), waves)
+
+
+def add_noise(signal: Tensor, sd: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Add white Gaussian noise of `sd` (batch, lead, 1) to a random part of the records."""
+    happens = _happens(probability, signal, generator)
+    noise = torch.randn(signal.shape, generator=generator, device=signal.device)
+    return noise.mul_(happens * sd).add_(signal)
+
+
+def mask_span(
+    signal: Tensor, fraction: tuple[float, float], probability: float, generator: Generator
+) -> Tensor:
+    """Set one contiguous span to zero, in all leads of a random part of the records.
+
+    Its length is uniform in `fraction` of the record, its place uniform among those it fits in.
+    """
+    low, high = fraction
+    length = signal.shape[-1]
+    span = ((low + (high - low) * _uniform(signal, generator)) * length).round()
+    start = (_uniform(signal, generator) * (length - span + 1)).floor()
+    time = torch.arange(length, device=signal.device)
+    outside = (time < start) | (time >= start + span)
+    return signal * (outside | ~_happens(probability, signal, generator))
+
+
+def drop_leads(signal: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Set leads to zero, each with `probability`, but never all leads of a record."""
+    draw = torch.rand((*signal.shape[:2], 1), generator=generator, device=signal.device)
+    return signal * ((draw >= probability) | (draw == draw.amax(dim=1, keepdim=True)))
+
+
+def _uniform(signal: Tensor, generator: Generator) -> Tensor:
+    return torch.rand((signal.shape[0], 1, 1), generator=generator, device=signal.device)
+
+
+def _happens(probability: float, signal: Tensor, generator: Generator) -> Tensor:
+    return _uniform(signal, generator) < probability

@@ -1,0 +1,211 @@
+"""Net1D: the one-dimensional ResNeXt with squeeze-and-excitation of ECGFounder and CLEF."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecgscale.encoders.base import Encoder, EncoderParams, encoders
+
+SWISH_GAIN = 1.677
+"""Keeps the second moment through Swish: ``E[swish(z)^2] ** -0.5`` for z ~ N(0, 1)."""
+
+
+@dataclass(frozen=True)
+class Net1dSize:
+    """The numbers of one member of the family.
+
+    Attributes
+    ----------
+    base
+        Output channels of the stem.
+    filters
+        Output channels of each stage; the last is the width of the embedding.
+    blocks
+        Blocks of each stage; the first block of every stage halves the length.
+    ratio
+        Bottleneck channels per output channel.
+    group_width
+        Output channels per group of the middle convolution.
+    kernel
+        Samples seen by the stem and by every middle convolution.
+    stem_stride
+        Stride of the stem.
+    """
+
+    base: int
+    filters: tuple[int, ...]
+    blocks: tuple[int, ...]
+    ratio: float
+    group_width: int
+    kernel: int = 16
+    stem_stride: int = 2
+
+
+SIZES: dict[str, Net1dSize] = {
+    "tiny": Net1dSize(16, (16, 32, 64, 64), (1, 1, 1, 1), 0.5, 16, kernel=8, stem_stride=4),
+    "small": Net1dSize(32, (32, 64, 64, 128, 128, 256), (1, 1, 2, 2, 2, 2), 0.5, 8),
+    "medium": Net1dSize(64, (64, 160, 160, 400, 400, 1024, 1024), (2, 2, 2, 3, 3, 4, 4), 1.0, 16),
+    "large": Net1dSize(
+        128,
+        (128, 256, 256, 512, 512, 1024, 1024, 2048, 2048),
+        (2, 3, 3, 4, 4, 5, 5, 6, 6),
+        1.5,
+        32,
+    ),
+}
+"""CLEF-S, -M and -L as published, and `tiny`, made for studies on a CPU at 100 Hz.
+
+`tiny` is what measurement left: one group per 16 channels (more groups are slower on a CPU), a
+stem that strides by 4 because most of the time goes into the longest features, and a token that
+sees 4.3 s at 100 Hz."""
+
+
+class Net1dParams(EncoderParams):
+    """Parameters of `Net1d`."""
+
+    size: Literal["tiny", "small", "medium", "large"] = "small"
+
+
+class SameConv1d(nn.Conv1d):
+    """Convolution with TensorFlow's SAME padding: (batch, in, n) to (batch, out, ceil(n/stride)).
+
+    The padding depends on the length, and its odd sample goes to the right.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad with zeros and convolve."""
+        length, kernel, stride = x.shape[-1], self.kernel_size[0], self.stride[0]
+        steps = -(-length // stride)
+        total = max(0, (steps - 1) * stride + kernel - length)
+        left = total // 2
+        if 2 * left == total:
+            return F.conv1d(x, self.weight, self.bias, stride, left, groups=self.groups)
+        x = F.pad(x, (left, total - left))
+        return F.conv1d(x, self.weight, self.bias, stride, groups=self.groups)
+
+
+class Block(nn.Module):
+    """Bottleneck block: three convolutions (1, kernel, 1), squeeze-and-excitation, shortcut.
+
+    The shortcut has no parameters: max-pooled where the block strides, padded with zero channels
+    where it widens.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Channels before and after.
+    size
+        Ratio, group width and kernel.
+    stride
+        2 in the first block of a stage, else 1.
+    activate_first
+        False in the first block of all, whose input the stem has activated.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: Net1dSize,
+        stride: int,
+        activate_first: bool,
+    ) -> None:
+        super().__init__()
+        middle = int(out_channels * size.ratio)
+        self.stride = stride
+        self.activate_first = activate_first
+        self.reduce = SameConv1d(in_channels, middle, 1)
+        self.mix = SameConv1d(
+            middle, middle, size.kernel, stride, groups=out_channels // size.group_width
+        )
+        self.expand = SameConv1d(middle, out_channels, 1)
+        self.squeeze = nn.Linear(out_channels, out_channels // 2)
+        self.excite = nn.Linear(out_channels // 2, out_channels)
+        self.extra = out_channels - in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, in, n) to (batch, out, ceil(n/stride))."""
+        branch = self.reduce(F.silu(x) if self.activate_first else x)
+        branch = self.expand(F.silu(self.mix(F.silu(branch))))
+        gate = torch.sigmoid(self.excite(F.silu(self.squeeze(branch.mean(dim=-1)))))
+        return torch.addcmul(self._shortcut(x), branch, gate.unsqueeze(-1))
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        if self.stride > 1:
+            # An odd last sample is pooled with a zero, not with minus infinity, as published.
+            x = F.max_pool1d(F.pad(x, (0, -x.shape[-1] % self.stride)), self.stride)
+        if self.extra:
+            before = self.extra // 2
+            x = F.pad(x, (0, 0, before, self.extra - before))
+        return x
+
+
+@encoders.register("net1d")
+class Net1d(Encoder):
+    """Net1D without normalisation layers and without dropout, as CLEF trains it.
+
+    A convolutional stem, then stages of bottleneck blocks; each stage halves the length. Every
+    activation is Swish. Any number of leads, any length.
+
+    The published code creates batch-norm parameters and never applies them; here they do not
+    exist, so counts are lower than published by exactly those (4,608 of 447,792 for `small` with
+    one lead).
+
+    Weights start from a normal distribution scaled to keep the second moment through Swish
+    (He et al. 2015, arXiv 1502.01852, with Swish's gain) and biases at zero; the last convolution
+    of each of n blocks is divided by ``sqrt(n)``, so that the sum over the shortcuts keeps its
+    scale at any depth (the idea of Zhang et al. 2019, Fixup, arXiv 1901.09321). There is no
+    normalisation layer to make up for torch's default, with which the branches start silent.
+
+    Raises
+    ------
+    BadInputError
+        By `create`, for a `size` that does not exist.
+    """
+
+    Params: ClassVar[type[EncoderParams]] = Net1dParams
+    reference: ClassVar[str] = (
+        "Hong et al., HOLMES, KDD 2020, doi:10.1145/3394486.3403212 (Net1D); "
+        "Li et al., ECGFounder, arXiv 2410.04133; CLEF, arXiv 2512.02180"
+    )
+
+    def __init__(self, params: Net1dParams) -> None:
+        super().__init__(params)
+        size = SIZES[params.size]
+        self.stem = SameConv1d(params.in_channels, size.base, size.kernel, size.stem_stride)
+        blocks: list[Block] = []
+        channels = size.base
+        for filters, count in zip(size.filters, size.blocks, strict=True):
+            for index in range(count):
+                stride = 2 if index == 0 else 1
+                blocks.append(Block(channels, filters, size, stride, activate_first=bool(blocks)))
+                channels = filters
+        self.blocks = nn.Sequential(*blocks)
+        self._embed_dim = channels
+        self.apply(_initialise)
+        for block in blocks:
+            block.expand.weight.data.mul_(len(blocks) ** -0.5)
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of a token and of the embedding: the filters of the last stage."""
+        return self._embed_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, lead, time) to tokens (batch, step, dim).
+
+        There is one step for ``stem_stride * 2 ** stages`` samples, rounded up.
+        """
+        features: Tensor = self.blocks(F.silu(self.stem(x)))
+        return features.transpose(1, 2)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, (nn.Conv1d, nn.Linear)):
+        fan_in = module.weight[0].numel()
+        nn.init.normal_(module.weight, std=SWISH_GAIN / fan_in**0.5)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)

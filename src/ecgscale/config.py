@@ -150,7 +150,7 @@ class TrainingConfig(Settings):
 class AugmentConfig(Settings):
     """Random views of a record; probabilities are per view, amplitudes in record SDs."""
 
-    crop_seconds: float | None = 5.0
+    crop_seconds: float | None = 2.5
     """Length of the random crop; None keeps the whole record."""
     noise_prob: float = Field(default=0.5, ge=0, le=1)
     noise_sd: float = Field(default=0.1, ge=0)

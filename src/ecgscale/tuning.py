@@ -330,7 +330,7 @@ class _Search:
     def _validation_auroc(self, encoder: "Encoder") -> float:
         """Return the probe's macro AUROC on the validation split, at the best penalty."""
         from ecgscale.evaluation.embed import embed_store
-        from ecgscale.evaluation.probe import fit_linear_probes, validation_auroc
+        from ecgscale.evaluation.probe import fit_linear_probes, selection_auroc
         from ecgscale.tasks import tasks
 
         config, table = self.study.evaluation, self.table
@@ -355,7 +355,7 @@ class _Search:
             *split["train"], config.probe.penalties, max_iterations=config.probe.max_iterations
         )
         minimum = config.minimum_positives or tasks.get(table.task).metadata.minimum_positives
-        return max(validation_auroc(probe, *split["validation"], minimum) for probe in probes)
+        return max(selection_auroc(probe, *split["validation"], minimum) for probe in probes)
 
     def finish(self) -> Winner:
         """Write the winner and return it."""

@@ -1,0 +1,109 @@
+"""One simulated record: signal, statements and circumstances, from its own random streams."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ecgscale.data.simulate.conditions import INDEX
+from ecgscale.data.simulate.labels import Reader, heart_axis
+from ecgscale.data.simulate.options import ChallengeOptions, PtbXlOptions
+from ecgscale.data.simulate.pathology import Heart, build_heart
+from ecgscale.data.simulate.population import (
+    Patient,
+    State,
+    draw_patient,
+    draw_state,
+    liability_thresholds,
+    stream,
+)
+from ecgscale.data.simulate.rhythm import draw_beats
+from ecgscale.data.simulate.synthesis import (
+    Quality,
+    clean_leads,
+    digitise,
+    draw_quality,
+    record_leads,
+    resample,
+)
+
+Signal = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class SimulatedRecord:
+    """A record before it is written in a layout.
+
+    Attributes
+    ----------
+    signals
+        Sampling rate to signal, shape (lead, time), uV, leads in the standard order.
+    scp
+        SCP statements with likelihoods; empty in the Challenge's layout.
+    csn
+        Acronyms of the Chapman-Shaoxing-Ningbo vocabulary; empty in PTB-XL's layout.
+    years
+        Age at the record.
+    """
+
+    patient: Patient
+    number: int
+    years: float
+    signals: dict[int, Signal]
+    scp: dict[str, float]
+    csn: list[str]
+    state: State
+    axis: str
+    quality: Quality
+
+
+def draw_record(
+    patient: Patient, number: int, seed: int, options: PtbXlOptions | ChallengeOptions
+) -> SimulatedRecord:
+    """Simulate record `number` of a patient (from 0): the same whatever else the cohort holds."""
+    rng = stream(seed, 1, patient.index, number)
+    state = draw_state(patient, options, liability_thresholds(options), rng)
+    heart = build_heart(patient, state, options, stream(seed, 2, patient.index), rng)
+    reader = Reader(patient, state, heart, options, rng)
+    ptb = isinstance(options, PtbXlOptions)
+    quality = draw_quality(options.noise, options.misplaced, options.difficulty, rng)
+    return SimulatedRecord(
+        patient=patient,
+        number=number,
+        years=min(patient.age + 0.7 * number, 98.0),
+        signals=_signals(patient, heart, state, options, quality, rng),
+        scp=reader.scp() if ptb else {},
+        csn=[] if ptb else reader.csn(),
+        state=state,
+        axis=heart_axis(heart),
+        quality=quality,
+    )
+
+
+def draw_patients(
+    first: int, last: int, seed: int, options: PtbXlOptions | ChallengeOptions
+) -> list[Patient]:
+    """Return patients `first` up to, not including, `last`."""
+    return [draw_patient(index, seed, options) for index in range(first, last)]
+
+
+def _signals(
+    patient: Patient,
+    heart: Heart,
+    state: State,
+    options: PtbXlOptions | ChallengeOptions,
+    quality: Quality,
+    rng: np.random.Generator,
+) -> dict[int, Signal]:
+    fs = options.fs if isinstance(options, ChallengeOptions) else 500 if options.records500 else 100
+    variant = patient.variant[INDEX[state.rhythm]] if state.rhythm in INDEX else 0.0
+    if state.rhythm == "sinus":
+        variant = patient.variant[INDEX["av_block_complete"]]
+    beats = draw_beats(state, heart.pace, 10.0, float(variant), rng)
+    clean = clean_leads(heart, beats, fs, rng)
+    leads = record_leads(clean, fs, options.noise, quality, options.difficulty, rng)
+    step = options.noise.resolution_uv
+    signals = {fs: digitise(leads, fs, step)}
+    if isinstance(options, PtbXlOptions) and options.records500:
+        signals[100] = digitise(resample(leads, 5), 100, step)
+    return signals

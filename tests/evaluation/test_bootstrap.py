@@ -1,0 +1,154 @@
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ecgscale.evaluation.bootstrap import bootstrap_auroc, interval, patient_weights
+from ecgscale.evaluation.metrics import auroc, included_labels
+
+
+def made_up(seed: int, patients: int = 30, examples: int = 60, labels: int = 4, levels: int = 6):
+    """Several records per patient, whose labels differ; scores with ties."""
+    rng = np.random.default_rng(seed)
+    patient = np.array([f"p:{number}" for number in rng.integers(0, patients, examples)])
+    y = rng.random((examples, labels)) < np.linspace(0.1, 0.6, labels)
+    y[0], y[1] = True, False
+    return y.astype(np.float32), rng.integers(0, levels, (examples, labels)) * 1.0, patient
+
+
+def resampled(y, scores, patient, resamples=8, seed=3, task="t"):
+    return bootstrap_auroc(
+        y, scores, patient, included_labels(y, 1), resamples=resamples, seed=seed, task=task
+    )
+
+
+def slow_auroc(y, scores, weight) -> float:
+    """Weighted share of (positive, negative) pairs in the right order."""
+    wins = pairs = 0.0
+    for i in np.flatnonzero(y == 1):
+        for j in np.flatnonzero(y == 0):
+            pairs += weight[i] * weight[j]
+            wins += weight[i] * weight[j] * ((scores[i] > scores[j]) + (scores[i] == scores[j]) / 2)
+    return wins / pairs
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equal_to_a_loop_over_pairs_and_to_scikit_learn(seed):
+    y, scores, patient = made_up(seed)
+    found = resampled(y, scores, patient)
+    ids = sorted(set(patient))
+    weights = patient_weights(len(ids), 8, 3, "t")
+    for b in range(8):
+        weight = np.array([weights[ids.index(name), b] for name in patient])
+        for label in range(y.shape[1]):
+            one = (y[:, label], scores[:, label])
+            assert found.labels[label, b] == pytest.approx(slow_auroc(*one, weight), abs=1e-12)
+            assert found.labels[label, b] == pytest.approx(
+                roc_auc_score(*one, sample_weight=weight), abs=1e-12
+            )
+    np.testing.assert_allclose(found.macro, found.labels.mean(axis=0))
+
+
+def test_more_resamples_than_a_block_and_their_prefix():
+    y, scores, patient = made_up(7)
+    many, few = resampled(y, scores, patient, 150), resampled(y, scores, patient, 70)
+    np.testing.assert_allclose(many.labels[:, :70], few.labels, rtol=1e-12)
+    assert len(np.unique(many.macro)) == 150
+
+
+def test_resamples_are_paired_across_scores_and_independent_across_tasks():
+    weights = patient_weights(40, 200, 0, "a")
+    assert np.array_equal(weights, patient_weights(40, 200, 0, "a"))
+    assert not np.array_equal(weights, patient_weights(40, 200, 0, "b"))
+    assert not np.array_equal(weights, patient_weights(40, 200, 1, "a"))
+    y, scores, patient = made_up(1)
+    better = scores + 3 * y
+    rng = np.random.default_rng(0)
+    unlike = resampled(y, rng.normal(size=y.shape), patient, 400).macro
+    one, same = resampled(y, scores, patient, 400).macro, resampled(y, 2 * scores, patient, 400)
+    np.testing.assert_allclose(one, same.macro, rtol=1e-12)
+    paired = one - resampled(y, scores + 0.5 * y, patient, 400).macro
+    assert paired.std() < 0.8 * (one - unlike).std()
+    assert resampled(y, better, patient).macro.mean() > one.mean()
+
+
+def test_the_order_of_the_records_does_not_matter():
+    y, scores, patient = made_up(2)
+    shuffle = np.random.default_rng(0).permutation(len(y))
+    np.testing.assert_allclose(
+        resampled(y[shuffle], scores[shuffle], patient[shuffle]).labels,
+        resampled(y, scores, patient).labels,
+        rtol=1e-10,
+    )
+
+
+def test_records_of_a_patient_rise_and_fall_together():
+    """Copies of every record add nothing; as patients of their own they would."""
+    y, scores, patient = made_up(4, patients=40, examples=40)
+    alone = resampled(y, scores, patient, 500).macro
+    thrice = [np.concatenate([part] * 3) for part in (y, scores, patient)]
+    np.testing.assert_allclose(resampled(*thrice, 500).macro, alone, rtol=1e-10)
+    strangers = np.array([f"q:{number}" for number in range(120)])
+    assert resampled(*thrice[:2], strangers, 500).macro.std() < 0.75 * alone.std()
+
+
+def test_labels_keep_their_dependence():
+    """The macro mean of a label given twice is as uncertain as the label."""
+    y, scores, patient = made_up(5, labels=1)
+    found = resampled(np.hstack([y, y]), np.hstack([scores, scores]), patient, 300)
+    np.testing.assert_allclose(found.macro, found.labels[0], rtol=1e-12)
+
+
+def test_rare_and_absent_labels():
+    rng = np.random.default_rng(0)
+    y = np.zeros((50, 4))
+    y[7, 0] = 1
+    y[3:20, 2] = 1
+    y[:, 3] = 1
+    scores, patient = rng.normal(size=y.shape), np.array([f"p{n:02d}" for n in range(50)])
+    found = bootstrap_auroc(
+        y, scores, patient, included_labels(y, 10), resamples=300, seed=0, task="t"
+    )
+    assert np.isnan(found.labels[[1, 3]]).all()
+    assert np.isfinite(found.labels[[0, 2]]).all()
+    np.testing.assert_allclose(found.macro, found.labels[2])
+    low, high = interval(found.labels[0])
+    assert low < auroc(y, scores)[0] < high
+    assert all(math.isnan(bound) for bound in interval(found.labels[1]))
+    none = bootstrap_auroc(
+        y, scores, patient, included_labels(y, 30), resamples=5, seed=0, task="t"
+    )
+    assert np.isnan(none.macro).all()
+
+
+def test_no_resamples():
+    y, scores, patient = made_up(0)
+    found = resampled(y, scores, patient, resamples=0)
+    assert found.labels.shape == (4, 0)
+    assert found.macro.shape == (0,)
+    assert all(math.isnan(bound) for bound in interval(found.macro))
+
+
+def test_interval_is_the_percentile_interval():
+    assert interval(np.arange(1001)) == pytest.approx((25.0, 975.0))
+    assert interval(np.arange(101), confidence=0.8) == pytest.approx((10.0, 90.0))
+
+
+def test_coverage_with_several_records_per_patient():
+    """Two labels of known AUROC that share patients; the interval of their mean covers it."""
+    rng = np.random.default_rng(11)
+    shift = 1.0
+    truth = NormalDist().cdf(shift / math.sqrt(2))
+    covered, simulations, patients = 0, 250, 120
+    ids = np.repeat([f"p{n:03d}" for n in range(patients)], 3)
+    for _ in range(simulations):
+        y = np.repeat(rng.random((patients, 2)) < 0.3, 3, axis=0)
+        shared = np.repeat(rng.normal(size=(patients, 1)), 3, axis=0)
+        own = rng.normal(size=y.shape)
+        scores = math.sqrt(0.7) * shared + math.sqrt(0.3) * own + shift * y
+        low, high = interval(resampled(y, scores, ids, 200).macro)
+        covered += low <= truth <= high
+    # Three binomial standard errors at 0.95 are 0.041.
+    assert 0.905 <= covered / simulations <= 0.99

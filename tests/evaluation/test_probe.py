@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss as sklearn_log_loss
+from sklearn.neighbors import KNeighborsClassifier
+
+from ecgscale.evaluation.metrics import auroc
+from ecgscale.evaluation.probe import (
+    TOLERANCE,
+    fit_linear_probes,
+    knn_scores,
+    log_loss,
+    selection_auroc,
+)
+
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def made_up(seed: int, examples: int, dim: int, labels: int):
+    """Correlated embeddings of unequal scale, labels from common to rare."""
+    rng = np.random.default_rng(seed)
+    factors = rng.normal(size=(examples, 6))
+    x = factors @ rng.normal(size=(6, dim)) + 0.5 * rng.normal(size=(examples, dim))
+    x = x * np.geomspace(0.01, 100, dim) + rng.normal(size=dim)
+    odds = factors @ rng.normal(size=(6, labels)) - np.linspace(0, 3, labels)
+    y = odds + rng.logistic(size=odds.shape) > 0
+    y[0], y[1] = True, False
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def objective(penalty, y, log_odds, weight) -> float:
+    return sklearn_log_loss(y, 1 / (1 + np.exp(-log_odds))) + penalty / 2 * (weight**2).sum()
+
+
+@pytest.mark.parametrize(("examples", "dim"), [(400, 16), (300, 64), (80, 128)])
+def test_the_optimum_is_that_of_scikit_learn(examples, dim):
+    x, y = made_up(examples, examples, dim, 3)
+    mean, sd = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    for probe in fit_linear_probes(x, y, PENALTIES, max_iterations=500):
+        scores = probe.scores(x)
+        assert probe.converged.all()
+        for label in range(3):
+            model = LogisticRegression(C=1 / (examples * probe.penalty), tol=1e-9, max_iter=20_000)
+            model.fit((x - mean) / sd, y[:, label])
+            reference = model.decision_function((x - mean) / sd)
+            best = objective(probe.penalty, y[:, label], reference, model.coef_[0])
+            ours = objective(
+                probe.penalty, y[:, label], scores[:, label], probe.weight[:, label] * sd
+            )
+            assert probe.loss[label] == pytest.approx(ours, abs=1e-7)
+            assert abs(ours - best) <= TOLERANCE
+        if probe.penalty >= 1e-2:
+            np.testing.assert_allclose(scores[:, 2], reference, atol=0.05)
+
+
+def test_strongest_penalty_first_and_each_is_fitted_as_if_alone():
+    x, y = made_up(1, 200, 8, 4)
+    probes = fit_linear_probes(x, y, (1e-3, 1.0, 1e-2, 1.0))
+    assert [probe.penalty for probe in probes] == [1.0, 1e-2, 1e-3]
+    alone = fit_linear_probes(x, y, (1e-3,))[0]
+    np.testing.assert_allclose(probes[-1].loss, alone.loss, atol=2 * TOLERANCE)
+    assert np.linalg.norm(probes[0].weight) < np.linalg.norm(probes[-1].weight)
+
+
+def test_labels_of_one_class_predict_a_flagged_constant():
+    x, y = made_up(2, 100, 5, 4)
+    y[:, 1], y[:, 3] = 0, 1
+    for probe in fit_linear_probes(x, y, PENALTIES):
+        assert probe.constant.tolist() == [False, True, False, True]
+        assert probe.converged.all()
+        scores = probe.scores(x)
+        np.testing.assert_allclose(scores[:, 1], np.log(0.5 / 100.5))
+        np.testing.assert_allclose(scores[:, 3], np.log(100.5 / 0.5))
+
+
+def test_constant_and_repeated_columns_do_not_matter():
+    x, y = made_up(3, 150, 6, 2)
+    padded = np.hstack([x, np.full((150, 1), 3.7), np.zeros((150, 1))]).astype(np.float32)
+    plain, with_constants = (fit_linear_probes(part, y, (1e-2,))[0] for part in (x, padded))
+    np.testing.assert_allclose(with_constants.scores(padded), plain.scores(x), atol=1e-6)
+    assert not with_constants.weight[6:].any()
+    twice = fit_linear_probes(np.hstack([x, x]), y, (2e-2,))[0]
+    # Two copies share a weight, which halves its penalty.
+    np.testing.assert_allclose(twice.scores(np.hstack([x, x])), plain.scores(x), atol=2e-2)
+
+
+def test_embeddings_without_any_variation():
+    y = np.array([[1.0], [0.0], [0.0], [0.0]])
+    probe = fit_linear_probes(np.ones((4, 3)), y, (1e-2,))[0]
+    np.testing.assert_allclose(probe.scores(np.ones((2, 3))), np.log(1 / 3), rtol=1e-6)
+
+
+def test_too_few_iterations_are_admitted():
+    x, y = made_up(4, 300, 32, 3)
+    probe = fit_linear_probes(x, y, (1e-5,), max_iterations=2)[0]
+    assert not probe.converged.any()
+
+
+def test_same_bits_twice():
+    x, y = made_up(5, 120, 12, 3)
+    first, second = (fit_linear_probes(x, y, PENALTIES) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert np.array_equal(one.weight, other.weight)
+        assert np.array_equal(one.bias, other.bias)
+
+
+def test_log_loss():
+    rng = np.random.default_rng(0)
+    y, z = rng.integers(0, 2, (40, 3)), rng.normal(size=(40, 3)) * 3
+    expected = [sklearn_log_loss(y[:, k], 1 / (1 + np.exp(-z[:, k]))) for k in range(3)]
+    np.testing.assert_allclose(log_loss(y, z), expected)
+    assert log_loss([[1.0]], [[-800.0]])[0] == 800.0
+
+
+def test_selection_counts_common_labels_and_falls_back_to_defined_ones():
+    rng = np.random.default_rng(1)
+    y = (rng.random((60, 3)) < [0.5, 0.05, 0.0]).astype(float)
+    y[:2, 1] = 1
+    scores = rng.normal(size=y.shape)
+    each = auroc(y, scores)
+    assert selection_auroc(y, scores, 10) == pytest.approx(each[0])
+    assert selection_auroc(y, scores, 50) == pytest.approx(each[:2].mean())
+    assert np.isnan(selection_auroc(np.zeros((4, 2)), np.ones((4, 2)), 1))
+
+
+def test_knn_scores():
+    rng = np.random.default_rng(2)
+    train, queries = rng.normal(size=(70, 5)), rng.normal(size=(20, 5))
+    targets = rng.integers(0, 2, (70, 3))
+    found = knn_scores(*(torch.from_numpy(part) for part in (train, targets, queries)), k=7)
+    unit = train / np.linalg.norm(train, axis=1, keepdims=True)
+    reference = KNeighborsClassifier(7, metric="cosine").fit(unit, targets)
+    expected = [part[:, 1] for part in reference.predict_proba(queries)]
+    np.testing.assert_allclose(found.numpy(), np.transpose(expected), atol=1e-6)
+
+
+def test_knn_with_fewer_examples_than_neighbours():
+    train = torch.eye(3)
+    targets = torch.tensor([[1.0], [0.0], [1.0]])
+    assert knn_scores(train, targets, torch.ones(2, 3)).tolist() == [[pytest.approx(2 / 3)]] * 2

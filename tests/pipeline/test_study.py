@@ -1,0 +1,116 @@
+"""The whole pipeline: from nothing to a correlation, and what re-runs when something changes."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+REPORT = ("correlations.csv", "metrics.json", "report.md")
+
+
+def changed(before, after):
+    """Return the names of the results that were written anew."""
+    return {name for name, content in after.items() if before.get(name) != content}
+
+
+def test_one_command_ends_with_the_answer(small):
+    printed = small.first.stdout
+    metrics = json.loads((small.root / "reports" / "metrics.json").read_text())
+    assert metrics["headline"].split()[0] in printed
+    assert "reports/index.html" in printed
+    assert "make ui" in printed
+
+
+def test_every_cell_has_its_records_and_its_encoder(small):
+    names = set(small.results())
+    for objective in ("simclr", "clef"):
+        for size in (16, 32, 64):
+            cell = f"{objective}/net1d-tiny/n{size}-o0-s0"
+            assert {f"pretrain/{cell}.json", f"evaluate/{cell}.json"} <= names
+            files = {path.name for path in (small.root / "models" / cell).iterdir()}
+            assert files == {"encoder.safetensors", "config.yaml", "MODEL_CARD.md"}
+    assert {"evaluate/baseline/age-sex.json", "evaluate/baseline/prevalence.json"} <= names
+    runs = pd.read_csv(small.root / "reports" / "runs.csv")
+    assert len(runs) == 2 * (2 * 3 + 1 + 2)
+    assert runs["evaluate_run_id"].notna().all()
+
+
+def test_every_run_is_linked_and_knows_its_commit(small, monkeypatch):
+    from ecgscale import tracking
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    pretrained = {run.cell: run for run in tracking.query("small", "pretrain", small.root)}
+    evaluated = tracking.query("small", "evaluate", small.root)
+    for run in [run for run in evaluated if not run.cell.startswith("baseline/")]:
+        assert run.tags["pretrain_run_id"] == pretrained[run.cell].run_id
+    for run in [*pretrained.values(), *evaluated]:
+        assert len(run.tags["git_commit"]) == 40
+        assert run.tags["git_dirty"] == "false"
+
+
+def test_a_second_run_repeats_nothing(small):
+    before = small.results()
+    small.run("repro", "--jobs", "1")
+    assert changed(before, small.results()) == set()
+
+
+def test_a_lost_store_gives_the_same_report(small):
+    reports = small.root / "reports"
+    before = {name: (reports / name).read_bytes() for name in REPORT}
+    figures = {path.name: path.read_bytes() for path in (reports / "figures").iterdir()}
+    (small.root / "mlflow.db").unlink()
+    shutil.rmtree(small.root / "mlartifacts")
+    small.run("sync")
+    small.run("report")
+    assert {name: (reports / name).read_bytes() for name in REPORT} == before
+    assert {path.name: path.read_bytes() for path in (reports / "figures").iterdir()} == figures
+
+
+def test_a_changed_parameter_reruns_its_objective_alone(small):
+    before = small.results()
+    small.change(lambda study: study["objectives"]["clef"].update(params={"temperature": 0.2}))
+    small.run("repro", "--jobs", "1")
+    after = changed(before, small.results())
+    assert len(after) == 6
+    assert {name.split("/")[1] for name in after} == {"clef"}
+
+
+def test_an_added_size_reruns_that_size_alone(small):
+    before = small.results()
+    small.change(lambda study: study["grid"]["sizes"].append(128))
+    small.run("repro", "--jobs", "1")
+    after = changed(before, small.results())
+    assert len(after) == 4
+    assert {name.split("/")[3] for name in after} == {"n128-o0-s0.json"}
+
+
+def test_what_was_run_before_comes_from_the_cache(small):
+    def restore(study):
+        study["grid"]["sizes"].remove(128)
+        study["objectives"]["clef"]["params"] = {}
+
+    before = small.results()
+    small.change(restore)
+    small.run("repro", "--jobs", "1")
+    restored = changed(before, small.results())
+    assert {name.split("/")[1] for name in restored} == {"clef"}
+    assert len(json.loads((small.root / "reports" / "metrics.json").read_text())) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: s["training"].update(lr="fast"), "training.lr"),
+        (lambda s: s["objectives"]["clef"].update(params={"tau": 1}), "objective clef, parameter"),
+        (lambda s: s["objectives"]["clef"].update(kind="clev"), "no objective is named 'clev'"),
+        (lambda s: s["sources"]["sim-chapman"].update(reader="x"), "no source is named 'x'"),
+    ],
+)
+def test_a_mistake_in_the_study_is_one_sentence(small, change, sentence):
+    saved = (small.root / "params.yaml").read_text()
+    small.change(change)
+    done = small.run("repro", status=2)
+    (small.root / "params.yaml").write_text(saved)
+    assert done.stderr.count("\n") == 1
+    assert sentence in done.stderr

@@ -1,11 +1,12 @@
 """The cells of a study: one pretraining each, named by its coordinates."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 
 from ecgscale.config import Study
 from ecgscale.errors import BadInputError
+from ecgscale.results import Scalar
 
 _NAME = re.compile(
     r"(?P<objective>[^/]+)/(?P<encoder>[^/]+)/n(?P<size>\d+)-o(?P<order>\d+)-s(?P<seed>\d+)"
@@ -66,6 +67,33 @@ class Cell:
 def subset_name(size: int, order: int) -> str:
     """Return the name of a subset: ``n<size>-o<order>``."""
     return f"n{size}-o{order}"
+
+
+def check_cell(study: Study, cell: Cell) -> None:
+    """Check that a study has the objective and the encoder that a cell names.
+
+    Raises
+    ------
+    BadInputError
+        If it does not.
+    """
+    if cell.objective not in study.objectives:
+        raise BadInputError(f"cell {cell.name}: the study has no objective {cell.objective!r}")
+    if cell.encoder not in study.encoders:
+        raise BadInputError(f"cell {cell.name}: the study has no encoder {cell.encoder!r}")
+
+
+def cell_axes(study: Study, cell: Cell) -> dict[str, Scalar]:
+    """Return the coordinates of a cell as its run records state them."""
+    objective = study.objectives[cell.objective]
+    is_control = cell.objective in study.grid.controls or objective.control_of
+    return {
+        **asdict(cell),
+        "kind": objective.kind,
+        "regime": study.training_for(cell.objective).regime,
+        "role": "control" if is_control else "objective",
+        "control_of": objective.control_of,
+    }
 
 
 def study_cells(study: Study) -> list[Cell]:

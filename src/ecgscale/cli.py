@@ -86,7 +86,7 @@ def ingest(
     to: Annotated[Path | None, typer.Option("--out", help="The store to write.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="Reader option, KEY=VALUE.")] = None,
     fs: Annotated[float, typer.Option(help="Sampling rate of the store, Hz.")] = 100.0,
-    max_quarantined: Annotated[float, typer.Option(min=0, max=1)] = 0.05,
+    max_quarantined: Annotated[float, typer.Option(min=0, max=1)] = 0.1,
     study: StudyFile = PARAMS,
     jobs: Jobs = CORES,
     as_json: AsJson = False,
@@ -115,7 +115,7 @@ def ingest(
     if as_json:
         print(summary.to_json())
     else:
-        out.print(_ingest_table(summary))
+        _show_ingest(summary)
 
 
 @app.command()
@@ -263,13 +263,17 @@ def _options(pairs: list[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def _ingest_table(summary: Any) -> Table:
-    table = Table(title=f"{summary.source}: {summary.stored} of {summary.records} records stored")
+def _show_ingest(summary: Any) -> None:
+    out.print(f"{summary.source}: {summary.stored} of {summary.records} records stored")
+    if not summary.quarantined:
+        out.print("none quarantined")
+        return
+    table = Table(box=None)
     table.add_column("quarantined because")
     table.add_column("records", justify="right")
     for reason, count in sorted(summary.quarantined.items()):
         table.add_row(reason, str(count))
-    return table
+    out.print(table)
 
 
 def _show_answer(study: Study) -> None:

@@ -77,7 +77,7 @@ class SourceConfig(Settings):
     """What DVC watches for changes: `root` itself, or a file that stands for it."""
     namespace: str = ""
     """Prefix of patient ids; sources that share patients share it. Default: the source's name."""
-    max_quarantined: float = Field(default=0.05, ge=0, le=1)
+    max_quarantined: float = Field(default=0.1, ge=0, le=1)
     """Fraction of records in quarantine above which ingest fails."""
     options: dict[str, Any] = {}
     """The reader's own typed options."""

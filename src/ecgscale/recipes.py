@@ -16,7 +16,10 @@ from ecgscale.lineage import code_digest
 from ecgscale.results import RunRecord
 
 TRAINING_CODE = (
-    "ecgscale.training",
+    "ecgscale.training.data",
+    "ecgscale.training.loop",
+    "ecgscale.training.monitors",
+    "ecgscale.training.schedule",
     "ecgscale.data.augment",
     "ecgscale.data.normalise",
     "ecgscale.data.risk",

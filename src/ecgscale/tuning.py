@@ -29,6 +29,7 @@ from ecgscale.results import DatasetInput, RunRecord, Scalar, result_path
 
 if TYPE_CHECKING:
     import optuna
+    from optuna import Trial
 
     from ecgscale.data.store import Store
     from ecgscale.encoders.base import Encoder
@@ -181,10 +182,11 @@ class _Search:
     def data(self) -> "TrainingData":
         import torch
 
-        from ecgscale.training.stage import subset_data, training_device
+        from ecgscale.device import study_device
+        from ecgscale.training.stage import subset_data
 
         torch.set_num_threads(self.study.study.threads)
-        return subset_data(self.study, self.subset, self.root, training_device(self.study))
+        return subset_data(self.study, self.subset, self.root, study_device(self.study))
 
     @cached_property
     def optuna(self) -> "optuna.Study":
@@ -244,7 +246,7 @@ class _Search:
         )
         self.optuna.optimize(self._trial, n_trials=1)
 
-    def _trial(self, trial: "optuna.Trial") -> float:
+    def _trial(self, trial: "Trial") -> float:
         import optuna
 
         started = _now()
@@ -270,7 +272,7 @@ class _Search:
 
     def _train(
         self,
-        trial: "optuna.Trial",
+        trial: "Trial",
         suggestion: Suggestion,
         values: list[tuple[int, float]],
         run: tracking.TrackedRun,
@@ -355,7 +357,8 @@ class _Search:
             *split["train"], config.probe.penalties, max_iterations=config.probe.max_iterations
         )
         minimum = config.minimum_positives or tasks.get(table.task).metadata.minimum_positives
-        return max(selection_auroc(probe, *split["validation"], minimum) for probe in probes)
+        x, y = split["validation"]
+        return max(selection_auroc(y, probe.scores(x), minimum) for probe in probes)
 
     def finish(self) -> Winner:
         """Write the winner and return it."""
@@ -442,7 +445,7 @@ class _Search:
 
 
 def _suggest(
-    trial: "optuna.Trial", key: str, span: FloatRange | IntRange | Choice
+    trial: "Trial", key: str, span: FloatRange | IntRange | Choice
 ) -> str | int | float | bool:
     if isinstance(span, FloatRange):
         return trial.suggest_float(key, span.low, span.high, log=span.log)

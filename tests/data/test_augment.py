@@ -212,7 +212,7 @@ def test_default_views_have_the_crop_length_are_normalised_and_differ():
     x = signals()
     first, second = Augmenter(AugmentConfig(), FS, 12, RECIPE, generator()).pair(x)
     for view in (first, second):
-        assert view.shape == (64, 12, 500)
+        assert view.shape == (64, 12, 250)
         assert view.dtype == torch.float32
         assert view.isfinite().all()
         flat = (view == 0).all(dim=-1)

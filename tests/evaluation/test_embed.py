@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS
+from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, model_digest
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.embed import cached_embeddings, embed_store, model_digest
+from ecgscale.evaluation.embed import cached_embeddings, embed_store
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from sklearn.metrics import roc_auc_score
 from ecgscale.config import Study
 from ecgscale.data.store import open_store
 from ecgscale.data.subsets import build_subset
+from ecgscale.encoders.base import model_digest
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.embed import embed_store, model_digest
+from ecgscale.evaluation.embed import embed_store
 from ecgscale.evaluation.stage import evaluate, evaluate_baseline, evaluate_encoder
 from ecgscale.results import RunRecord
 from ecgscale.tasks import Targets, Task, TaskMetadata, tasks
@@ -276,7 +277,7 @@ def test_tasks_of_another_store_are_refused(study, root, make_store, tmp_path):
     ("cell", "message"),
     [
         ("nonsense", "is not a cell"),
-        ("byol/small/n20-o0-s0", "is not of study made-up"),
+        ("byol/small/n20-o0-s0", "the study has no objective 'byol'"),
         ("simclr/small/n21-o0-s0", r"n21-o0.*does not exist"),
         ("simclr/small/n20-o0-s7", "is not an encoder directory"),
     ],

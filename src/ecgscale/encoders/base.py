@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecgscale.config import first_problem
+from ecgscale.config import digest_of, first_problem
 from ecgscale.errors import BadInputError
+from ecgscale.lineage import file_digest
 from ecgscale.registry import Registry
 
 WEIGHTS = "encoder.safetensors"
@@ -144,6 +145,21 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not isinstance(encoder, dict) or set(encoder) != {"name", "params"}:
         raise BadInputError(f"{path}: 'encoder' must have the keys 'name' and 'params'")
     return config
+
+
+def model_digest(directory: Path) -> str:
+    """Return the SHA-256 of an encoder directory's weights and encoder settings.
+
+    Raises
+    ------
+    BadInputError
+        If it is not an encoder directory.
+    """
+    settings = read_config(directory)["encoder"]
+    weights = directory / WEIGHTS
+    if not weights.is_file():
+        raise BadInputError(f"{directory} has no {WEIGHTS}")
+    return digest_of([settings, file_digest(weights)])
 
 
 def load(directory: str | Path, device: str | torch.device = "cpu") -> Encoder:

@@ -15,9 +15,9 @@ import torch
 
 from ecgscale.config import Recipe, digest_of
 from ecgscale.data.normalise import normalise
-from ecgscale.encoders.base import WEIGHTS, Encoder, read_config
+from ecgscale.encoders.base import Encoder, model_digest
 from ecgscale.errors import BadInputError
-from ecgscale.lineage import code_digest, file_digest
+from ecgscale.lineage import code_digest
 
 if TYPE_CHECKING:
     from ecgscale.data.store import Store
@@ -149,21 +149,6 @@ def input_leads(encoder: Encoder, recipe: Recipe, lead: str) -> tuple[str, ...]:
             f"{len(recipe.leads)}"
         )
     return recipe.leads
-
-
-def model_digest(directory: Path) -> str:
-    """Return the SHA-256 of an encoder directory's weights and encoder settings.
-
-    Raises
-    ------
-    BadInputError
-        If it is not an encoder directory.
-    """
-    settings = read_config(directory)["encoder"]
-    weights = directory / WEIGHTS
-    if not weights.is_file():
-        raise BadInputError(f"{directory} has no {WEIGHTS}")
-    return digest_of([settings, file_digest(weights)])
 
 
 def _read(path: Path, shape: tuple[int, int]) -> Embeddings | None:

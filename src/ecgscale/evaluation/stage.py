@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ecgscale import encoders, tracking
-from ecgscale.cells import Cell, subset_name
+from ecgscale.cells import Cell, cell_axes, check_cell, subset_name
 from ecgscale.config import EvaluationConfig, Recipe, Study
 from ecgscale.data.store import Store, open_store
 from ecgscale.data.subsets import read_subset
-from ecgscale.encoders.base import read_config
+from ecgscale.device import device_name, study_device
+from ecgscale.encoders.base import model_digest, read_config
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.baselines import baseline_scores
 from ecgscale.evaluation.bootstrap import bootstrap_auroc, interval
-from ecgscale.evaluation.embed import Embeddings, cached_embeddings, model_digest
+from ecgscale.evaluation.embed import Embeddings, cached_embeddings
 from ecgscale.evaluation.metrics import Bools, Floats, label_metrics, macro
 from ecgscale.evaluation.probe import fit_linear_probes, log_loss, selection_auroc
 from ecgscale.lineage import lineage_tags
@@ -32,6 +33,10 @@ from ecgscale.tasks.materialise import TaskTable, read_targets
 
 REPLICATE_DECIMALS = 7
 """Decimals of a replicate in the record: the error of a reported AUROC is of that size too."""
+
+
+_NOTHING: dict[str, Scalar] = dict.fromkeys(("patients", "records", "hours", "sources"), 0)
+"""The scale of what was pretrained on no subset."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,15 @@ def evaluate(study: Study, cell: str, root: Path) -> RunRecord:
         that were prepared by another recipe, or a task was made from another store.
     """
     torch.set_num_threads(study.study.threads)
+    check_cell(study, Cell.parse(cell))
     axes, subset_digest = _axes(study, Cell.parse(cell), root)
     directory = root / "models" / cell
     _check_recipe(directory, study.recipe)
-    device = _device(study)
+    device = study_device(study)
     tags = {
         "subset_digest": subset_digest,
         "model_digest": model_digest(directory),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "device": device_name(device),
     }
 
     def measure(tables: Sequence[TaskTable]) -> dict[str, TaskResult]:
@@ -126,11 +132,10 @@ def evaluate_baseline(study: Study, name: str, root: Path) -> RunRecord:
     BadInputError
         If there is no such baseline or an input is missing.
     """
-    nothing = dict.fromkeys(("patients", "records", "hours", "sources"), 0)
     axes: dict[str, Scalar] = {
         **{"objective": name, "kind": "baseline", "encoder": None, "regime": None},
         **{"size": 0, "order": 0, "seed": 0, "role": "baseline", "control_of": None},
-        **nothing,
+        **_NOTHING,
     }
 
     def measure(tables: Sequence[TaskTable]) -> dict[str, TaskResult]:
@@ -395,18 +400,7 @@ def _stores(tables: Sequence[TaskTable], root: Path) -> dict[str, Store]:
 
 def _axes(study: Study, cell: Cell, root: Path) -> tuple[dict[str, Scalar], str]:
     """Return a cell's coordinates with the scale of its subset, and the subset's digest."""
-    if cell.objective not in study.objectives or cell.encoder not in study.encoders:
-        raise BadInputError(f"cell {cell.name} is not of study {study.study.name}")
-    objective = study.objectives[cell.objective]
-    is_control = cell.objective in study.grid.controls or objective.control_of
-    axes: dict[str, Scalar] = {
-        **asdict(cell),
-        "kind": objective.kind,
-        "regime": study.training_for(cell.objective).regime,
-        "role": "control" if is_control else "objective",
-        "control_of": objective.control_of,
-        **dict.fromkeys(("patients", "records", "hours", "sources"), 0),
-    }
+    axes = {**cell_axes(study, cell), **_NOTHING}
     if not cell.size:
         return axes, "none"
     _, subset = read_subset(root / "data/subsets" / subset_name(cell.size, cell.order))
@@ -427,13 +421,6 @@ def _params(study: Study) -> dict[str, Scalar]:
         "tasks": ", ".join(settings.tasks),
         "threads": study.study.threads,
     }
-
-
-def _device(study: Study) -> torch.device:
-    wanted, available = study.study.device, torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise BadInputError("study.device is cuda, but this machine has no CUDA device")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
 
 
 def _progress() -> Progress:

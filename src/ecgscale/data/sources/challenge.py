@@ -1,0 +1,223 @@
+"""PhysioNet/CinC Challenge 2020 and 2021: WFDB headers with SNOMED CT codes."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ecgscale.data.preprocess import typical_amplitude
+from ecgscale.data.record import Record
+from ecgscale.data.sources.base import (
+    PATIENT_METADATA,
+    QuarantineError,
+    Ref,
+    Source,
+    SourceOptions,
+    is_inside,
+    parse_age,
+    parse_sex,
+    read_clinical,
+    read_table,
+    sources,
+)
+from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
+from ecgscale.errors import BadInputError
+
+Split = Literal["train", "validation", "test"]
+SPLIT_FILES: dict[str, Split] = {
+    "chapman_train.csv": "train",
+    "chapman_val.csv": "validation",
+    "chapman_test.csv": "test",
+}
+_SIGNAL_SUFFIXES = (".mat", ".dat")
+_NOT_LABELS = ("ecg_path", "age", "diagnose")
+
+MISSTATED_GAINS = {4880.0: 1000.0}
+"""Gains per mV that a release is known to state wrongly, and what they should be.
+
+The Georgia headers of the 2020 release say 4880/mV where the 2021 release says 1000/mV for the
+same integers: the recorder's 4.88 uV per step was applied to the samples already.
+"""
+
+TYPICAL_MV = 1.2
+"""Usual 99% range of a lead in mV; the medians of PTB-XL, Chapman and Ningbo are 1.1 to 1.2."""
+
+
+class ChallengeOptions(SourceOptions):
+    """Published split lists that go with the recordings."""
+
+    split_lists: Path | None = None
+    """Folder of ``chapman_{train,val,test}.csv``, absolute or relative to the source folder."""
+
+
+@dataclass(frozen=True)
+class ChallengeRef(Ref):
+    """A header's path relative to the source folder, and what the tables say of the record."""
+
+    path: str
+    split: Split | None
+    split_labels: tuple[str, ...]
+    clinical: dict[str, float]
+
+
+@sources.register("challenge")
+class Challenge(Source[ChallengeRef]):
+    """Chapman-Shaoxing, Ningbo, Georgia, CPSC 2018, PTB and others, in one layout."""
+
+    Options: ClassVar[type[SourceOptions]] = ChallengeOptions
+    title = "PhysioNet/Computing in Cardiology Challenge 2020 and 2021"
+    licence = "CC BY 4.0"
+    access = "open"
+    unit = "mV"
+    patient_key = "none published; every record is its own patient"
+    citation = (
+        "Perez Alday et al., Physiological Measurement 41:124003 (2020), "
+        "doi:10.1088/1361-6579/abc960; Reyna et al., Computing in Cardiology 48 (2021), "
+        "doi:10.23919/CinC53138.2021.9662687"
+    )
+    url = "https://physionet.org/content/challenge-2021/"
+
+    def index(self) -> list[ChallengeRef]:
+        """List every record found in the folder or named by a RECORDS file, sorted by path."""
+        self.require_root()
+        paths = self._paths()
+        if not paths:
+            raise BadInputError(f"source folder {self.root} has no WFDB records (.hea, .mat)")
+        splits = self._splits()
+        clinical = read_clinical(self.root)
+        refs = []
+        for path in paths:
+            name = PurePosixPath(path).stem
+            split, labels = splits.get(name, (None, ()))
+            refs.append(ChallengeRef(name, path, split, labels, clinical.get(name, {})))
+        return refs
+
+    def read(self, ref: ChallengeRef) -> Record:
+        """Read one record."""
+        path = self.root / ref.path
+        if not is_inside(self.root, path.parent):
+            raise QuarantineError("path-traversal", f"RECORDS names {ref.path!r}")
+        header = read_header(path)
+        labels, label_notes = _labels(header.comments.get("dx"))
+        age, age_notes = parse_age(header.comments.get("age", ""))
+        samples = read_samples(path.parent, header)
+        signal, gain_notes = _to_millivolts(samples, header)
+        return Record(
+            record_id=ref.record_id,
+            patient_id=f"{self.namespace}:{ref.record_id}",
+            signal=signal,
+            fs=header.fs,
+            leads=header.leads,
+            age=age,
+            sex=parse_sex(header.comments.get("sex", "")),
+            labels=labels,
+            split=ref.split,
+            split_labels=ref.split_labels,
+            clinical=ref.clinical,
+            notes=(*gain_notes, *age_notes, *label_notes),
+        )
+
+    def files(self, ref: ChallengeRef) -> list[Path]:
+        """Return the header and the signal file of the same name."""
+        path = self.root / ref.path
+        return [path, *(path.with_suffix(suffix) for suffix in _SIGNAL_SUFFIXES)]
+
+    def tables(self) -> list[Path]:
+        """Return the split lists and the patient table."""
+        lists = self._split_folder()
+        names = [lists / name for name in SPLIT_FILES] if lists else []
+        return [self.root / PATIENT_METADATA, *names]
+
+    def _paths(self) -> list[str]:
+        found = set()
+        for folder, _, names in os.walk(self.root):
+            below = Path(folder).relative_to(self.root)
+            for name in names:
+                path = below / name
+                if path.suffix in (".hea", *_SIGNAL_SUFFIXES):
+                    found.add(path.with_suffix(".hea").as_posix())
+                elif name == "RECORDS":
+                    found |= {(below / line).as_posix() for line in _listed(Path(folder) / name)}
+        return sorted(found)
+
+    def _split_folder(self) -> Path | None:
+        lists = self.options.split_lists
+        return self.root / lists if lists else None
+
+    def _splits(self) -> dict[str, tuple[Split, tuple[str, ...]]]:
+        folder = self._split_folder()
+        splits: dict[str, tuple[Split, tuple[str, ...]]] = {}
+        if folder is None:
+            return splits
+        for name, split in SPLIT_FILES.items():
+            for row in read_table(folder / name, ("ecg_path",)):
+                record = PurePosixPath(row["ecg_path"]).stem
+                known = splits.get(record, (split, ()))[0]
+                if known != split:
+                    raise BadInputError(f"{folder} lists {record} in both {known} and {split}")
+                labels = (key for key, value in row.items() if value == "1")
+                splits[record] = split, tuple(key for key in labels if key not in _NOT_LABELS)
+        return splits
+
+
+def _listed(path: Path) -> list[str]:
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [f"{line.removesuffix('.hea')}.hea" for line in lines if line and line[-1] != "/"]
+
+
+def _to_millivolts(
+    samples: npt.NDArray[np.int16], header: Header
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    signal = to_millivolts(samples, header)
+    stated = header.signals[0].gain
+    gain = MISSTATED_GAINS.get(stated)
+    if gain is None or any(signal_.gain != stated for signal_ in header.signals):
+        return signal, ()
+    amplitude = typical_amplitude(signal)
+    other = amplitude * stated / gain
+    if amplitude <= 0 or abs(np.log(amplitude / TYPICAL_MV)) <= abs(np.log(other / TYPICAL_MV)):
+        return signal, ()
+    note = (
+        f"gain {stated:g}/mV in the header read as {gain:g}/mV: "
+        f"amplitude {other:.2f} mV, not {amplitude:.2f} mV"
+    )
+    return to_millivolts(samples, header, gain), (note,)
+
+
+def _labels(text: str | None) -> tuple[dict[str, float], tuple[str, ...]]:
+    codes = [code.strip() for code in (text or "").split(",")]
+    labels = {code: 100.0 for code in codes if code}
+    for code in labels:
+        if not is_sctid(code):
+            raise QuarantineError("unknown-label", f"{code!r} is not a SNOMED CT code")
+    if not labels:
+        return labels, ("no #Dx in the header" if text is None else "empty #Dx in the header",)
+    return labels, ("an empty code in #Dx left out",) if "" in codes else ()
+
+
+_VERHOEFF_STEP = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
+
+
+def is_sctid(code: str) -> bool:
+    """Whether a text is a SNOMED CT identifier: 6 to 18 digits, the last a Verhoeff check digit.
+
+    Reference: SNOMED CT Technical Implementation Guide, "Check-digit" (Verhoeff 1969, dihedral).
+    """
+    if not re.fullmatch(r"[1-9][0-9]{5,17}", code, flags=re.ASCII):
+        return False
+    check = 0
+    for position, digit in enumerate(map(int, reversed(code))):
+        for _ in range(position % 8):
+            digit = _VERHOEFF_STEP[digit]
+        check = _dihedral(check, digit)
+    return check == 0
+
+
+def _dihedral(a: int, b: int) -> int:
+    """Multiply in the dihedral group of order ten: 0-4 are rotations, 5-9 reflections."""
+    turn = a % 5 + (b % 5 if a < 5 else -(b % 5))
+    return turn % 5 + 5 * ((a < 5) != (b < 5))

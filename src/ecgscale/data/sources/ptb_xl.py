@@ -1,0 +1,151 @@
+"""PTB-XL as published on PhysioNet."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from ecgscale.data.record import Record, Sex
+from ecgscale.data.sources.base import (
+    PATIENT_METADATA,
+    QuarantineError,
+    Ref,
+    Source,
+    SourceOptions,
+    is_inside,
+    parse_age,
+    parse_fold,
+    parse_likelihoods,
+    read_clinical,
+    read_table,
+    sources,
+    whole_number,
+)
+from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
+from ecgscale.errors import BadInputError
+
+TABLE = "ptbxl_database.csv"
+STATEMENTS = "scp_statements.csv"
+_FILE_COLUMN = {100: "filename_lr", 500: "filename_hr"}
+_SEX: dict[str, Sex] = {"0": "M", "1": "F"}
+"""PTB-XL codes male as 0 and female as 1 (Wagner et al. 2020, table 2)."""
+
+
+class PtbXlOptions(SourceOptions):
+    """Which of the two published rates is read."""
+
+    rate: Literal[100, 500] = 100
+
+
+@dataclass(frozen=True)
+class PtbXlRef(Ref):
+    """One row of the table, as text, with what the patient table adds."""
+
+    path: str
+    row: dict[str, str]
+    clinical: dict[str, float]
+
+
+@sources.register("ptb-xl")
+class PtbXl(Source[PtbXlRef]):
+    """21,799 recordings of 10 s from 18,869 patients (version 1.0.3)."""
+
+    Options: ClassVar[type[SourceOptions]] = PtbXlOptions
+    title = "PTB-XL, a large publicly available electrocardiography dataset"
+    licence = "CC BY 4.0"
+    access = "open"
+    unit = "mV"
+    patient_key = "patient_id"
+    citation = "Wagner et al., Scientific Data 7:154 (2020), doi:10.1038/s41597-020-0495-6"
+    url = "https://physionet.org/content/ptb-xl/"
+
+    def index(self) -> list[PtbXlRef]:
+        """List the rows of the table, in its order."""
+        self.require_root()
+        column = _FILE_COLUMN[self.options.rate]
+        wanted = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold", column)
+        rows = read_table(self.root / TABLE, wanted)
+        if not rows:
+            raise BadInputError(f"{self.root / TABLE} lists no records")
+        clinical = read_clinical(self.root)
+        keep = {*wanted, "height", "weight"}
+        return [
+            PtbXlRef(
+                record_id=whole_number(row["ecg_id"]),
+                path=row[column] + ".hea",
+                row={name: value for name, value in row.items() if name in keep},
+                clinical=clinical.get(whole_number(row["patient_id"]), {}),
+            )
+            for row in rows
+        ]
+
+    def read(self, ref: PtbXlRef) -> Record:
+        """Read one record at the chosen rate."""
+        row = ref.row
+        age, notes = parse_age(row["age"])
+        labels = self._labels(row["scp_codes"])
+        path = self.root / ref.path
+        if not is_inside(self.root, path):
+            raise QuarantineError("path-traversal", f"{TABLE} names the file {ref.path!r}")
+        if not path.is_file() and not path.with_suffix(".dat").is_file():
+            raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
+        header = read_header(path)
+        if header.fs != self.options.rate:
+            raise QuarantineError(
+                "wrong-rate", f"{ref.path} states {header.fs:g} Hz, not {self.options.rate}"
+            )
+        return Record(
+            record_id=ref.record_id,
+            patient_id=f"{self.namespace}:{_required(row, 'patient_id')}",
+            signal=to_millivolts(read_samples(path.parent, header), header),
+            fs=header.fs,
+            leads=header.leads,
+            age=age,
+            sex=_SEX.get(whole_number(row["sex"])),
+            labels=labels,
+            fold=parse_fold(row["strat_fold"]),
+            clinical={**_body(row), **ref.clinical},
+            notes=notes,
+        )
+
+    def files(self, ref: PtbXlRef) -> list[Path]:
+        """Return the header and the signal file."""
+        path = self.root / ref.path
+        return [path, path.with_suffix(".dat")]
+
+    def tables(self) -> list[Path]:
+        """Return the record table, the statements and the patient table."""
+        return [self.root / name for name in (TABLE, STATEMENTS, PATIENT_METADATA)]
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """The SCP codes that the source's own ``scp_statements.csv`` defines."""
+        rows = read_table(self.root / STATEMENTS, ("",))
+        return frozenset(row[""] for row in rows)
+
+    def _labels(self, text: str) -> dict[str, float]:
+        labels = parse_likelihoods(text)
+        unknown = sorted(set(labels) - self.vocabulary)
+        if unknown:
+            raise QuarantineError("unknown-label", f"{unknown[0]!r} is not in {STATEMENTS}")
+        return labels
+
+
+def _required(row: dict[str, str], name: str) -> str:
+    value = whole_number(row[name])
+    if not value:
+        raise QuarantineError("bad-metadata", f"{name} is empty")
+    return value
+
+
+def _body(row: dict[str, str]) -> dict[str, float]:
+    body = {}
+    for name in ("height", "weight"):
+        try:
+            value = float(row.get(name) or "nan")
+        except ValueError:
+            raise QuarantineError("bad-metadata", f"{name} is {row[name]!r}") from None
+        if math.isfinite(value) and value > 0:
+            body[name] = value
+    return body

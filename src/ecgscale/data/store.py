@@ -1,0 +1,450 @@
+"""The one format in which processed ECGs are kept and read: int16 shards, a table, a manifest."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ecgscale.config import Recipe, digest_of, first_problem
+from ecgscale.data.preprocess import STEP
+from ecgscale.data.record import CLINICAL_FIELDS
+from ecgscale.errors import BadInputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MANIFEST = "MANIFEST.json"
+RECORDS = "records.parquet"
+QUARANTINE = "quarantine.parquet"
+SHARD_BYTES = 256 * 2**20
+"""Largest signal shard."""
+
+Rows = npt.NDArray[np.integer[Any]]
+
+
+class InputDigests(BaseModel):
+    """What was read to make a store: files, bytes, and SHA-256 over (path, size, content)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    files: int
+    bytes: int
+    sha256: str
+
+
+class FileEntry(BaseModel):
+    """One file of a store."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: int
+    sha256: str
+
+
+class Shard(BaseModel):
+    """A file of signals and how many records it holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    records: int
+
+
+class Manifest(BaseModel):
+    """What a store holds and how it was made; free of machine paths and times.
+
+    Attributes
+    ----------
+    records
+        Records that the source has.
+    stored, quarantined
+        Records in the store, and the others per reason; they add up to `records`.
+    digest
+        SHA-256 over recipe, leads and every record's samples and metadata.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: Literal[1] = 1
+    source: str
+    reader: str
+    namespace: str
+    recipe: Recipe
+    recipe_digest: str
+    leads: tuple[str, ...]
+    fs: float
+    n_samples: int
+    records: int
+    stored: int
+    quarantined: dict[str, int]
+    inputs: InputDigests
+    shards: tuple[Shard, ...]
+    files: dict[str, FileEntry]
+    digest: str
+
+
+class Store:
+    """A store of processed records, opened by `open_store`.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    manifest
+        What it holds and how it was made.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._starts = np.cumsum([0, *(shard.records for shard in manifest.shards)])
+
+    def __len__(self) -> int:
+        return self.manifest.stored
+
+    def __repr__(self) -> str:
+        return f"Store({self.source}: {len(self)} records, {self.fs:g} Hz, {self.digest[:12]})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_store, (self.path,)
+
+    @property
+    def source(self) -> str:
+        """Name of the source."""
+        return self.manifest.source
+
+    @property
+    def fs(self) -> float:
+        """Sampling rate, Hz."""
+        return self.manifest.fs
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """The leads, in stored order."""
+        return self.manifest.leads
+
+    @property
+    def n_samples(self) -> int:
+        """Samples per record."""
+        return self.manifest.n_samples
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return self.manifest.digest
+
+    @cached_property
+    def records(self) -> "pd.DataFrame":
+        """One row per record, in store order; columns as in `records_schema`."""
+        import pandas as pd
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(self.path / RECORDS)
+        columns: dict[str, Any] = {}
+        for name, values in zip(table.column_names, table.columns, strict=True):
+            if str(values.type) in ("double", "int32", "int64") and name != "fold":
+                columns[name] = values.to_numpy()
+            else:
+                dtype: Any = "Int64" if name == "fold" else object
+                columns[name] = pd.Series(values.to_pylist(), dtype=dtype)
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def quarantine(self) -> "pd.DataFrame":
+        """The records left out: record_id, reason, detail."""
+        import pandas as pd
+
+        return pd.read_parquet(self.path / QUARANTINE)
+
+    def raw(
+        self, rows: Rows | Sequence[int] | None = None, leads: Sequence[str] | None = None
+    ) -> npt.NDArray[np.int16]:
+        """Read stored samples.
+
+        Parameters
+        ----------
+        rows
+            Row numbers in any order, repeats allowed; None for all.
+        leads
+            Lead names in any order; None for all.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (row, lead, time), int16, in steps of 1 uV (unit z: 1/1000 standard deviation).
+
+        Raises
+        ------
+        IndexError
+            If a row is not in the store.
+        BadInputError
+            If a lead is not in the store.
+        """
+        wanted = np.arange(len(self)) if rows is None else np.asarray(rows)
+        if wanted.size and wanted.dtype.kind not in "iu":
+            raise IndexError(f"rows must be integers, not {wanted.dtype}")
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"rows must be in [0, {len(self)}) in {self.path}")
+        columns = self._columns(leads)
+        shard_of = np.searchsorted(self._starts, wanted, side="right") - 1
+        touched = np.unique(shard_of).tolist()
+        if len(touched) == 1:
+            return self._pick(touched[0], wanted - self._starts[touched[0]], columns)
+        out = np.empty((len(wanted), len(columns), self.n_samples), dtype=np.int16)
+        for shard in touched:
+            at = np.flatnonzero(shard_of == shard)
+            out[at] = self._pick(shard, wanted[at] - self._starts[shard], columns)
+        return out
+
+    def signals(
+        self, rows: Rows | Sequence[int] | None = None, leads: Sequence[str] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Read signals.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (row, lead, time), float32, mV (unit z: standard deviations).
+
+        Raises
+        ------
+        IndexError
+            If a row is not in the store.
+        BadInputError
+            If a lead is not in the store.
+        """
+        samples = self.raw(rows, leads).astype(np.float32)
+        samples *= np.float32(STEP)
+        return samples
+
+    def verify(self) -> None:
+        """Read every file and compare it with the manifest.
+
+        Raises
+        ------
+        BadInputError
+            If a file has changed; the message names it.
+        """
+        for name, entry in self.manifest.files.items():
+            if hash_file(self.path / name) != entry.sha256:
+                raise BadInputError(f"{self.path / name} is not the file that was written")
+
+    @cached_property
+    def _shards(self) -> list[npt.NDArray[np.int16]]:
+        return [self._map(shard) for shard in self.manifest.shards]
+
+    def _map(self, shard: Shard) -> npt.NDArray[np.int16]:
+        path = self.path / shard.name
+        try:
+            samples: npt.NDArray[np.int16] = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise BadInputError(f"{path} is not a signal shard: {error}") from error
+        expected = shard.records, len(self.leads), self.n_samples
+        if samples.shape != expected or samples.dtype != np.int16:
+            raise BadInputError(
+                f"{path} holds {samples.dtype} {samples.shape}, {MANIFEST} says int16 {expected}"
+            )
+        return samples
+
+    def _pick(self, shard: int, rows: Rows, columns: list[int]) -> npt.NDArray[np.int16]:
+        samples = self._shards[shard]
+        if columns == list(range(len(self.leads))):
+            return samples[rows]
+        # Lead by lead: only the pages that hold the wanted leads are touched.
+        return np.stack([samples[rows, column] for column in columns], axis=1)
+
+    def _columns(self, leads: Sequence[str] | None) -> list[int]:
+        names = self.leads if leads is None else leads
+        unknown = [lead for lead in names if lead not in self.leads]
+        if unknown:
+            raise BadInputError(f"{self.path} has no lead {unknown[0]!r}")
+        return [self.leads.index(lead) for lead in names]
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a store; signals are mapped when they are first read.
+
+    Raises
+    ------
+    BadInputError
+        If a file is missing, has another size than the manifest says, or the manifest or the
+        table is not what was written; the message names the file. `Store.verify` also reads the
+        signals.
+    """
+    path = Path(path)
+    manifest = _read_manifest(path / MANIFEST)
+    for name, entry in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            raise BadInputError(f"{file} does not exist, though {MANIFEST} lists it")
+        if file.stat().st_size != entry.bytes:
+            raise BadInputError(
+                f"{file} has {file.stat().st_size} bytes, {MANIFEST} says {entry.bytes}"
+            )
+        if file.suffix == ".parquet" and hash_file(file) != entry.sha256:
+            raise BadInputError(f"{file} is not the file that was written")
+    return Store(path, manifest)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path.parent} is not a store: it has no {MANIFEST}") from error
+    except ValidationError as error:
+        raise BadInputError(f"{path}: {first_problem(error)}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInputError(f"{path} is not a store manifest: {error}") from error
+    names = {*(shard.name for shard in manifest.shards), RECORDS, QUARANTINE}
+    strange = names ^ set(manifest.files) | {n for n in names if os.path.basename(n) != n}
+    if strange:
+        raise BadInputError(f"{path} must list the store's own files: {sorted(strange)}")
+    if sum(shard.records for shard in manifest.shards) != manifest.stored:
+        raise BadInputError(f"{path}: the shards do not hold the {manifest.stored} records stored")
+    return manifest
+
+
+class StoreWriter:
+    """Writes a store into an empty folder, record by record.
+
+    Parameters
+    ----------
+    folder
+        Exists and is empty.
+    leads, n_samples
+        Shape of a record.
+    shard_bytes
+        Largest shard.
+    """
+
+    def __init__(
+        self, folder: Path, leads: tuple[str, ...], n_samples: int, shard_bytes: int = SHARD_BYTES
+    ) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, Any]] = []
+        self.shards: list[Shard] = []
+        self._shape = len(leads), n_samples
+        self._capacity = max(1, shard_bytes // (2 * len(leads) * n_samples))
+        self._blocks: list[npt.NDArray[np.int16]] = []
+
+    def add(self, row: dict[str, Any], samples: npt.NDArray[np.int16]) -> None:
+        """Add a record: its row of the table and its samples, int16 (lead, time)."""
+        self.rows.append(row)
+        self._blocks.append(samples)
+        if len(self._blocks) == self._capacity:
+            self._flush()
+
+    def finish(self, quarantine: list[dict[str, str]], **manifest: Any) -> Manifest:
+        """Write the tables and the manifest.
+
+        Parameters
+        ----------
+        quarantine
+            Rows with record_id, reason and detail.
+        **manifest
+            The fields of `Manifest` that only the caller knows.
+        """
+        self._flush()
+        write_rows(self.folder / RECORDS, self.rows, records_schema())
+        write_quarantine(self.folder / QUARANTINE, quarantine)
+        recipe: Recipe = manifest["recipe"]
+        names = (*(shard.name for shard in self.shards), RECORDS, QUARANTINE)
+        complete = Manifest(
+            **manifest,
+            recipe_digest=recipe.digest,
+            leads=recipe.leads,
+            fs=recipe.fs,
+            n_samples=recipe.n_samples,
+            stored=len(self.rows),
+            shards=tuple(self.shards),
+            files={name: _entry(self.folder / name) for name in names},
+            digest=_content_digest(recipe, self.rows),
+        )
+        text = json.dumps(complete.model_dump(mode="json"), indent=1, sort_keys=True)
+        (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        return complete
+
+    def _flush(self) -> None:
+        if self._blocks:
+            name = f"signals-{len(self.shards):03d}.npy"
+            np.save(self.folder / name, np.stack(self._blocks))
+            self.shards.append(Shard(name=name, records=len(self._blocks)))
+            self._blocks.clear()
+
+
+def records_schema() -> "pa.Schema":
+    """Return the columns of ``records.parquet``."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float64()
+    columns = {
+        "record_id": text,
+        "patient_id": text,
+        "source": text,
+        "age": number,
+        "sex": text,
+        "fold": pa.int64(),
+        "split": text,
+        "labels": pa.list_(text),
+        "likelihoods": pa.list_(number),
+        "split_labels": pa.list_(text),
+        "unit": text,
+        "fs_original": number,
+        "seconds": number,
+        "valid_samples": pa.int64(),
+        "notes": pa.list_(text),
+        "signal_digest": text,
+        **dict.fromkeys(CLINICAL_FIELDS, number),
+    }
+    return pa.schema(list(columns.items()))
+
+
+def write_quarantine(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write a table of quarantined records."""
+    import pyarrow as pa
+
+    names = ("record_id", "reason", "detail")
+    write_rows(path, rows, pa.schema([(name, pa.string()) for name in names]))
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]], schema: "pa.Schema") -> None:
+    """Write rows as Parquet with zstd compression."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def input_digests(entries: Sequence[tuple[str, int, str]]) -> InputDigests:
+    """Combine (relative path, size, SHA-256 of the content) of files, whatever their order."""
+    total = hashlib.sha256()
+    for path, size, digest in sorted(set(entries)):
+        total.update(f"{path}\0{size}\0{digest}\n".encode())
+    unique = set(entries)
+    size = sum(size for _, size, _ in unique)
+    return InputDigests(files=len(unique), bytes=size, sha256=total.hexdigest())
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(bytes=path.stat().st_size, sha256=hash_file(path))
+
+
+def _content_digest(recipe: Recipe, rows: list[dict[str, Any]]) -> str:
+    total = hashlib.sha256(recipe.digest.encode())
+    for row in rows:
+        total.update(digest_of(row).encode())
+    return total.hexdigest()

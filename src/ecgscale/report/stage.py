@@ -1,0 +1,484 @@
+"""The report stage: query the tracking store, compute, and write everything under reports/."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ecgscale.config import Study
+from ecgscale.report import figures, tables
+from ecgscale.report.page import Page, RunLink, to_html, to_markdown
+from ecgscale.results import read_results
+from ecgscale.scaling.claims import Claim, claims, comparison_sentence, completeness
+from ecgscale.scaling.collect import Collection, collect
+from ecgscale.scaling.correlate import Comparison, Correlation, Group, compare, correlate, groups
+from ecgscale.scaling.laws import LawComparison, fit_laws
+
+if TYPE_CHECKING:
+    from ecgscale.tracking import TrackedRecord
+
+REPORTS, RESULTS = Path("reports"), Path("results")
+QUESTION = (
+    "How does the amount of pretraining data correlate with downstream ECG classification accuracy?"
+)
+_PROVENANCE = (
+    "git_commit",
+    "git_dirty",
+    "ecgscale_version",
+    "python",
+    "torch",
+    "platform",
+    "device",
+    "recipe_digest",
+)
+
+_REGIME_LIMITS = {
+    "fixed_steps": (
+        "Steps are fixed: larger subsets are repeated less often, so the slope is that of unique "
+        "data at equal compute."
+    ),
+    "fixed_epochs": (
+        "Epochs are fixed: data and compute grow together and their effects cannot be told apart."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """What the report says, in short.
+
+    Attributes
+    ----------
+    headline
+        One sentence with numbers for each pre-declared test, the first one's first.
+    rho, rho_interval, p, slope, slope_interval, detectable_slope
+        Of the first pre-declared test; NaN where not estimable. The interval of a slope is per
+        doubling of the patients.
+    claims
+        All pre-declared tests.
+    complete
+        Whether every cell of the grid is there.
+    html, markdown, runs
+        Files written.
+    """
+
+    headline: str
+    rho: float
+    rho_interval: tuple[float, float]
+    p: float
+    slope: float
+    slope_interval: tuple[float, float]
+    detectable_slope: float
+    claims: tuple[Claim, ...]
+    complete: bool
+    html: Path
+    markdown: Path
+    runs: Path
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Every number of a report."""
+
+    collection: Collection
+    groups: list[Group]
+    correlations: list[Correlation | None]
+    comparisons: list[Comparison]
+    laws: list[tuple[Group, LawComparison]]
+    claims: list[Claim]
+
+
+def build_report(study: Study, root: Path) -> ReportSummary:
+    """Sync the tracking store, query it, and write the report of a study.
+
+    Parameters
+    ----------
+    study
+        Its settings; `study.report` was declared before any result was seen.
+    root
+        The project: ``results/`` is read, ``reports/`` is written.
+
+    Raises
+    ------
+    BadInputError
+        If the store cannot be reached, or its runs contradict each other.
+    """
+    from ecgscale import tracking
+
+    results = root / RESULTS
+    tracking.sync(results, root)
+    runs = {}
+    for phase in ("pretrain", "evaluate"):
+        wanted = {r.digest for r in read_results(results, phase) if r.study == study.study.name}
+        runs[phase] = tracking.query(study.study.name, phase, root, wanted)
+    return write_report(study, runs["pretrain"], runs["evaluate"], root / REPORTS)
+
+
+def write_report(
+    study: Study,
+    pretrain: Sequence["TrackedRecord"],
+    evaluate: Sequence["TrackedRecord"],
+    out: Path,
+) -> ReportSummary:
+    """Write the report of given runs to `out`; the same records give the same bytes.
+
+    Run ids stand only in ``runs.csv`` and in the page's table of runs.
+    """
+    analysis = analyse(study, pretrain, evaluate)
+    titles = _titles(study)
+    page = _page(study, analysis, titles, _provenance([*pretrain, *evaluate]))
+    shutil.rmtree(out / "figures", ignore_errors=True)
+    for folder in (out, out / "figures", out / "plots"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for drawing in (*page.scaling, *page.multiples, *page.slopes):
+        (out / "figures" / f"{drawing.name}.svg").write_text(drawing.wide, encoding="utf-8")
+    analysis.collection.table.to_csv(out / "runs.csv", index=False)
+    _correlation_frame(analysis).to_csv(out / "correlations.csv", index=False)
+    _comparison_frame(analysis).to_csv(out / "comparisons.csv", index=False)
+    _plot_frame(study, analysis).to_csv(out / "plots" / "scaling.csv", index=False)
+    metrics = json.dumps(_metrics(analysis), indent=1, sort_keys=True)
+    (out / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
+    (out / "index.html").write_text(to_html(page), encoding="utf-8")
+    (out / "report.md").write_text(to_markdown(page), encoding="utf-8")
+    return _summary(analysis, out)
+
+
+def analyse(
+    study: Study, pretrain: Sequence["TrackedRecord"], evaluate: Sequence["TrackedRecord"]
+) -> Analysis:
+    """Compute every number of the report from a study's runs."""
+    settings = study.report
+    collection = collect(study, pretrain, evaluate)
+    found = groups(study, collection)
+    tasks = study.evaluation.tasks
+    found.sort(key=lambda g: (g.task != settings.primary_task, tasks.index(g.task)))
+    correlations = [
+        correlate(
+            group,
+            confidence=settings.confidence,
+            permutations=settings.permutations,
+            bootstrap=settings.bootstrap,
+            seed=settings.seed,
+        )
+        for group in found
+    ]
+    said = claims(study, found, correlations)
+    return Analysis(
+        collection,
+        found,
+        correlations,
+        compare(study, collection, found, settings.confidence),
+        [(claim.group, fit_laws(claim.group)) for claim in said],
+        said,
+    )
+
+
+def _page(
+    study: Study, analysis: Analysis, titles: dict[str, str], provenance: list[tuple[str, str]]
+) -> Page:
+    confidence, primary = study.report.confidence, study.report.primary_task
+    collection = analysis.collection
+    shown = figures.panels(study, collection, analysis.groups, titles)
+    first = [panel for panel in shown if panel.task == primary]
+    others = [panel for panel in shown if panel.task != primary]
+    estimated = [c for c in analysis.correlations if c is not None]
+    on_primary = [c for c in analysis.comparisons if c.task == primary]
+    return Page(
+        study=study.study.name,
+        description=study.study.description,
+        question=QUESTION,
+        primary_task=titles[primary],
+        cards=tables.primary_rows(analysis.claims, confidence),
+        sentences=[claim.sentence for claim in analysis.claims],
+        notes=[
+            f"{claim.objective}: {note}" if len(analysis.claims) > 1 else note
+            for claim in analysis.claims
+            for note in claim.notes
+        ],
+        completeness=completeness(collection),
+        incomplete=not collection.complete,
+        scaling=[
+            figures.scaling_figure(f"scaling-{i}" if i else "scaling", panel, confidence)
+            for i, panel in enumerate(first)
+        ],
+        multiples=[figures.multiples_figure("tasks", others, confidence)] if others else [],
+        slopes=[figures.slopes_figure("slopes", study, estimated, titles)] if estimated else [],
+        legend=list(enumerate(study.grid.objectives)),
+        correlations=tables.correlations_table(
+            analysis.groups, analysis.correlations, titles, confidence
+        ),
+        levels=tables.levels_table(study, collection, titles),
+        comparisons=tables.comparisons_table(on_primary, confidence),
+        comparison_sentences=[comparison_sentence(c, confidence) for c in on_primary if c.slope],
+        laws=tables.laws_table(analysis.laws),
+        tasks=tables.tasks_table(study, collection, titles),
+        data=tables.data_table(study, collection),
+        gaps=tables.gaps_table(collection),
+        collapsed=tables.collapse_table(study, collection),
+        methods=_methods(study),
+        limits=_limits(study, analysis),
+        provenance=[("study", study.study.name), *provenance],
+        runs=_links(collection),
+        outside=list(collection.outside),
+    )
+
+
+def _titles(study: Study) -> dict[str, str]:
+    from ecgscale.tasks.base import tasks as known
+
+    names = set(known.names())
+    return {
+        name: known.get(name).metadata.title if name in names else name
+        for name in study.evaluation.tasks
+    }
+
+
+def _methods(study: Study) -> list[tuple[str, str]]:
+    level = f"{study.report.confidence:.0%}"
+    return [
+        (
+            "Runs and blocks",
+            "Each run is one pretraining, frozen, read out by a linear probe whose penalty the "
+            "validation split chose. Sizes are nested subsets of patients; one nesting order with "
+            "one seed is a block, with one run at every size.",
+        ),
+        (
+            "Correlation",
+            "Spearman's \u03c1 and Kendall's \u03c4b of macro AUROC against size, within each "
+            "block and averaged over blocks. p is two-sided: the sizes of the runs are permuted "
+            "within each block, over all arrangements where they can be enumerated. The test is "
+            "conditional on these test patients. Pre-declared tests (each objective on the primary "
+            "task) are adjusted by Holm's method.",
+        ),
+        (
+            "Slope",
+            "Least-squares slope of macro AUROC on log2 of the patients, one intercept a block. "
+            f"Its {level} interval adds the run-to-run variance (block \u00d7 size interaction) "
+            "and the variance over resamples of the test patients, paired across runs, with "
+            "Student's t at Satterthwaite's degrees of freedom. Intervals of \u03c1 and \u03c4b "
+            "resample runs and patients together.",
+        ),
+        (
+            "Smallest detectable slope",
+            "The true slope that a study of this design and noise would find, two-sided at level "
+            "0.05, with probability 0.8.",
+        ),
+        (
+            "Test-set resampling",
+            f"{study.evaluation.bootstrap:,} resamples of the test patients, stratified by "
+            "label, so that none loses its positives. Every run is given the same ones.",
+        ),
+        (
+            "Controls",
+            "Random: the untrained encoder under the same probe. Supervised: the encoder trained "
+            "from scratch on labels. Age and sex only, and prevalence, use no signal. Variants "
+            "of an objective are paired with it by order and seed.",
+        ),
+    ]
+
+
+def _limits(study: Study, analysis: Analysis) -> list[str]:
+    limits = []
+    simulated = [name for name in _sources_used(study) if _is_simulated(study, name)]
+    if simulated:
+        limits.append(
+            f"Simulated data: {', '.join(simulated)}. The numbers show that the instrument works; "
+            "they say nothing about patients."
+        )
+    blocks = len(study.grid.orders) * len(study.grid.seeds)
+    if blocks < 3:
+        limits.append(
+            f"{blocks} replicate{'s' if blocks > 1 else ''} per size: run-to-run variance is "
+            f"{'known poorly' if blocks > 1 else 'not known'}."
+        )
+    if len(study.grid.sizes) < 6:
+        limits.append(
+            f"{len(study.grid.sizes)} sizes: enough to order, too few to tell curves apart."
+        )
+    regimes = sorted({group.regime for group in analysis.groups})
+    limits += [_REGIME_LIMITS[regime] for regime in regimes]
+    limits.append(
+        "One recipe per objective: hyper-parameters were not tuned again at each size, and another "
+        "recipe may scale otherwise."
+    )
+    return limits
+
+
+def _sources_used(study: Study) -> list[str]:
+    return list(dict.fromkeys([*study.pool, *study.evaluation.data.values()]))
+
+
+def _is_simulated(study: Study, source: str) -> bool:
+    return source in study.simulate or study.sources[source].root.name in study.simulate
+
+
+def _provenance(records: Sequence["TrackedRecord"]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key in _PROVENANCE:
+        values = sorted({r.record.tags[key] for r in records if key in r.record.tags})
+        if values:
+            found.append((key.replace("_", " "), ", ".join(values)))
+    for axis in ("objective", "encoder"):
+        used = {
+            f"{r.record.axes[axis]} {r.record.tags[f'{axis}_digest'][:12]}"
+            for r in records
+            if f"{axis}_digest" in r.record.tags
+        }
+        if used:
+            found.append((f"recipe and code of each {axis}", ", ".join(sorted(used))))
+    if records:
+        found.append(("first run started", min(r.record.started for r in records)))
+        found.append(("last run ended", max(r.record.ended for r in records)))
+    return found
+
+
+def _links(collection: Collection) -> list[RunLink]:
+    server = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    base = f"{server}/#/experiments/0/runs/" if server.startswith("http") else ""
+    rows = collection.table.drop_duplicates("cell").itertuples(index=False)
+    links = []
+    for row in rows:
+        pretrain, evaluate = row.pretrain_run_id or "", row.evaluate_run_id or ""
+        links.append(
+            RunLink(
+                str(row.cell),
+                str(pretrain),
+                str(evaluate),
+                base + str(pretrain) if base and pretrain else "",
+                base + str(evaluate) if base and evaluate else "",
+            )
+        )
+    return links
+
+
+def _correlation_frame(analysis: Analysis) -> pd.DataFrame:
+    adjusted = {id(claim.group): claim.p_holm for claim in analysis.claims}
+    rows = []
+    for group, found in zip(analysis.groups, analysis.correlations, strict=True):
+        row: dict[str, Any] = {
+            "objective": group.objective,
+            "encoder": group.encoder,
+            "regime": group.regime,
+            "task": group.task,
+            "sizes": len(group.sizes),
+            "blocks": len(group.blocks),
+            "problem": group.problem,
+            "left_out": "; ".join(group.left_out),
+            "p_holm": adjusted.get(id(group), math.nan),
+        }
+        rows.append(row | (_numbers(found) if found else {}))
+    return pd.DataFrame(rows)
+
+
+def _numbers(found: Correlation) -> dict[str, float | str]:
+    return {
+        "rho": found.rho.value,
+        "rho_low": found.rho.low,
+        "rho_high": found.rho.high,
+        "rho_p": found.rho_test.p,
+        "rho_draws": found.rho_test.draws,
+        "rho_of_means": found.rho_of_means,
+        "tau": found.tau.value,
+        "tau_low": found.tau.low,
+        "tau_high": found.tau.high,
+        "tau_p": found.tau_test.p,
+        "smallest_p": found.rho_test.smallest_p,
+        "slope": found.slope.value,
+        "slope_low": found.slope.low,
+        "slope_high": found.slope.high,
+        "slope_se": found.slope.se,
+        "slope_df": found.slope.df,
+        "interval_covers": found.slope.covers,
+        "detectable_slope": found.detectable_slope,
+        "detectable_from": found.detectable_from,
+        "reseed_sd": found.reseed_sd,
+    }
+
+
+def _comparison_frame(analysis: Analysis) -> pd.DataFrame:
+    rows = []
+    for comparison in analysis.comparisons:
+        row: dict[str, Any] = {
+            key: getattr(comparison, key)
+            for key in ("objective", "control", "encoder", "regime", "task", "size")
+        }
+        for what in ("slope", "level"):
+            estimate = getattr(comparison, what)
+            values = asdict(estimate) if estimate else {}
+            row |= {f"{what}_difference": values.get("value", math.nan)}
+            row |= {f"{what}_{end}": values.get(end, math.nan) for end in ("low", "high")}
+        rows.append(row | {"interval_covers": comparison.level.covers})
+    return pd.DataFrame(rows)
+
+
+def _plot_frame(study: Study, analysis: Analysis) -> pd.DataFrame:
+    table = analysis.collection.table
+    chosen = table[
+        table["objective"].isin(study.grid.objectives)
+        & (table["task"] == study.report.primary_task)
+        & ~table["collapsed"].astype(bool)
+    ]
+    columns = ["objective", "encoder", "regime", "size", "order", "seed", "macro_auroc"]
+    return chosen[columns].rename(columns={"size": "patients"})
+
+
+def _metrics(analysis: Analysis) -> dict[str, Any]:
+    """Return the numbers that DVC compares between commits; null where not estimable."""
+    metrics: dict[str, Any] = {
+        "headline": _headline(analysis.claims),
+        "cells_missing": len(analysis.collection.gaps),
+    }
+    for claim in analysis.claims:
+        found = claim.correlation
+        numbers = _numbers(found) if found else {}
+        metrics[f"{claim.objective}/{claim.encoder}"] = {
+            key: _finite(numbers.get(key))
+            for key in (
+                "rho",
+                "rho_low",
+                "rho_high",
+                "rho_p",
+                "tau",
+                "tau_p",
+                "slope",
+                "slope_low",
+                "slope_high",
+                "detectable_slope",
+            )
+        } | {"auroc_largest": _finite(float(found.group.auroc[:, -1].mean()) if found else None)}
+    return metrics
+
+
+def _headline(said: Sequence[Claim]) -> str:
+    return " ".join(claim.sentence for claim in said)
+
+
+def _finite(value: Any) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return round(float(value), 6)
+
+
+def _summary(analysis: Analysis, out: Path) -> ReportSummary:
+    first = analysis.claims[0].correlation if analysis.claims else None
+    nothing = (math.nan, math.nan)
+    return ReportSummary(
+        headline=_headline(analysis.claims),
+        rho=first.rho.value if first else math.nan,
+        rho_interval=(first.rho.low, first.rho.high) if first else nothing,
+        p=first.rho_test.p if first else math.nan,
+        slope=first.slope.value if first else math.nan,
+        slope_interval=(first.slope.low, first.slope.high) if first else nothing,
+        detectable_slope=first.detectable_slope if first else math.nan,
+        claims=tuple(analysis.claims),
+        complete=analysis.collection.complete,
+        html=out / "index.html",
+        markdown=out / "report.md",
+        runs=out / "runs.csv",
+    )

@@ -1,0 +1,225 @@
+"""Scaling laws of the error 1 - AUROC, fitted only where there are sizes enough to tell them apart.
+
+All laws are fitted by least squares to the logarithm of the error of every run, so that their AICc
+compare, and judged as well by what they predict for the largest size when they have not seen it
+(Alabdulmohsin et al. 2022, arXiv:2209.06640). Parameters come without intervals: with a handful of
+sizes over two decades the offset and the exponent of a power law trade off against each other.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ecgscale.scaling.correlate import Group
+
+FloatArray = npt.NDArray[np.float64]
+
+MIN_SIZES = 5
+"""Below this many sizes three parameters fit anything."""
+AGREEMENT = 1e-6
+"""Relative difference of cost within which two starts have found the same minimum."""
+SUBSTANTIAL = 2.0
+"""Difference of AICc below which two laws are not told apart (Burnham and Anderson 2002)."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """One fitted law.
+
+    Attributes
+    ----------
+    formula
+        Of the error 1 - AUROC, with N the pretraining patients.
+    params
+        Fitted values; N is in patients.
+    aicc
+        NaN where there are too few runs for the number of parameters.
+    extrapolation
+        Predicted minus observed AUROC at the largest size, from a fit without it.
+    problem
+        Why the fit is not to be used, or "".
+    """
+
+    name: str
+    formula: str
+    params: dict[str, float] = field(default_factory=dict)
+    aicc: float = math.nan
+    extrapolation: float = math.nan
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class LawComparison:
+    """The laws of one group, best first.
+
+    Attributes
+    ----------
+    laws
+        Usable ones by AICc, then the others.
+    problem
+        Why none was fitted, or "".
+    """
+
+    laws: tuple[Law, ...] = ()
+    problem: str = ""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the two best laws differ by less than `SUBSTANTIAL`."""
+        usable = [law for law in self.laws if not law.problem and math.isfinite(law.aicc)]
+        return len(usable) < 2 or usable[1].aicc - usable[0].aicc < SUBSTANTIAL
+
+
+@dataclass(frozen=True)
+class _Form:
+    name: str
+    formula: str
+    params: tuple[str, ...]
+    predict: Callable[[FloatArray, FloatArray], FloatArray]
+    starts: Callable[[FloatArray, FloatArray], Sequence[Sequence[float]]]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+
+
+def _line_start(n: FloatArray, error: FloatArray) -> list[list[float]]:
+    slope, intercept = np.polyfit(np.log2(n), error, 1)
+    return [[float(intercept), float(-slope)], [float(error.mean()), 0.0]]
+
+
+def _power_start(n: FloatArray, error: FloatArray) -> list[list[float]]:
+    slope, intercept = np.polyfit(np.log(n), np.log(error), 1)
+    return [[float(intercept), float(-slope)], [float(np.log(error).mean()), 0.0]]
+
+
+def _offset_starts(n: FloatArray, error: FloatArray) -> list[list[float]]:
+    floor, first = float(error.min()), math.log(float(n.min()))
+    return [
+        [share * floor, math.log(float(error.max()) - share * floor + 1e-6) + alpha * first, alpha]
+        for share in (0.05, 0.3, 0.6, 0.9)
+        for alpha in (0.05, 0.2, 0.5, 1.0, 2.0)
+    ]
+
+
+_INF = math.inf
+_FORMS: tuple[_Form, ...] = (
+    _Form(
+        "constant",
+        "E",
+        ("E",),
+        lambda p, n: np.full_like(n, p[0]),
+        lambda n, error: [[float(error.mean())], [float(np.median(error))]],
+        (1e-9,),
+        (1.0,),
+    ),
+    _Form(
+        "log-linear",
+        "a - b log2 N",
+        ("a", "b"),
+        lambda p, n: np.asarray(p[0] - p[1] * np.log2(n)),
+        _line_start,
+        (-_INF, -_INF),
+        (_INF, _INF),
+    ),
+    _Form(
+        "power law",
+        "A N^-alpha",
+        ("A", "alpha"),
+        lambda p, n: np.asarray(np.exp(p[0] - p[1] * np.log(n))),
+        _power_start,
+        (-_INF, -_INF),
+        (_INF, _INF),
+    ),
+    _Form(
+        "power law with floor",
+        "E + A N^-alpha",
+        ("E", "A", "alpha"),
+        lambda p, n: np.asarray(p[0] + np.exp(p[1] - p[2] * np.log(n))),
+        _offset_starts,
+        (0.0, -_INF, 0.0),
+        (1.0, _INF, 5.0),
+    ),
+)
+
+
+def fit_laws(group: Group) -> LawComparison:
+    """Fit and compare the laws of one group.
+
+    Returns
+    -------
+    LawComparison
+        With a `problem` and no laws where the group has one, has fewer than `MIN_SIZES` sizes, or
+        holds an AUROC of 1 (whose error has no logarithm).
+    """
+    if group.problem:
+        return LawComparison(problem=group.problem)
+    if len(group.sizes) < MIN_SIZES:
+        return LawComparison(
+            problem=f"{len(group.sizes)} sizes; laws are fitted from {MIN_SIZES} upwards"
+        )
+    error = 1 - group.auroc
+    if (error <= 0).any():
+        return LawComparison(problem="an AUROC of 1 leaves no error to fit")
+    n = np.broadcast_to(group.sizes.astype(np.float64), error.shape)
+    laws = [_law(form, n, error) for form in _FORMS]
+    return LawComparison(
+        tuple(sorted(laws, key=lambda law: (bool(law.problem), math.isnan(law.aicc), law.aicc)))
+    )
+
+
+def _law(form: _Form, n: FloatArray, error: FloatArray) -> Law:
+    values, cost, problem = _fit(form, n.ravel(), error.ravel())
+    if problem:
+        return Law(form.name, form.formula, problem=problem)
+    shorter, _, stuck = _fit(form, n[:, :-1].ravel(), error[:, :-1].ravel())
+    ahead = math.nan
+    if not stuck:
+        ahead = float(error[:, -1].mean() - form.predict(shorter, n[:1, -1])[0])
+    named = dict(zip(form.params, map(float, values), strict=True))
+    if "A" in named:
+        named["A"] = math.exp(named["A"])
+    return Law(
+        form.name, form.formula, named, _aicc(cost, error.size, len(values)), ahead
+    )  # fmt: skip
+
+
+def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, float, str]:
+    """Return parameters, residual sum of squares and what is wrong with them, from many starts."""
+    from scipy.optimize import least_squares
+
+    def residual(params: FloatArray) -> FloatArray:
+        return np.asarray(np.log(np.maximum(form.predict(params, n), 1e-12)) - np.log(error))
+
+    found = [
+        least_squares(residual, start, bounds=(form.lower, form.upper), xtol=1e-12, ftol=1e-12)
+        for start in form.starts(n, error)
+    ]
+    found = sorted((fit for fit in found if fit.success), key=lambda fit: float(fit.cost))
+    if not found:
+        return np.full(len(form.params), math.nan), math.nan, "no start converged"
+    best = found[0]
+    near = best.cost * (1 + AGREEMENT) + 1e-15
+    if len(found) < 2 or found[1].cost > near:
+        return best.x, 2 * best.cost, "the best minimum was found from one start only"
+    return best.x, 2 * best.cost, _at_bound(form, best.x, error)
+
+
+def _at_bound(form: _Form, values: FloatArray, error: FloatArray) -> str:
+    if "alpha" not in form.params or "E" not in form.params:
+        return ""
+    floor, alpha = values[0], values[2]
+    if alpha < 1e-3 or floor > 0.9999 * error.min():
+        return "the error does not fall in a way that a power law could follow"
+    if floor < 0.01 * error.min():
+        return "the floor is at zero: not told apart from the power law without one"
+    return "the exponent is at its bound" if alpha > 4.99 else ""
+
+
+def _aicc(rss: float, n: int, n_params: int) -> float:
+    """Return the small-sample AIC (Hurvich and Tsai 1989); the variance counts as a parameter."""
+    p = n_params + 1
+    if n - p - 1 < 1:
+        return math.nan
+    return n * math.log(max(rss, 1e-300) / n) + 2 * p + 2 * p * (p + 1) / (n - p - 1)

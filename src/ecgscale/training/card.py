@@ -1,0 +1,187 @@
+"""The model card that lies beside every pretrained encoder."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ecgscale.cells import Cell
+from ecgscale.config import Recipe
+from ecgscale.encoders.base import Encoder
+
+
+@dataclass(frozen=True)
+class CardData:
+    """What the card says of the data.
+
+    Attributes
+    ----------
+    name, digest
+        The list of records and its digest.
+    sources
+        Records per source.
+    """
+
+    name: str
+    digest: str
+    patients: int
+    records: int
+    hours: float
+    sources: dict[str, int]
+
+
+@dataclass(frozen=True)
+class CardObjective:
+    """What the card says of the objective.
+
+    Attributes
+    ----------
+    name, kind
+        The study's name for it, and the registered objective.
+    reference
+        Citation.
+    settings
+        Parameters, training and augmentation settings, by section.
+    """
+
+    name: str
+    kind: str
+    reference: str
+    settings: dict[str, dict[str, Any]]
+
+
+def model_card(
+    cell: Cell,
+    encoder: Encoder,
+    objective: CardObjective,
+    data: CardData,
+    recipe: Recipe,
+    measured: dict[str, float],
+) -> str:
+    """Return the card as Markdown.
+
+    It holds nothing that changes between two runs of the same inputs (no time, machine or commit),
+    so the directory it lies in has the same digest too.
+
+    Parameters
+    ----------
+    cell
+        Names the model.
+    encoder
+        Described by name, parameters and reference.
+    objective, data, recipe
+        How, on what, and on which inputs it was trained.
+    measured
+        Final loss and collapse monitors; empty for an encoder that was not trained.
+    """
+    return (
+        "\n\n".join(
+            [
+                f"# {cell.name}",
+                _summary(cell, objective, data),
+                "## Encoder",
+                _encoder(encoder),
+                "## Load",
+                _usage(cell, encoder, recipe),
+                "## Preprocessing",
+                _preprocessing(recipe),
+                "## Data",
+                _data(data),
+                "## Objective",
+                _objective(objective),
+                "## Measured after training",
+                _measured(measured),
+                "## Use and limits",
+                _LIMITS,
+            ]
+        )
+        + "\n"
+    )
+
+
+_LIMITS = """\
+- Made for research on how pretraining data relates to downstream accuracy. **Not a medical device:
+  not for diagnosis, treatment, monitoring or any clinical use.**
+- The output is a representation without a stated meaning. It was not examined for fairness across
+  age, sex, ethnicity or recording devices; the data above say whom it has seen.
+- It may fail on recordings that differ from its data: other rates, filters, units, electrode
+  positions or durations than the preprocessing above.
+- Code and format are licensed under Apache-2.0. Weights may be bound by the licences and data use
+  agreements of the sources they were trained on; check those before passing the weights on."""
+
+
+def _summary(cell: Cell, objective: CardObjective, data: CardData) -> str:
+    if not data.records:
+        return (
+            "An ECG encoder with its initial, random weights: a control that has seen no data "
+            f"(seed {cell.seed})."
+        )
+    return (
+        f"An ECG encoder trained with {objective.kind} on {data.records:,} recordings of "
+        f"{data.patients:,} patients (order {cell.order}, seed {cell.seed})."
+    )
+
+
+def _encoder(encoder: Encoder) -> str:
+    count = sum(parameter.numel() for parameter in encoder.parameters())
+    return (
+        f"`{encoder.name}`, {count:,} parameters, embedding width {encoder.embed_dim}. "
+        f"{encoder.reference}.\n\n" + _yaml(encoder.params.model_dump(mode="json"))
+    )
+
+
+def _usage(cell: Cell, encoder: Encoder, recipe: Recipe) -> str:
+    leads = encoder.params.in_channels
+    shape = f"(batch, {leads}, {recipe.n_samples})"
+    given = "any one lead" if leads == 1 else ", ".join(recipe.leads)
+    return (
+        "```python\n"
+        "from ecgscale import encoders\n"
+        f'encoder = encoders.load("models/{cell.name}")\n'
+        f"embedding = encoder.embed(x)  # float32 {shape} to (batch, {encoder.embed_dim})\n"
+        "```\n\n"
+        f"`x` has had the preprocessing below; its leads: {given}."
+    )
+
+
+def _preprocessing(recipe: Recipe) -> str:
+    low, high = recipe.band
+    last = (
+        "each lead brought to mean 0 and standard deviation 1 over time "
+        "(`ecgscale.data.normalise.normalise`)"
+        if recipe.normalise == "zscore"
+        else "left in mV"
+    )
+    return (
+        f"Band-pass {low:g} to {high:g} Hz (zero-phase Butterworth), {recipe.fs:g} Hz, "
+        f"{recipe.seconds:g} s ({recipe.n_samples} samples; longer recordings cut, shorter ones "
+        f"padded with zeros), {last}. Recipe digest `{recipe.digest}`:\n\n"
+        + _yaml(recipe.model_dump(mode="json"))
+    )
+
+
+def _data(data: CardData) -> str:
+    if not data.records:
+        return "None."
+    rows = [f"| {source} | {count:,} |" for source, count in sorted(data.sources.items())]
+    return (
+        f"`{data.name}`, digest `{data.digest}`: {data.patients:,} patients, {data.records:,} "
+        f"recordings, {data.hours:.2f} hours.\n\n| Source | Recordings |\n|---|---:|\n"
+        + "\n".join(rows)
+    )
+
+
+def _objective(objective: CardObjective) -> str:
+    head = f"`{objective.name}` (`{objective.kind}`). {objective.reference}."
+    return f"{head}\n\n{_yaml(objective.settings)}"
+
+
+def _measured(measured: dict[str, float]) -> str:
+    if not measured:
+        return "Nothing: it was not trained."
+    rows = [f"| {name} | {value:.4g} |" for name, value in measured.items()]
+    return "| Quantity | Value |\n|---|---:|\n" + "\n".join(rows)
+
+
+def _yaml(settings: dict[str, Any]) -> str:
+    return f"```yaml\n{yaml.safe_dump(settings, sort_keys=False).rstrip()}\n```"

@@ -1,0 +1,98 @@
+"""Work checkpoints: what a killed run continues from."""
+
+import hashlib
+import io
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+KEPT = 2
+"""Checkpoints kept: the newest, and one to fall back to."""
+
+_NAME = re.compile(r"step-(?P<step>\d{9})-(?P<digest>[0-9a-f]{16})\.pt")
+
+
+class CheckpointDirectory:
+    """Numbered checkpoints in one directory.
+
+    A checkpoint is complete or absent: it is written aside, flushed to the disk and renamed. Its
+    name carries the digest of its content, so damage of any kind is noticed when it is read.
+
+    Parameters
+    ----------
+    path
+        Made when the first checkpoint is saved.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Write a checkpoint, then delete all but the newest `KEPT`.
+
+        Parameters
+        ----------
+        step
+            Optimizer steps done.
+        state
+            Tensors, numbers, strings and containers of them (what ``weights_only`` can load).
+        """
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getvalue()
+        path = self.path / f"step-{step:09d}-{_digest(content)}.pt"
+        self.path.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        _sync_directory(self.path)
+        self._prune()
+        return path
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """Return the newest undamaged checkpoint, or None; a damaged one is warned of.
+
+        Parameters
+        ----------
+        device
+            Where its tensors go.
+        """
+        for path in reversed(self._files()):
+            content = path.read_bytes()
+            if _digest(content) == _NAME.fullmatch(path.name)["digest"]:  # type: ignore[index]
+                state: dict[str, Any] = torch.load(
+                    io.BytesIO(content), map_location=device, weights_only=True
+                )
+                return state
+            warnings.warn(f"checkpoint {path} is damaged and is passed over", stacklevel=2)
+        return None
+
+    def _files(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        if not self.path.is_dir():
+            return []
+        return sorted(path for path in self.path.iterdir() if _NAME.fullmatch(path.name))
+
+    def _prune(self) -> None:
+        for path in [*self._files()[:-KEPT], *self.path.glob("*.tmp")]:
+            path.unlink()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a rename in a directory survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

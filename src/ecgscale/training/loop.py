@@ -1,0 +1,407 @@
+"""The training loop: one objective, one encoder, one set of records."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor
+
+from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
+from ecgscale.encoders.base import Encoder
+from ecgscale.objectives.base import Objective
+from ecgscale.training.checkpoint import CheckpointDirectory
+from ecgscale.training.data import BatchSampler, TrainingData
+from ecgscale.training.flops import step_flops
+from ecgscale.training.schedule import derived_seed, learning_rate, total_steps
+
+Curves = dict[str, list[tuple[int, float]]]
+"""Name to (optimizer steps done, value)."""
+
+LOSS, GRADIENT, RATE = "train/loss", "train/grad_norm", "train/lr"
+"""Curves of every training; an objective's parts stand beside them."""
+
+REPORT_SECONDS = 5.0
+"""Least time between two reports of new points."""
+
+FINAL_FRACTION = 0.1
+"""Share of the run, at its end, whose mean loss is the run's `loss`."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss or the gradient is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Something measured on the encoder while it trains.
+
+    Attributes
+    ----------
+    every
+        Steps between two measurements; there is always one after the last step.
+    measure
+        Called with the steps done and the encoder; what it returns becomes points of the curves of
+        these names. What it raises ends the training (a pruned trial).
+    at_start
+        Whether to measure the initialised encoder too, as step 0.
+    """
+
+    every: int
+    measure: Callable[[int, Encoder], dict[str, float]]
+    at_start: bool = False
+
+    def due(self, step: int, steps: int) -> bool:
+        """Return whether it is made after `step` of `steps` steps."""
+        if step == 0:
+            return self.at_start
+        return step == steps or step % self.every == 0
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What a finished training leaves besides the weights.
+
+    Attributes
+    ----------
+    steps
+        Optimizer steps.
+    samples_seen
+        Records in all batches, repeats counted.
+    epochs
+        Mean number of times a record was seen.
+    loss
+        Mean training loss over the last tenth of the steps (whole logging intervals).
+    flops
+        `step_flops` times steps.
+    seconds
+        Wall time of the steps, measurements and checkpoints, over all interruptions.
+    pairs_per_second
+        Records trained on per second of that time; each gives a pair of views to a contrastive
+        objective.
+    resumed_at
+        Steps that a checkpoint supplied; 0 for an uninterrupted run.
+    curves
+        ``train/loss``, ``train/grad_norm`` and ``train/<part>`` for the objective's parts (means
+        since the last point), ``train/lr``, and what was measured.
+    """
+
+    steps: int
+    samples_seen: int
+    epochs: float
+    loss: float
+    flops: float
+    seconds: float
+    pairs_per_second: float
+    resumed_at: int
+    curves: Curves
+
+
+def train(
+    encoder: Encoder,
+    objective: Objective,
+    data: TrainingData,
+    config: TrainingConfig,
+    augment: AugmentConfig,
+    recipe: Recipe,
+    *,
+    seed: int,
+    checkpoints: CheckpointDirectory | None = None,
+    measurements: Sequence[Measurement] = (),
+    report: Callable[[Curves], None] | None = None,
+    title: str = "training",
+) -> TrainingOutcome:
+    """Train an encoder in place, from the newest checkpoint if there is one.
+
+    Every random draw is a function of the seed and the step, so a run that was killed and
+    continued ends with the same bits as one that was not (same machine, threads and versions).
+
+    Parameters
+    ----------
+    encoder, objective
+        Moved to the data's device and trained.
+    data
+        The records; batches are made on its device.
+    config
+        Steps, optimizer, schedule, precision.
+    augment, recipe
+        How views are made.
+    seed
+        Seeds batches and augmentation (the weights are the caller's).
+    checkpoints
+        Where to save and look for checkpoints; None keeps none.
+    measurements
+        Made on the encoder between steps.
+    report
+        Given new points of the curves every few seconds, and at the end; after a resumption first
+        all points so far.
+    title
+        Shown beside the progress bar.
+
+    Raises
+    ------
+    BadInputError
+        If there are fewer records than a batch needs.
+    TrainingDivergedError
+        If the loss or the gradient norm is not finite.
+    """
+    run = _Run(encoder, objective, data, config, augment, recipe, seed)
+    resumed_at = run.restore(checkpoints) if checkpoints else 0
+    flops = run.count_flops()
+    run.go(checkpoints, measurements, report or (lambda points: None), title)
+    seen = run.steps * config.batch_size
+    return TrainingOutcome(
+        steps=run.steps,
+        samples_seen=seen,
+        epochs=seen / len(data),
+        loss=_final_loss(run.curves[LOSS], run.steps),
+        flops=float(flops) * run.steps,
+        seconds=run.seconds,
+        pairs_per_second=seen / run.seconds,
+        resumed_at=resumed_at,
+        curves=run.curves,
+    )
+
+
+class _Run:
+    """A training under way: networks, optimizer, position, curves."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        objective: Objective,
+        data: TrainingData,
+        config: TrainingConfig,
+        augment: AugmentConfig,
+        recipe: Recipe,
+        seed: int,
+    ) -> None:
+        from ecgscale.data.augment import Augmenter
+
+        device = data.device
+        self.encoder = encoder.to(device).train()
+        self.objective = objective.to(device).train()
+        self.data = data
+        self.config = config
+        self.seed = seed
+        self.steps = total_steps(config, len(data))
+        self.sampler = BatchSampler(len(data), config.batch_size, derived_seed("batches", seed))
+        self.generator = torch.Generator(device)
+        channels = encoder.params.in_channels
+        self.augment = Augmenter(augment, recipe.fs, channels, recipe, self.generator)
+        self.parameters = _trainable(encoder, objective)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=device.type in ("cpu", "cuda"),
+        )
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=_uses_bf16(config, device)
+        )
+        self.step = 0
+        self.seconds = 0.0
+        self.curves: Curves = {}
+        self.pending: dict[str, list[Tensor]] = {}
+
+    def restore(self, checkpoints: CheckpointDirectory) -> int:
+        """Continue from the newest checkpoint; return the steps it had done."""
+        state = checkpoints.load(self.data.device)
+        if state is None:
+            return 0
+        self.encoder.load_state_dict(state["encoder"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds, self.curves = state["step"], state["seconds"], state["curves"]
+        return self.step
+
+    def state(self) -> dict[str, Any]:
+        """Return all that `restore` needs; batches and random draws follow from the step."""
+        return {
+            "encoder": self.encoder.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "curves": self.curves,
+        }
+
+    def count_flops(self) -> int:
+        """Return the FLOPs of a step, counted on its first batch."""
+        return step_flops(self.encoder, self.objective, self._views(0))
+
+    def go(
+        self,
+        checkpoints: CheckpointDirectory | None,
+        measurements: Sequence[Measurement],
+        report: Callable[[Curves], None],
+        title: str,
+    ) -> None:
+        """Take all steps that are left."""
+        clock, outbox = _Clock(self.seconds), _Outbox(report)
+        saver = _Saver(checkpoints, self.config.checkpoint_seconds)
+        with _progress() as progress:
+            task = progress.add_task(title, total=self.steps, completed=self.step, state="")
+            if self.step == 0:
+                self._measure(measurements)
+            while self.step < self.steps:
+                self._advance()
+                reading_due = self.step == self.steps or self.step % self.config.log_every == 0
+                if reading_due:
+                    self._read_losses()
+                self._measure(measurements)
+                if reading_due:
+                    self.seconds = clock.seconds
+                    progress.update(task, completed=self.step, state=self._summary())
+                    outbox.post(self.curves)
+                    saver.save_if_due(self)
+        outbox.flush(self.curves)
+
+    def _views(self, step: int) -> dict[str, Tensor]:
+        """Seed everything random in a step and make its views."""
+        self.generator.manual_seed(derived_seed("augment", self.seed, step))
+        torch.manual_seed(derived_seed("networks", self.seed, step))
+        return self.objective.views(self.data.batch(self.sampler.batch(step)), self.augment)
+
+    def _advance(self) -> None:
+        """Take one step, without waiting for the device."""
+        lr = learning_rate(self.step, self.steps, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        views = self._views(self.step)
+        with self.autocast:
+            output = self.objective.loss(self.encoder, views)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(output.loss)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
+        self.optimizer.step()
+        self.objective.after_step(self.encoder)
+        self.step += 1
+        parts = {f"train/{name}": value for name, value in output.parts.items()}
+        for name, value in {LOSS: output.loss, GRADIENT: norm, **parts}.items():
+            self.pending.setdefault(name, []).append(value.detach())
+
+    def _read_losses(self) -> None:
+        """Turn the losses since the last reading into points: the one wait for the device."""
+        names = list(self.pending)
+        means = torch.stack([torch.stack(self.pending[name]).double().mean() for name in names])
+        values = dict(zip(names, means.tolist(), strict=True))
+        if not (math.isfinite(values[LOSS]) and math.isfinite(values[GRADIENT])):
+            raise TrainingDivergedError(self._divergence())
+        values[RATE] = learning_rate(self.step - 1, self.steps, self.config)
+        self._add_points(values)
+        self.pending = {}
+
+    def _divergence(self) -> str:
+        names = {LOSS: "loss", GRADIENT: "gradient norm"}
+        first = self.step - len(self.pending[LOSS]) + 1
+        offset, name, value = next(
+            (offset, name, float(value))
+            for offset, pair in enumerate(zip(*(self.pending[n] for n in names), strict=True))
+            for name, value in zip(names.values(), pair, strict=True)
+            if not value.isfinite()
+        )
+        return (
+            f"the {name} is {value} at step {first + offset} of {self.steps}: lower training.lr, "
+            "lower training.clip_norm or set training.precision to fp32"
+        )
+
+    def _measure(self, measurements: Sequence[Measurement]) -> None:
+        for measurement in measurements:
+            if measurement.due(self.step, self.steps):
+                self._add_points(measurement.measure(self.step, self.encoder))
+
+    def _add_points(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append((self.step, value))
+
+    def _summary(self) -> str:
+        rate = self.step * self.config.batch_size / self.seconds
+        return f"loss {self.curves[LOSS][-1][1]:.4f}, {rate:,.0f} pairs/s"
+
+
+class _Clock:
+    """Seconds since its making, added to those of earlier runs."""
+
+    def __init__(self, before: float) -> None:
+        self._origin = time.perf_counter() - before
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._origin
+
+
+class _Saver:
+    """Saves checkpoints, not more often than asked for."""
+
+    def __init__(self, checkpoints: CheckpointDirectory | None, least_seconds: float) -> None:
+        self._checkpoints = checkpoints
+        self._least_seconds = least_seconds
+        self._last = time.monotonic()
+
+    def save_if_due(self, run: _Run) -> None:
+        if self._checkpoints and time.monotonic() - self._last >= self._least_seconds:
+            self._checkpoints.save(run.step, run.state())
+            self._last = time.monotonic()
+
+
+class _Outbox:
+    """Hands new points of the curves on, not more often than every few seconds."""
+
+    def __init__(self, report: Callable[[Curves], None]) -> None:
+        self._report = report
+        self._sent: dict[str, int] = {}
+        self._last = time.monotonic()
+
+    def post(self, curves: Curves) -> None:
+        if time.monotonic() - self._last >= REPORT_SECONDS:
+            self.flush(curves)
+
+    def flush(self, curves: Curves) -> None:
+        fresh = {name: points[self._sent.get(name, 0) :] for name, points in curves.items()}
+        fresh = {name: points for name, points in fresh.items() if points}
+        if fresh:
+            self._report(fresh)
+        self._sent = {name: len(points) for name, points in curves.items()}
+        self._last = time.monotonic()
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+    )
+
+
+def _trainable(encoder: Encoder, objective: Objective) -> list[torch.nn.Parameter]:
+    """Return what the optimizer changes, each parameter once."""
+    found = {id(p): p for p in chain(encoder.parameters(), objective.parameters())}
+    return [p for p in found.values() if p.requires_grad]
+
+
+def _uses_bf16(config: TrainingConfig, device: torch.device) -> bool:
+    if config.precision == "auto":
+        return device.type == "cuda"
+    return config.precision == "bf16"
+
+
+def _final_loss(points: list[tuple[int, float]], steps: int) -> float:
+    """Return the mean of the logged losses over the end of the run (always the last one)."""
+    late = [value for step, value in points if step > (1 - FINAL_FRACTION) * steps]
+    return sum(late) / len(late)

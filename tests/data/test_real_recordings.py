@@ -1,0 +1,175 @@
+"""Every real recording is stored, or quarantined by name and reason."""
+
+import json
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+import wfdb
+from scipy.signal import butter, sosfreqz
+
+from ecgscale.config import Recipe, SourceConfig
+from ecgscale.data.ingest import ingest
+from ecgscale.data.preprocess import typical_amplitude
+from ecgscale.data.store import open_store
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def run(recordings, tmp_path_factory):
+    """Ingest a folder of the real recordings, once; return the summary and the store."""
+
+    @cache
+    def ingest_folder(reader, folder, options="{}", **changes):
+        root = recordings / folder
+        config = SourceConfig(
+            reader=reader, root=root, watch=root, options=json.loads(options), **changes
+        )
+        out = tmp_path_factory.mktemp("stores") / "store"
+        summary = ingest(folder, config, Recipe(), out)
+        store = open_store(out)
+        assert summary.records == len(store) + len(store.quarantine)
+        return summary, store
+
+    return lambda *args, options=None, **changes: ingest_folder(
+        *args, options=json.dumps(options or {}), **changes
+    )
+
+
+def reasons(store):
+    return store.quarantine.set_index("record_id").reason.to_dict()
+
+
+def headers(folder):
+    return sorted(path.stem for path in folder.glob("*.hea"))
+
+
+def reference(published, fs):
+    """Band-pass and resample in the frequency domain: the filter's squared response, at 100 Hz."""
+    length = published.shape[1]
+    ends = np.linspace(published[:, 0], published[:, -1], length, axis=1)
+    spectrum = np.fft.rfft(published - ends)
+    frequency = np.fft.rfftfreq(length, 1 / fs)
+    kept = round(length * 100 / fs) // 2 + 1
+    sos = butter(3, (0.5, 40), "bandpass", fs=100, output="sos")
+    _, response = sosfreqz(sos, frequency[:kept], fs=100)
+    spectrum = spectrum[:, :kept] * np.abs(response) ** 2
+    return np.fft.irfft(spectrum, round(length * 100 / fs)) * 100 / fs
+
+
+def assert_follows(store, record, published, fs):
+    """Away from the edges the store agrees with the reference to 20 uV (root mean square)."""
+    row = store.records.index[store.records.record_id == record].item()
+    middle = slice(300, 700)
+    difference = store.signals([row])[0] - reference(published, fs)
+    assert np.sqrt((difference[:, middle] ** 2).mean(axis=1)).max() < 0.02
+
+
+def test_chapman_shaoxing(run, recordings):
+    summary, store = run("challenge", "chapman-shaoxing", options={"split_lists": "../csn-split"})
+    assert (summary.records, summary.stored, summary.quarantined) == (13, 13, {})
+    assert store.records.record_id.tolist() == headers(recordings / "chapman-shaoxing")
+    for record in ("JS00001", "JS03291", "JS09740"):
+        published = wfdb.rdrecord(str(recordings / "chapman-shaoxing" / record)).p_signal.T
+        assert_follows(store, record, published, 500)
+    assert set(store.records.split.dropna()) <= {"train", "validation", "test"}
+
+
+def test_ningbo(run, recordings):
+    summary, store = run("challenge", "ningbo", max_quarantined=0.06)
+    assert (summary.records, summary.stored) == (56, 53)
+    detail = store.quarantine.set_index("record_id").detail.to_dict()
+    assert set(reasons(store).values()) == {"flat-lead"}
+    assert detail == {
+        "JS11438": "lead V1, V2, V3, V4, V5, V6",
+        "JS20004": "lead V2, V4, V6",
+        "JS20008": "lead V2, V4, V6",
+    }
+    ids = {*store.records.record_id, *detail}
+    assert sorted(ids) == headers(recordings / "ningbo")
+    noted = store.records[store.records.notes.map(bool)].set_index("record_id").notes.to_dict()
+    assert noted == {"JS20005": ["an empty code in #Dx left out"]}
+
+
+def test_ningbo_with_flat_leads_kept(run):
+    summary, store = run("challenge", "ningbo", options={"flat_leads": "keep"})
+    assert (summary.records, summary.stored) == (56, 56)
+    flat = {
+        row.record_id: note
+        for row in store.records.itertuples()
+        for note in row.notes
+        if note.startswith("flat")
+    }
+    assert list(flat) == ["JS11438", "JS20004", "JS20008"]
+
+
+def test_georgia(run, recordings):
+    summary, store = run("challenge", "georgia")
+    assert (summary.records, summary.stored, summary.quarantined) == (72, 72, {})
+    assert store.records.record_id.tolist() == headers(recordings / "georgia")
+    notes = Counter(note.split(":")[0] for row in store.records.notes for note in row)
+    assert notes == {
+        "gain 4880/mV in the header read as 1000/mV": 13,
+        "empty #Dx in the header": 10,
+    }
+    corrected = store.records.notes.map(lambda notes: any("gain" in note for note in notes))
+    amplitudes = np.array([typical_amplitude(store.signals([row])[0]) for row in range(len(store))])
+    ratio = np.median(amplitudes[corrected]) / np.median(amplitudes[~corrected])
+    assert 0.5 < ratio < 2
+    for record in ("E00001", "E00006", "E07500"):
+        samples = np.fromfile(recordings / f"georgia/{record}.mat", "<i2", offset=24)
+        assert_follows(store, record, samples.reshape(-1, 12).T / 1000, 500)
+
+
+def test_ptb_xl_100(run, recordings):
+    summary, store = run("ptb-xl", "ptb-xl")
+    assert (summary.records, summary.stored, summary.quarantined) == (3049, 3049, {})
+    assert store.records.patient_id.nunique() == 2961
+    assert store.records.fold.value_counts()[10] == 337
+    first = store.records.iloc[0]
+    assert (first.record_id, first.patient_id) == ("1", "ptb-xl:15709")
+    assert (first.age, first.sex, first.fold) == (56, "F", 3)
+    assert first.labels == ["NORM", "LVOLT", "SR"]
+    published = wfdb.rdrecord(str(recordings / "ptb-xl/records100/00000/00001_lr")).p_signal.T
+    assert_follows(store, "1", published, 100)
+
+
+def test_ptb_xl_500(run):
+    """200 records have the 500 Hz files; each of the others is named in quarantine."""
+    summary, store = run("ptb-xl", "ptb-xl", options={"rate": 500}, max_quarantined=0.95)
+    assert (summary.records, summary.stored) == (3049, 200)
+    assert summary.quarantined == {"missing-signal-file": 2849}
+    assert set(store.records.fs_original) == {500.0}
+
+
+def test_both_rates_of_ptb_xl_give_nearly_the_same_store(run):
+    _, low = run("ptb-xl", "ptb-xl")
+    _, high = run("ptb-xl", "ptb-xl", options={"rate": 500}, max_quarantined=0.95)
+    rows = low.records.index[low.records.record_id.isin(high.records.record_id)]
+    difference = low.signals(rows)[..., 100:900] - high.signals()[..., 100:900]
+    assert np.sqrt(np.median(difference**2)) < 0.01
+
+
+def test_pool_of_z_scored_ptb_xl(run):
+    options = {
+        "signals": "ptb-xl-zscored.npz",
+        "table": "ptb-xl-zscored.csv",
+        "patient_pattern": "ptbxl_(.+)",
+    }
+    summary, store = run("packed", "pool100", namespace="ptb-xl", options=options)
+    assert (summary.records, summary.stored, summary.quarantined) == (1567, 1567, {})
+    assert set(store.records.unit) == {"z"}
+    assert store.records.patient_id[0] == "ptb-xl:8697"
+
+
+def test_pool_of_cinc_2011(run):
+    options = {"signals": "cinc2011.npz", "table": "cinc2011.csv"}
+    summary, store = run("packed", "pool100", options=options, max_quarantined=0.2)
+    assert (summary.records, summary.stored) == (941, 842)
+    assert summary.quarantined == {"bad-gain": 16, "flat-lead": 83}
+    clipped = store.records.notes.map(lambda notes: "clipped by the recorder" in notes)
+    assert clipped.sum() == 51
+    manifest = json.loads((store.path / "MANIFEST.json").read_text())
+    assert manifest["inputs"]["files"] == 2

@@ -1,0 +1,250 @@
+import csv
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from ecgscale.report.figures import SERIES, VARIABLES
+from ecgscale.report.stage import build_report, write_report
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Structure(HTMLParser):
+    """Checks nesting and collects what a page would load, its ids and its links."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.loads, self.anchors = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        if tag == "a":
+            self.anchors.append(attrs["href"])
+        elif tag != "use":
+            self.loads += [attrs[k] for k in ("src", "href", "srcset", "data") if k in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        if tag not in VOID:
+            self.handle_starttag(tag, attrs)
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def small(synthetic):
+    return synthetic.make_study(tasks=synthetic.TASKS[:1], objectives=("clef", "clef-uniform"))
+
+
+def read(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def report(synthetic, tmp_path_factory):
+    study = synthetic.make_study()
+    out = tmp_path_factory.mktemp("reports")
+    return out, write_report(study, *synthetic.make_runs(study), out)
+
+
+@pytest.fixture(scope="module")
+def html(report):
+    return report[1].html.read_text(encoding="utf-8")
+
+
+def test_every_file_is_written(report):
+    assert set(read(report[0])) == {
+        "comparisons.csv",
+        "correlations.csv",
+        "figures/scaling.svg",
+        "figures/slopes.svg",
+        "figures/tasks.svg",
+        "index.html",
+        "metrics.json",
+        "plots/scaling.csv",
+        "report.md",
+        "runs.csv",
+    }
+
+
+def test_summary_holds_the_first_objective_s_numbers(report):
+    summary = report[1]
+    assert summary.headline.startswith("clef (net1d-tiny): accuracy rises")
+    assert summary.rho_interval[0] <= summary.rho <= summary.rho_interval[1]
+    assert summary.slope_interval[0] < 0.012 < summary.slope_interval[1]
+    assert summary.p < 0.001
+    assert summary.complete
+
+
+def test_metrics_are_small_and_finite(report):
+    metrics = json.loads((report[0] / "metrics.json").read_text())
+    assert metrics["clef/net1d-tiny"]["slope"] == pytest.approx(report[1].slope, abs=1e-6)
+    assert metrics["headline"] == report[1].headline
+    assert metrics["cells_missing"] == 0
+
+
+def test_plot_table_has_the_axis_that_dvc_draws(report):
+    with (report[0] / "plots" / "scaling.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 5 * 3
+    assert {row["patients"] for row in rows} == {"128", "256", "512", "1024", "2048"}
+    assert all(0.5 < float(row["macro_auroc"]) < 1 for row in rows)
+
+
+def test_same_records_give_the_same_bytes(synthetic, report, tmp_path):
+    study = synthetic.make_study()
+    write_report(study, *synthetic.make_runs(study), tmp_path)
+    assert read(tmp_path) == read(report[0])
+
+
+def test_new_run_ids_change_only_the_places_that_list_them(synthetic, report, tmp_path):
+    study = synthetic.make_study()
+    write_report(study, *synthetic.make_runs(study, run_ids="restored"), tmp_path)
+    before, after = read(report[0]), read(tmp_path)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"index.html", "runs.csv"}
+    without_runs = [
+        re.sub(rb'<details id="runs">.*?</details>', b"", files["index.html"], flags=re.DOTALL)
+        for files in (before, after)
+    ]
+    assert without_runs[0] == without_runs[1]
+
+
+def test_page_loads_nothing(html):
+    page = Structure(html)
+    assert page.loads == ["data:,"]
+    assert not re.search(r"@import|url\((?!#)|<script|<iframe", html)
+    assert "default-src 'none'" in html
+
+
+def test_page_is_well_formed_with_unique_ids_and_working_anchors(html):
+    page = Structure(html)
+    assert len(page.ids) == len(set(page.ids))
+    assert all(href[1:] in page.ids for href in page.anchors if href.startswith("#"))
+    used = set(re.findall(r'href="#([^"]+)"', html)) | set(re.findall(r"url\(#([^)]+)\)", html))
+    assert used <= set(page.ids)
+
+
+def test_figures_have_words_and_follow_the_colour_scheme(html):
+    figures = re.findall(r'<svg viewBox="[^"]+" role="img" aria-label="([^"]+)">', html)
+    assert len(figures) == 6
+    assert "mean macro AUROC" in figures[0]
+    drawings = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
+    assert not any(colour in drawings for colour in VARIABLES)
+    assert "<title>clef, 128 patients, order 0, seed 0: 0." in html
+
+
+def test_tables_have_captions_and_scoped_headers(html):
+    tables = re.findall(r"<table.*?</table>", html, flags=re.DOTALL)
+    assert len(tables) >= 7
+    for table in tables:
+        assert "<caption" in table
+        assert 'scope="col"' in table
+        assert 'scope="row"' in table
+
+
+def luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_text_colours_have_contrast_in_both_schemes(html):
+    light, dark = re.findall(r":root \{([^}]*)\}", html)[:2]
+    for scheme in (light, dark):
+        colours = dict(re.findall(r"--([\w]+): (#[0-9a-f]{6})", scheme))
+        for name in ("ink", "muted", "accent", "alarm", *(f"s{i}" for i in range(len(SERIES)))):
+            for ground in ("paper", "card"):
+                pair = sorted((luminance(colours[name]), luminance(colours[ground])))
+                assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (name, ground)
+
+
+def test_provenance_names_commit_and_code(html):
+    assert "<dt>git commit</dt><dd>0123456789abcdef</dd>" in html
+    assert re.search(r"recipe and code of each objective</dt><dd>age-sex [0-9a-f]{12}, clef ", html)
+
+
+def test_simulated_data_are_declared(html, report):
+    assert "Simulated data: ptb-xl" in html
+    assert "Simulated data: ptb-xl" in report[1].markdown.read_text(encoding="utf-8")
+
+
+def test_markdown_has_no_run_ids_and_whole_tables(synthetic, report):
+    text = report[1].markdown.read_text(encoding="utf-8")
+    assert not re.search(r"\b[0-9a-f]{32}\b", text)
+    tables = re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE)
+    assert len(tables) >= 6
+    for table in tables:
+        assert len({line.count(" | ") for line in table.splitlines() if "---" not in line}) == 1
+
+
+def test_incomplete_grid_is_shown_as_incomplete(synthetic, small, tmp_path):
+    study = small
+    missing = ["clef/net1d-tiny/n128-o1-s0", "random/net1d-tiny/n0-o0-s0"]
+    summary = write_report(study, *synthetic.make_runs(study, missing=missing), tmp_path)
+    html = summary.html.read_text(encoding="utf-8")
+    assert math.isnan(summary.rho)
+    assert "2 of 34 cells of the study are missing or incomplete" in html
+    assert "not estimable: 1 of 15 runs is missing" in html
+    assert all(cell in html for cell in missing)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["clef/net1d-tiny"]["rho"] is None
+    assert metrics["cells_missing"] == 2
+
+
+def test_collapsed_runs_are_listed(synthetic, small, tmp_path):
+    study = small
+    cell = "clef/net1d-tiny/n256-o1-s0"
+    summary = write_report(study, *synthetic.make_runs(study, collapsed=[cell]), tmp_path)
+    html = summary.html.read_text(encoding="utf-8")
+    assert "Collapsed runs" in html
+    assert f'<th scope="row">{cell}</th>' in html
+
+
+def test_empty_store_gives_a_page_that_says_so(small, tmp_path):
+    study = small
+    summary = write_report(study, [], [], tmp_path)
+    html = summary.html.read_text(encoding="utf-8")
+    assert "34 of 34 cells of the study are missing" in html
+    assert not summary.complete
+    Structure(html)
+
+
+def test_names_are_escaped(synthetic, small, tmp_path):
+    info = small.study.model_copy(update={"description": "<script>alert(1)</script>"})
+    study = small.model_copy(update={"study": info})
+    html = write_report(study, *synthetic.make_runs(study), tmp_path).html.read_text()
+    assert "<script" not in html
+
+
+def test_a_lost_tracking_store_loses_nothing(synthetic, tmp_path, monkeypatch):
+    """The stage on real MLflow: in an empty store, the second report has the same numbers."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'one.db'}")
+    tasks = synthetic.TASKS[:1]
+    study = synthetic.make_study(
+        sizes=(128, 256, 512), orders=(0,), objectives=("clef",), tasks=tasks
+    )
+    for run in [r for phase in synthetic.make_runs(study, resamples=20) for r in phase]:
+        path = tmp_path / "results" / run.record.phase / f"{run.cell}.json"
+        run.record.write(path)
+    first = build_report(study, tmp_path)
+    before = read(tmp_path / "reports")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'another.db'}")
+    second = build_report(study, tmp_path)
+    after = read(tmp_path / "reports")
+    assert second.headline == first.headline
+    assert {name for name in before if before[name] != after[name]} == {"index.html", "runs.csv"}

@@ -1,0 +1,81 @@
+import math
+
+import numpy as np
+import pytest
+
+from ecgscale.scaling.correlate import Group
+from ecgscale.scaling.laws import fit_laws
+
+
+def make_group(error, sizes, problem=""):
+    error = np.atleast_2d(error)
+    blocks = tuple((order, 0) for order in range(len(error)))
+    empty = np.empty((0, *error.shape))
+    return Group("clef", "e", "r", "t", sizes, blocks, 1 - error, empty, problem=problem)
+
+
+SIZES = 64 * 2 ** np.arange(8)
+
+
+def by_name(comparison):
+    return {law.name: law for law in comparison.laws}
+
+
+@pytest.mark.parametrize(("floor", "a", "alpha"), [(0.08, 1.2, 0.4), (0.15, 4.0, 0.8)])
+def test_recovers_a_power_law_with_a_floor(floor, a, alpha):
+    rng = np.random.default_rng(0)
+    error = (floor + a * SIZES**-alpha) * np.exp(rng.normal(0, 0.002, (4, len(SIZES))))
+    comparison = fit_laws(make_group(error, SIZES))
+    best = comparison.laws[0]
+    assert best.name == "power law with floor"
+    assert best.params["E"] == pytest.approx(floor, rel=0.1)
+    assert best.params["alpha"] == pytest.approx(alpha, rel=0.1)
+    assert best.params["A"] == pytest.approx(a, rel=0.3)
+    assert abs(best.extrapolation) < 0.005
+    assert not comparison.undecided
+
+
+def test_recovers_a_power_law_without_a_floor():
+    rng = np.random.default_rng(1)
+    error = 0.9 * SIZES**-0.3 * np.exp(rng.normal(0, 0.003, (3, len(SIZES))))
+    laws = by_name(fit_laws(make_group(error, SIZES)))
+    assert laws["power law"].params["alpha"] == pytest.approx(0.3, abs=0.01)
+    floor = laws["power law with floor"]
+    assert floor.problem or floor.aicc > laws["power law"].aicc - 2
+
+
+def test_constant_wins_where_nothing_changes():
+    rng = np.random.default_rng(2)
+    error = 0.2 * np.exp(rng.normal(0, 0.02, (3, len(SIZES))))
+    assert fit_laws(make_group(error, SIZES)).laws[0].name == "constant"
+
+
+def test_log_linear_is_recovered_and_extrapolates():
+    error = 0.4 - 0.02 * np.log2(SIZES)
+    rng = np.random.default_rng(3)
+    laws = by_name(fit_laws(make_group(error + rng.normal(0, 1e-4, (3, len(SIZES))), SIZES)))
+    assert laws["log-linear"].params["b"] == pytest.approx(0.02, abs=1e-3)
+    assert abs(laws["log-linear"].extrapolation) < 1e-3
+    assert laws["log-linear"].aicc < laws["constant"].aicc - 10
+
+
+def test_rising_error_has_no_power_law_with_floor():
+    error = 0.2 + 0.01 * np.arange(8)
+    assert by_name(fit_laws(make_group(error, SIZES)))["power law with floor"].problem
+
+
+def test_too_few_sizes_are_not_fitted_and_say_why():
+    comparison = fit_laws(make_group([0.3, 0.25, 0.22, 0.2], SIZES[:4]))
+    assert comparison.laws == ()
+    assert "4 sizes" in comparison.problem
+
+
+def test_five_runs_are_too_few_for_the_aicc_of_three_parameters():
+    error = 0.1 + 2 * SIZES[:5] ** -0.5
+    law = by_name(fit_laws(make_group(error, SIZES[:5])))["power law with floor"]
+    assert math.isnan(law.aicc)
+
+
+def test_problems_are_passed_on():
+    assert fit_laws(make_group([0.3] * 5, SIZES[:5], problem="gone")).problem == "gone"
+    assert "AUROC of 1" in fit_laws(make_group([0.3, 0.2, 0.1, 0.05, 0.0], SIZES[:5])).problem

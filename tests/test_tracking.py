@@ -109,6 +109,41 @@ def test_a_continued_run_keeps_its_id_and_repeats_no_point(root):
     assert len([p for p in history if p.step < 30]) == 2
 
 
+def test_a_short_run_is_left_to_sync(root):
+    kept = record()
+    with tracking.start_run("pretrain", "trial", CELL, root, root / "id", live_after=60) as run:
+        run.log_points({"loss": [(10, 1.0)]})
+        run.finish(kept)
+    assert run.run_id is None
+    assert not (root / "id").exists()
+    kept.write(result_path(root / "results", "pretrain", CELL))
+    assert tracking.sync(root / "results", root).created == [f"pretrain/{CELL}"]
+
+
+def test_a_run_that_lasts_is_opened_with_all_that_came_before(root):
+    with tracking.start_run("pretrain", "trial", CELL, root, root / "id", live_after=0.3) as run:
+        run.log_params({"early": 1})
+        run.log_points({"loss": [(10, 1.0)]})
+        assert run.run_id is None
+        time.sleep(0.4)
+        run.log_points({"loss": [(10, 1.0), (20, 0.75)]})
+        live = client(root).get_run(run.run_id)
+        assert live.info.status == "RUNNING"
+        assert live.data.params == {"early": "1"}
+        assert len(client(root).get_metric_history(run.run_id, "loss")) == 2
+        run.finish(record())
+    assert client(root).get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_short_run_that_fails_is_shown(root):
+    with (
+        pytest.raises(ZeroDivisionError),
+        tracking.start_run("pretrain", "trial", CELL, root, live_after=60) as run,
+    ):
+        raise ZeroDivisionError
+    assert client(root).get_run(run.run_id).info.status == "FAILED"
+
+
 def test_an_error_marks_the_run_failed(root):
     with (
         pytest.raises(ZeroDivisionError),

@@ -29,6 +29,8 @@ class StudyInfo(Settings):
     threads: int = Field(default=1, ge=1)
     """Threads of each process. Part of the study: another count gives other rounding."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    live_tracking_after: float = Field(default=0.0, ge=0)
+    """Seconds before a run shows in MLflow; shorter ones are written together, by `sync`."""
 
 
 class Recipe(Settings):

@@ -23,15 +23,16 @@ from rich.progress import (
 from ecgscale.config import PARAMS, Study, load_study
 from ecgscale.errors import BadInputError, StageFailedError
 from ecgscale.recipes import validate
-from ecgscale.tracking import check_store, tracking_uri
+from ecgscale.tracking import check_store, sync, tracking_uri
 
+PRETRAINING = ("control", "pretrain")
 PHASES = (
     ("recipes",),
     ("simulate",),
     ("ingest",),
     ("targets",),
     ("subset",),
-    ("pretrain", "control"),
+    PRETRAINING,
     ("evaluate", "evaluate-control", "baseline"),
 )
 """Stages that may run at the same time, in the order of the pipeline; the report follows."""
@@ -85,6 +86,8 @@ def repro(study: Study, root: Path, jobs: int) -> None:
             logs = root / ".ecgscale" / "log"
             shards = _start(names, jobs, root, environment, logs, f"{number}-{phase[0]}")
             _wait(shards, progress, task, overall)
+            if phase == PRETRAINING:
+                sync(root / "results", root)  # so that they can be looked at meanwhile
         _confirm(root, environment)
         progress.advance(overall)
 

@@ -6,6 +6,7 @@ tracking store: what could not be logged is reported once, and `sync` writes it 
 
 import json
 import logging
+import math
 import os
 import sqlite3
 import subprocess
@@ -119,36 +120,77 @@ class TrackedRun:
     Attributes
     ----------
     run_id
-        The MLflow run, or None if none could be made.
+        The MLflow run; None before the run is opened, and if none could be made.
     trouble
         The first problem met, or None.
     """
 
-    def __init__(self, root: Path, phase: Phase, study: str, cell: str, id_file: Path | None):
+    def __init__(
+        self,
+        root: Path,
+        phase: Phase,
+        study: str,
+        cell: str,
+        id_file: Path | None = None,
+        live_after: float = 0.0,
+    ) -> None:
         self.root = root
         self.phase = phase
+        self.study = study
+        self.cell = cell
         self.run_id: str | None = None
         self.trouble: str | None = None
+        self._id_file = id_file
+        self._live_from = time.monotonic() + live_after
+        self._waiting: list[Callable[[], None]] = []
         self._client: MlflowClient | None = None
         self._last_step: dict[str, int] = {}
         self._finished = False
-        self._try(lambda: self._open(study, cell, id_file))
+        self._do(lambda: None)
 
     def log_params(self, params: dict[str, Scalar]) -> None:
         """Log parameters that the run does not have yet (MLflow's are immutable)."""
-        self._try(lambda: self._log_params(params))
+        self._do(lambda: self._log_params(params))
 
     def log_tags(self, tags: dict[str, str]) -> None:
         """Set tags."""
-        self._try(lambda: self._log_tags(tags))
+        self._do(lambda: self._log_tags(tags))
 
     def log_points(self, points: Points) -> None:
         """Append points of curves; steps that the run already has are left out."""
-        self._try(lambda: self._log_points(points))
+        self._do(lambda: self._log_points(points))
 
     def finish(self, record: RunRecord) -> None:
-        """Bring the run to all that its record says, and mark it finished."""
-        self._try(lambda: self._finish(record))
+        """Bring the run to all that its record says, and mark it finished.
+
+        A run that is not open yet is left to `sync`, which writes many at the price of one.
+        """
+        self._finished = True
+        if not self._is_early():
+            self._do(lambda: self.write(record))
+
+    def attach(self, client: "MlflowClient", run: "Run | None", start: int) -> None:
+        """Open the run by hand: an unfinished one, or a new one that began at `start` (ms)."""
+        self._client = client
+        if run is None:
+            self.run_id = _create_run(client, self.phase, self.study, self.cell, start)
+        else:
+            self.run_id = run.info.run_id
+            self._last_step = _last_steps(client, run)
+
+    def write(self, record: RunRecord) -> None:
+        """Bring the run to all that its record says; trouble is raised, not kept."""
+        client, run_id = self._writer()
+        axes = {f"cell.{name}": value for name, value in record.axes.items() if value is not None}
+        self._log_params({**record.params, **axes})
+        self._log_points(record.curves)
+        _log_metrics(client, run_id, record)
+        _log_inputs(client, run_id, record)
+        _log_artifacts(client, run_id, record, self.root)
+        link = _pretrain_run(client, record)
+        tags = {**record.tags, **_commit(record), **_note(record, self.root), RECORD: record.digest}
+        self._log_tags({**tags, PRETRAIN_RUN: link} if link else tags)
+        self._terminate("FINISHED", record.ended)
 
     def __enter__(self) -> "TrackedRun":
         return self
@@ -162,7 +204,24 @@ class TrackedRun:
         if kind is None or self._finished:
             return
         status = "FAILED" if issubclass(kind, Exception) else "KILLED"
-        self._try(lambda: self._terminate(status))
+        self._live_from = 0.0  # a run that fails is shown, however short it was
+        self._do(lambda: self._terminate(status))
+
+    def _is_early(self) -> bool:
+        """Return whether the run is not open and need not be yet."""
+        resumed = self._id_file is not None and self._id_file.is_file()
+        return self._client is None and not resumed and time.monotonic() < self._live_from
+
+    def _do(self, action: Callable[[], None]) -> None:
+        """Do an action on the run, or keep it until the run is opened."""
+        self._waiting.append(action)
+        if self._is_early():
+            return
+        if self._client is None:
+            self._try(self._open)
+        waiting, self._waiting = self._waiting, []
+        for kept in waiting:
+            self._try(kept)
 
     def _try(self, action: Callable[[], None]) -> None:
         """Run an action, again if it fails; after the last failure the store is left alone."""
@@ -186,15 +245,16 @@ class TrackedRun:
             self.trouble,
         )
 
-    def _open(self, study: str, cell: str, id_file: Path | None) -> None:
+    def _open(self) -> None:
         self._client = _client(self.root)
-        kept = id_file.read_text().strip() if id_file and id_file.is_file() else None
+        file = self._id_file
+        kept = file.read_text().strip() if file and file.is_file() else None
         if kept and self._reopen(kept):
             return
-        self.run_id = _create_run(self._client, self.phase, study, cell, _now_ms())
-        if id_file:
-            id_file.parent.mkdir(parents=True, exist_ok=True)
-            id_file.write_text(self.run_id)
+        self.run_id = _create_run(self._client, self.phase, self.study, self.cell, _now_ms())
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(self.run_id)
 
     def _reopen(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException
@@ -247,26 +307,18 @@ class TrackedRun:
         for metric in metrics:
             self._last_step[metric.key] = max(metric.step, self._last_step.get(metric.key, -1))
 
-    def _finish(self, record: RunRecord) -> None:
-        client, run_id = self._writer()
-        self._log_params(record.params)
-        self._log_points(record.curves)
-        _log_metrics(client, run_id, record)
-        _log_inputs(client, run_id, record)
-        _log_artifacts(client, run_id, record, self.root)
-        link = _pretrain_run(client, record)
-        tags = {**record.tags, **_commit(record), **_note(record, self.root), RECORD: record.digest}
-        self._log_tags({**tags, PRETRAIN_RUN: link} if link else tags)
-        self._terminate("FINISHED", record.ended)
-        self._finished = True
-
     def _terminate(self, status: str, ended: str | None = None) -> None:
         client, run_id = self._writer()
         client.set_terminated(run_id, status, _milliseconds(ended) if ended else None)
 
 
 def start_run(
-    phase: Phase, study: str, cell: str, root: Path, run_id_file: Path | None = None
+    phase: Phase,
+    study: str,
+    cell: str,
+    root: Path,
+    run_id_file: Path | None = None,
+    live_after: float = 0.0,
 ) -> TrackedRun:
     """Begin or continue the run of a cell; use it in a ``with`` block.
 
@@ -280,8 +332,11 @@ def start_run(
         The project.
     run_id_file
         Where the run's id is kept: while the file is there, the same run is continued.
+    live_after
+        Seconds after which the run is opened in the store. To import MLflow and reach the store
+        costs seconds; a run that ends before is left to `sync`.
     """
-    return TrackedRun(root, phase, study, cell, run_id_file)
+    return TrackedRun(root, phase, study, cell, run_id_file, live_after)
 
 
 def sync(results: Path, root: Path) -> SyncSummary:
@@ -352,18 +407,9 @@ def nest_trials(root: Path) -> None:
 
 def _write_record(client: "MlflowClient", record: RunRecord, root: Path) -> None:
     """Write a whole run from its record, into the unfinished run it left behind if there is one."""
-    run = TrackedRun.__new__(TrackedRun)
-    run.root, run.phase, run.trouble, run._client = root, record.phase, None, client
-    orphan = _orphan(client, record)
-    run.run_id = (
-        orphan.info.run_id
-        if orphan
-        else _create_run(
-            client, record.phase, record.study, record.cell, _milliseconds(record.started)
-        )
-    )
-    run._last_step = _last_steps(client, orphan) if orphan else {}
-    run._finish(record)
+    run = TrackedRun(root, record.phase, record.study, record.cell, live_after=math.inf)
+    run.attach(client, _orphan(client, record), _milliseconds(record.started))
+    run.write(record)
 
 
 def _orphan(client: "MlflowClient", record: RunRecord) -> "Run | None":

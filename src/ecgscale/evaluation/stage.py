@@ -227,7 +227,10 @@ def _recorded(
     """Measure the study's tasks, write the record and mirror it to the tracker."""
     started = _now()
     tables = [read_targets(root / "data/tasks", name) for name in study.evaluation.tasks]
-    with tracking.start_run("evaluate", study.study.name, cell, root) as tracked:
+    live_after = study.study.live_tracking_after
+    with tracking.start_run(
+        "evaluate", study.study.name, cell, root, live_after=live_after
+    ) as tracked:
         results = measure(tables)
         record = RunRecord(
             phase="evaluate",

@@ -132,7 +132,12 @@ def pretrain(study: Study, cell: Cell, root: Path) -> RunRecord:
     with (
         _alone(work),
         tracking.start_run(
-            "pretrain", study.study.name, cell.name, root, work / "run_id"
+            "pretrain",
+            study.study.name,
+            cell.name,
+            root,
+            work / "run_id",
+            study.study.live_tracking_after,
         ) as tracked,
     ):
         started = _started(work)

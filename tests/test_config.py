@@ -32,7 +32,7 @@ def test_every_study_of_the_project_is_valid(project):
         ({"training": {"lr": -1}}, r"training\.lr"),
         ({"training": {"learning_rate": 1}}, r"training\.learning_rate"),
         ({"grid": {"sizes": [64, 64]}}, r"grid\.sizes repeats"),
-        ({"grid": {"sizes": [8, 512]}}, r"below training\.batch_size"),
+        ({"grid": {"sizes": [8, 400]}}, r"below training\.batch_size"),
         ({"grid": {"objectives": ["nonesuch"]}}, "names 'nonesuch', which is not in objectives"),
         ({"pool": {"nowhere": {}}}, "names 'nowhere', which is not in sources"),
         ({"report": {"primary_task": "x"}}, r"report\.primary_task names 'x'"),

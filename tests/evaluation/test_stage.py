@@ -110,7 +110,7 @@ def pretrained(tmp_path, monkeypatch, study, make_store, save_encoder):
 def root(pretrained, monkeypatch):
     """The same without a tracking store, which would cost a second per evaluation."""
     monkeypatch.setattr(TrackedRun, "_open", lambda *arguments: None)
-    monkeypatch.setattr(TrackedRun, "_finish", lambda *arguments: None)
+    monkeypatch.setattr(TrackedRun, "write", lambda *arguments: None)
     return pretrained
 
 

@@ -72,31 +72,37 @@ def shrink(study):
     )
 
 
-def checkout(root, project):
-    """Return a project with the small study in it, committed, nothing run."""
-    for name in PIPELINE:
-        (root / name).parent.mkdir(exist_ok=True)
-        shutil.copy(project / name, root / name)
-    made = Project(root, project)
-    made.change(shrink)
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "study"]):
-        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        subprocess.run(["git", *identity, *command], cwd=root, check=True)
-    return made
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory, project):
+    """Return a function that makes a project with the small study in it, committed, nothing run."""
+
+    def make():
+        root = tmp_path_factory.mktemp("project")
+        for name in PIPELINE:
+            (root / name).parent.mkdir(exist_ok=True)
+            shutil.copy(project / name, root / name)
+        made = Project(root, project)
+        made.change(shrink)
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "study"]):
+            identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+            subprocess.run(["git", *identity, *command], cwd=root, check=True)
+        return made
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory, project):
+def small(checkout):
     """The small study, run from nothing by one command."""
-    made = checkout(tmp_path_factory.mktemp("small"), project)
+    made = checkout()
     made.first = made.run("repro", "--jobs", "1")
     return made
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory, project):
+def prepared(checkout):
     """The small study up to its smallest subset: what a search needs."""
-    made = checkout(tmp_path_factory.mktemp("prepared"), project)
+    made = checkout()
     for source in ("sim-ptb-xl", "sim-chapman"):
         made.run("ingest", source)
     made.run("targets")

@@ -155,8 +155,9 @@ def random_crop(signal: Tensor, n_samples: int, generator: Generator) -> Tensor:
 
 def recorded_part(signal: Tensor) -> Tensor:
     """Tell the samples up to the last that is not zero in every lead: (batch, 1, time), boolean."""
-    largest = signal.abs().amax(dim=1, keepdim=True)
-    return (largest.flip(-1).cummax(dim=-1).values > 0).flip(-1)
+    position = torch.arange(1, signal.shape[-1] + 1, device=signal.device)
+    present = signal.abs().amax(dim=1, keepdim=True) > 0
+    return position <= (present * position).amax(dim=-1, keepdim=True)
 
 
 def amplitude(signal: Tensor, recorded: Tensor) -> Tensor:

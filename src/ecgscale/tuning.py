@@ -98,7 +98,7 @@ def tune(study: Study, objective: str, root: Path) -> Winner:
     search = _Search(study, objective, root)
     search.check()
     with search.alone():
-        search.forget_lost_trials()
+        search.settle_lost_trials()
         if search.left():
             _run_workers(search)
         return search.finish()
@@ -215,13 +215,27 @@ class _Search:
         with FileLock(lock):
             yield
 
-    def forget_lost_trials(self) -> None:
-        """Put the trials of a killed process back in the queue: nobody else can be running them."""
+    def settle_lost_trials(self) -> None:
+        """Settle the trials of a killed process: nobody else can be running them.
+
+        One that had written its record is over; any other goes back into the queue.
+        """
         from optuna.trial import TrialState
 
         for trial in self.optuna.get_trials(states=(TrialState.RUNNING,)):
-            self.optuna.tell(trial.number, state=TrialState.FAIL)
-            self.optuna.enqueue_trial(trial.params, user_attrs={"repeats": trial.number})
+            path = result_path(self.root / "results", "tune", self._cell(trial.number))
+            if not path.is_file():
+                self.optuna.tell(trial.number, state=TrialState.FAIL)
+                self.optuna.enqueue_trial(trial.params)
+                continue
+            metrics = RunRecord.read(path).metrics
+            if metrics["pruned"]:
+                self.optuna.tell(trial.number, state=TrialState.PRUNED)
+            else:
+                self.optuna.tell(trial.number, metrics["validation_macro_auroc"])
+
+    def _cell(self, number: int) -> str:
+        return f"{self.objective}/trial-{number:03d}"
 
     def left(self) -> int:
         """Return how many trials are still to be begun."""
@@ -251,7 +265,7 @@ class _Search:
 
         started = _now()
         suggestion = {key: _suggest(trial, key, span) for key, span in self.space.items()}
-        cell = f"{self.objective}/trial-{trial.number:03d}"
+        cell = self._cell(trial.number)
         with tracking.start_run(
             "tune", self.study.study.name, cell, self.root, self._id_file(cell)
         ) as run:

@@ -59,9 +59,9 @@ class Project:
 
 def shrink(study):
     study["study"]["name"] = "small"
-    study["simulate"]["sim-ptb-xl"]["patients"] = 300
-    study["simulate"]["sim-chapman"]["patients"] = 300
-    study["grid"].update(objectives=["simclr", "clef"], sizes=[16, 32, 64], orders=[0])
+    study["simulate"]["sim-ptb-xl"]["patients"] = 250
+    study["simulate"]["sim-chapman"]["patients"] = 250
+    study["grid"].update(objectives=["simclr", "clef"], sizes=[16, 32], orders=[0])
     study["grid"]["controls"] = ["random"]
     study["training"].update(steps=8, batch_size=16, monitor_every=8, log_every=2)
     study["evaluation"]["tasks"] = ["chapman-38", "ptb-xl-superdiagnostic"]

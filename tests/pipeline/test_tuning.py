@@ -79,7 +79,7 @@ def test_a_killed_search_goes_on_to_the_same_winner(tuned):
     process.wait()
     tuned.run("tune", "clef")
     interrupted = trials(tuned.root, "clef")
-    assert sum(1 for name in interrupted if name) == 3
+    assert len(interrupted) == 3
 
     for path in (tuned.root / "results/tune/clef").iterdir():
         path.unlink()

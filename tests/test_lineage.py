@@ -69,8 +69,10 @@ def checkout(tmp_path):
         )
 
     git("init", "-q")
-    for name in ("code.py", "dvc.lock"):
+    (tmp_path / "studies").mkdir()
+    for name in ("code.py", "dvc.lock", "params.yaml"):
         (tmp_path / name).write_text("{}\n")
+    (tmp_path / "studies" / "other.yaml").write_text("other: 1\n")
     git("add", "-A")
     git("commit", "-qm", "first")
     return tmp_path
@@ -87,6 +89,13 @@ def test_an_edit_makes_it_dirty_but_what_a_run_writes_does_not(checkout):
     (checkout / "dvc.lock").write_text("stages: {}\n")
     assert not is_dirty(checkout)
     (checkout / "code.py").write_text("x = 1\n")
+    assert is_dirty(checkout)
+
+
+def test_another_committed_study_is_not_dirty_an_edited_one_is(checkout):
+    (checkout / "params.yaml").write_text("other: 1\n")
+    assert not is_dirty(checkout)
+    (checkout / "params.yaml").write_text("other: 2\n")
     assert is_dirty(checkout)
 
 

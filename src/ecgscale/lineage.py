@@ -12,6 +12,7 @@ import yaml
 
 GENERATED = ("dvc.lock",)
 """Tracked files that a run itself rewrites; they do not make a checkout dirty."""
+ACTIVE_STUDY = "params.yaml"
 
 
 def lineage_tags(root: Path) -> dict[str, str]:
@@ -38,9 +39,23 @@ def lineage_tags(root: Path) -> dict[str, str]:
 
 
 def is_dirty(root: Path) -> bool:
-    """Return whether tracked files differ from the commit, other than those a run rewrites."""
+    """Return whether tracked files differ from the commit.
+
+    What a run rewrites does not count, nor does params.yaml while it is one of the studies that
+    the commit holds.
+    """
     changed = _git(root, "status", "--porcelain", "--untracked-files=no") or ""
-    return any(line[3:] not in GENERATED for line in changed.splitlines())
+    names = {line[3:] for line in changed.splitlines()} - set(GENERATED)
+    if is_saved(root, root / ACTIVE_STUDY):
+        names.discard(ACTIVE_STUDY)
+    return bool(names)
+
+
+def is_saved(root: Path, study: Path) -> bool:
+    """Return whether the commit holds a study file's content, as params.yaml or in studies/."""
+    listed = _git(root, "ls-tree", "-r", "--name-only", "HEAD", ACTIVE_STUDY, "studies/") or ""
+    content = study.read_text(encoding="utf-8").rstrip("\n")
+    return any(_git(root, "show", f"HEAD:{name}") == content for name in listed.splitlines())
 
 
 def dvc_digests(root: Path, stage: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from rich.progress import (
 
 from ecgscale.config import PARAMS, Study, load_study
 from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.lineage import is_saved
 from ecgscale.recipes import validate
 from ecgscale.tracking import check_store, sync, tracking_uri
 
@@ -103,11 +104,11 @@ def activate(source: Path, root: Path) -> None:
     load_study(source)
     target = root / PARAMS
     if target.is_file() and target.read_bytes() != source.read_bytes():
-        saved = [path.read_bytes() for path in (root / "studies").glob("*.yaml")]
-        if target.read_bytes() not in saved:
+        studies = [path.read_bytes() for path in (root / "studies").glob("*.yaml")]
+        if target.read_bytes() not in studies and not is_saved(root, target):
             raise BadInputError(
-                f"{PARAMS} has edits that no file in studies/ holds: copy it there, "
-                f"then ask for {source} again"
+                f"{PARAMS} has edits that neither a commit nor a file in studies/ holds: save them "
+                f"there, then ask for {source} again"
             )
     if source.resolve() != target.resolve():
         shutil.copyfile(source, target)

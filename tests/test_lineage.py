@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ecgscale.lineage import code_digest, dvc_digests, is_dirty, lineage_tags
+from ecgscale.lineage import code_digest, dvc_tags, is_dirty, lineage_tags
 
 CODE = '''
 """A module."""
@@ -103,13 +103,11 @@ def test_outside_a_checkout_the_commit_is_unknown(tmp_path):
     assert lineage_tags(tmp_path)["git_commit"] == "unknown"
 
 
-def test_the_digests_of_a_stage_come_from_the_lock(tmp_path):
-    assert dvc_digests(tmp_path, "subset@64-0") == {}
+def test_the_digests_of_outputs_come_from_the_lock(tmp_path):
+    assert dvc_tags(tmp_path, "data/subsets/n64-o0") == {}
     (tmp_path / "dvc.lock").write_text(
         "stages:\n  subset@64-0:\n    deps: [{path: data/store, md5: aa.dir}]\n"
         "    outs: [{path: data/subsets/n64-o0, md5: bb.dir}]\n"
     )
-    assert dvc_digests(tmp_path, "subset@64-0") == {
-        "data/store": "aa.dir",
-        "data/subsets/n64-o0": "bb.dir",
-    }
+    tags = dvc_tags(tmp_path, "data/subsets/n64-o0", "data/store")
+    assert tags == {"dvc.data/subsets/n64-o0": "bb.dir"}

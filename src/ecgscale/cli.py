@@ -219,9 +219,12 @@ def repro(
 @app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Open the study's tracking store in the MLflow UI, on this machine only."""
-    from ecgscale.tracking import serve
+    from ecgscale.tracking import experiment_pages, serve
 
-    out.print(f"MLflow UI at http://127.0.0.1:{port}/#/experiments  (Ctrl-C ends it)")
+    pages = experiment_pages(ROOT)
+    out.print("MLflow UI, ready in a few seconds (Ctrl-C ends it):")
+    for phase, page in pages.items():
+        out.print(f"{phase:<10}http://127.0.0.1:{port}/{page}", highlight=False, soft_wrap=True)
     serve(ROOT, port)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the lock file grows with the study
 GENERATED = ("dvc.lock",)
 """Tracked files that a run itself rewrites; they do not make a checkout dirty."""
 ACTIVE_STUDY = "params.yaml"
@@ -24,7 +25,7 @@ def lineage_tags(root: Path) -> dict[str, str]:
         The project: its git checkout is described, or "unknown" where there is none.
     """
     commit = _git(root, "rev-parse", "HEAD")
-    tags = {
+    return {
         "git_commit": commit or "unknown",
         "git_dirty": str(is_dirty(root)).lower() if commit else "unknown",
         "python": platform.python_version(),
@@ -32,10 +33,6 @@ def lineage_tags(root: Path) -> dict[str, str]:
         "ecgscale_version": _version("ecgscale"),
         "torch": _version("torch"),
     }
-    lock = root / "dvc.lock"
-    if lock.is_file():
-        tags["dvc_lock"] = hashlib.md5(lock.read_bytes(), usedforsecurity=False).hexdigest()
-    return tags
 
 
 def is_dirty(root: Path) -> bool:
@@ -58,17 +55,19 @@ def is_saved(root: Path, study: Path) -> bool:
     return any(_git(root, "show", f"HEAD:{name}") == content for name in listed.splitlines())
 
 
-def dvc_digests(root: Path, stage: str) -> dict[str, str]:
-    """Return the digests that DVC's lock file holds for a stage's dependencies and outputs.
+def dvc_tags(root: Path, *paths: str) -> dict[str, str]:
+    """Return ``dvc.<path>`` tags: the digests that DVC's lock file holds for stages' outputs.
 
-    Empty before the stage has run once.
+    A path that is no output of a stage that has run has no tag.
     """
     lock = root / "dvc.lock"
     if not lock.is_file():
         return {}
-    entry = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}).get(stage)
-    items = [*(entry or {}).get("deps", []), *(entry or {}).get("outs", [])]
-    return {item["path"]: item["md5"] for item in items if "md5" in item}
+    with lock.open(encoding="utf-8") as file:
+        stages = (yaml.load(file, _Loader) or {}).get("stages", {})
+    outputs = (item for stage in stages.values() for item in stage.get("outs", []))
+    known = {item["path"]: item["md5"] for item in outputs if "md5" in item}
+    return {f"dvc.{path}": known[path] for path in paths if path in known}
 
 
 def code_digest(*modules: str) -> str:

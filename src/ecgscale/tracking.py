@@ -104,6 +104,19 @@ def check_store(root: Path) -> None:
         _client(root)
 
 
+def experiment_pages(root: Path) -> dict[Phase, str]:
+    """Return the page of MLflow's UI that lists the runs of each phase.
+
+    Raises
+    ------
+    BadInputError
+        If the store cannot be reached.
+    """
+    with _reachable(root):
+        client = _client(root)
+        return {phase: f"#/experiments/{_experiment_id(client, phase)}/runs" for phase in PHASES}
+
+
 def serve(root: Path, port: int) -> None:
     """Serve MLflow's pages for the store on the loopback address until interrupted."""
     check_store(root)
@@ -521,7 +534,7 @@ def _create_run(client: "MlflowClient", phase: Phase, study: str, cell: str, sta
         "mlflow.source.type": "LOCAL",
     }
     run = client.create_run(
-        _experiment_id(client, phase), start_time=start, tags=tags, run_name=f"{study}: {cell}"
+        _experiment_id(client, phase), start_time=start, tags=tags, run_name=cell
     )
     return str(run.info.run_id)
 

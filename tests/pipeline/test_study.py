@@ -1,7 +1,14 @@
 """The whole pipeline: from nothing to a correlation, and what re-runs when something changes."""
 
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 
 import pandas as pd
 import pytest
@@ -47,6 +54,51 @@ def test_every_run_is_linked_and_knows_its_commit(small, monkeypatch):
     for run in [*pretrained.values(), *evaluated]:
         assert len(run.tags["git_commit"]) == 40
         assert run.tags["git_dirty"] == "false"
+    assert all(run.tags["dvc.data/tasks"].endswith(".dir") for run in evaluated)
+    subset = pretrained["clef/net1d-tiny/n16-o0-s0"].tags["dvc.data/subsets/n16-o0"]
+    assert f"md5: {subset}" in (small.root / "dvc.lock").read_text()
+
+
+@pytest.mark.browser
+def test_the_mlflow_pages_show_the_runs(small, chromium):
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "ecgscale", "ui", "--port", str(port)],
+        cwd=small.root,
+        env={**small.environment, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed = [server.stdout.readline() for _ in range(4)]
+        page_url = next(line.split()[1] for line in printed if line.startswith("pretrain"))
+        wait_for(f"http://127.0.0.1:{port}/health")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1600, "height": 900})
+            page.goto(page_url, wait_until="domcontentloaded")
+            page.get_by_text("clef/net1d-tiny/n16-o0-s0").first.wait_for(timeout=90_000)
+            browser.close()
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for(url):
+    for _ in range(900):
+        try:
+            urllib.request.urlopen(url, timeout=1)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(f"{url} did not answer")
 
 
 def test_a_second_run_repeats_nothing(small):

@@ -26,7 +26,7 @@ from ecgscale.evaluation.bootstrap import bootstrap_auroc, interval
 from ecgscale.evaluation.embed import Embeddings, cached_embeddings
 from ecgscale.evaluation.metrics import Bools, Floats, label_metrics, macro
 from ecgscale.evaluation.probe import fit_linear_probes, log_loss, selection_auroc
-from ecgscale.lineage import lineage_tags
+from ecgscale.lineage import dvc_tags, lineage_tags
 from ecgscale.results import DatasetInput, RunRecord, Scalar, result_path
 from ecgscale.tasks import tasks
 from ecgscale.tasks.materialise import TaskTable, read_targets
@@ -245,6 +245,7 @@ def _recorded(
             },
             tags={
                 **lineage_tags(root),
+                **dvc_tags(root, "data/tasks", f"models/{cell}"),
                 "study": study.study.name,
                 "recipe_digest": study.recipe.digest,
                 **tags,

@@ -25,7 +25,7 @@ from ecgscale.data.subsets import read_subset
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, Encoder, model_digest
 from ecgscale.errors import BadInputError
-from ecgscale.lineage import lineage_tags
+from ecgscale.lineage import dvc_tags, lineage_tags
 from ecgscale.objectives.base import Objective
 from ecgscale.recipes import EncoderRecipe, ObjectiveRecipe, encoder_recipe, objective_recipe
 from ecgscale.results import DatasetInput, RunRecord, Scalar, result_path
@@ -403,6 +403,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Scalar]:
 def _tags(job: Job) -> dict[str, str]:
     return {
         **lineage_tags(job.root),
+        **dvc_tags(job.root, job.corpus.source),
         "study": job.study.study.name,
         "subset_digest": job.corpus.facts.digest,
         "recipe_digest": job.study.recipe.digest,

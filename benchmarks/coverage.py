@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from ecgscale.scaling.correlate import Group, correlate, slope_weights
@@ -21,11 +22,12 @@ NEIGHBOURS = ((0.3, 2), (0.3, 4), (0.6, 2))
 SHARED = ((2, 2), (3, 3))
 
 
-def study(rng, orders, seeds=1, slope=0.0, neighbours=0.0, shared=0.0):
+def study(rng, orders, seeds=1, slope=0.0, neighbours=0.0, shared=0.0, patient_sd=0.0):
     """Return a group of runs with a known slope per doubling.
 
     Run noise has one variance; `neighbours` is its correlation between adjacent sizes of a block,
-    `shared` the part of its variance that the seeds of an order have in common.
+    `shared` the part of its variance that the seeds of an order have in common. With a
+    `patient_sd` of 0 the truth is that of the test patients at hand, which is what p is about.
     """
     k = len(SIZES)
     correlation = neighbours ** np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
@@ -35,7 +37,7 @@ def study(rng, orders, seeds=1, slope=0.0, neighbours=0.0, shared=0.0):
     noise = np.sqrt(1 - shared) * own + np.sqrt(shared) * common
     level = rng.normal(0, RUN_SD, (orders, seeds, 1))
     # What the test patients at hand add, and what other patients would: one draw each, by size.
-    patients = rng.normal(0, PATIENT_SD, (RESAMPLES + 1, 1, k))
+    patients = rng.normal(0, patient_sd, (RESAMPLES + 1, 1, k))
     auroc = (0.8 + slope * np.arange(k) + level + noise).reshape(-1, k) + patients[0]
     blocks = tuple((order, seed) for order in range(orders) for seed in range(seeds))
     replicates = auroc + patients[1:]
@@ -55,7 +57,7 @@ def measure(studies, title, slope=0.0, **design):
     """Return the shares of simulated studies in which intervals cover and the test rejects."""
     rng = np.random.default_rng(0)
     covered = reference = rejected = 0
-    for number in track(range(studies), title):
+    for number in track(range(studies), title, console=Console(stderr=True)):
         group = study(rng, slope=slope, **design)
         found = correlate(group, confidence=0.95, permutations=1000, bootstrap=100, seed=number)
         covered += found.slope.low <= slope <= found.slope.high
@@ -76,10 +78,12 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     blocks = {
-        f"{count}": measure(options.studies, f"{count} blocks", slope=0.004, orders=count)
+        f"{count}": measure(
+            options.studies, f"{count} blocks", slope=0.004, orders=count, patient_sd=PATIENT_SD
+        )
         for count in (2, 3, 5)
     }
-    violations = {}
+    violations = {"none, 2 blocks": measure(options.studies, "none, 2 blocks", orders=2)}
     for correlation, count in NEIGHBOURS:
         name = f"neighbouring sizes correlated {correlation}, {count} blocks"
         design = {"orders": count, "neighbours": correlation}

@@ -97,7 +97,7 @@ def test_forward_and_backward_on_a_small_batch(name, in_channels):
         assert parameter.grad.isfinite().all(), key
     stem = next(p for _, p in encoder.named_parameters())
     assert stem.grad.abs().sum() > 0
-    objective.after_step(encoder)
+    objective.after_step(encoder, 0.5)
 
 
 def train(name, steps, seed=0):
@@ -110,7 +110,7 @@ def train(name, steps, seed=0):
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
-        objective.after_step(encoder)
+        objective.after_step(encoder, (step + 1) / steps)
         losses.append(float(output.loss.detach()))
     return encoder, objective, augment, optimizer, losses
 
@@ -197,7 +197,7 @@ def test_200_steps_beat_the_random_encoder_on_a_toy_set(name):
     augment = augmenter(crop_seconds=3.0, mask_prob=0.0, lead_drop_prob=0.0)
     optimizer = torch.optim.AdamW([p for _, p in parameters(encoder, objective)], lr=2e-3)
     draw = torch.Generator().manual_seed(0)
-    for _ in range(200):
+    for step in range(200):
         rows = torch.randperm(len(x), generator=draw)[:32]
         targets = torch.nn.functional.one_hot(label[rows], N_LABELS).float()
         batch = Batch(
@@ -210,6 +210,6 @@ def test_200_steps_beat_the_random_encoder_on_a_toy_set(name):
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()
-        objective.after_step(encoder)
+        objective.after_step(encoder, (step + 1) / 200)
     trained = knn_accuracy(encoder, (x, label), test_set)
     assert trained > untrained + 0.1

@@ -94,6 +94,16 @@ class Augmenter:
         same = _happens(self.config.same_lead_prob, signal, self.generator)[:, 0, 0]
         return self._view(signal, first), self._view(signal, torch.where(same, first, second))
 
+    def plain(self, signal: Tensor) -> Tensor:
+        """Return whole records, normalised and otherwise as they are.
+
+        An encoder with one lead gets one drawn uniformly. Parameters are as in `__call__`; the
+        result has shape (batch, encoder lead, time).
+        """
+        if self._chooses(signal):
+            signal = take_lead(signal, self._draw_leads(signal))
+        return normalise(signal, self.recipe)
+
     def _chooses(self, signal: Tensor) -> bool:
         return self.n_leads == 1 and signal.shape[1] > 1
 

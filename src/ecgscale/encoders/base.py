@@ -32,6 +32,10 @@ class EncoderParams(BaseModel):
 class Encoder(nn.Module):
     """A network from an ECG to a sequence of tokens.
 
+    Steps of an input can be hidden from it, which is what masked and predictive objectives need.
+    Step i of a record covers the samples from ``i * step_samples`` on, `step_samples` of them (the
+    last step may be shorter).
+
     Attributes
     ----------
     Params
@@ -57,13 +61,122 @@ class Encoder(nn.Module):
         """Width of a token and of the embedding."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, lead, time) to tokens (batch, step, dim)."""
+    @property
+    def step_samples(self) -> int:
+        """Samples per token."""
         raise NotImplementedError
+
+    @property
+    def mask_dim(self) -> int:
+        """Width of a `fill`: the input leads, or the frames of a `SequenceEncoder`."""
+        return int(self.params.in_channels)
+
+    def n_steps(self, length: int) -> int:
+        """Return the number of tokens of a record of `length` samples."""
+        return -(-length // self.step_samples)
+
+    def hidden_states(
+        self, x: Tensor, mask: Tensor | None = None, fill: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return the output of every block, from the first to the last.
+
+        Parameters
+        ----------
+        x
+            Shape (batch, lead, time).
+        mask
+            Shape (batch, step), boolean, true for a step that is hidden; None hides nothing.
+        fill
+            Shape (`mask_dim`,): what stands in the place of a hidden step. None takes it away: an
+            encoder that can (attention) computes as if the step were not there, any other puts
+            zeros.
+
+        Returns
+        -------
+        list
+            Each of shape (batch, steps of the block, dim of the block); the last are the tokens.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, fill: Tensor | None = None) -> Tensor:
+        """Map (batch, lead, time) to tokens (batch, step, dim); see `hidden_states`."""
+        return self.hidden_states(x, mask, fill)[-1]
 
     def embed(self, x: Tensor) -> Tensor:
         """Map (batch, lead, time) to (batch, dim): the mean of the tokens."""
         return self.forward(x).mean(dim=1)
+
+
+class SequenceEncoder(Encoder):
+    """An encoder in two parts: local frames, then a context that keeps their number.
+
+    Hidden steps are hidden between the two. Frames are what contrastive predictive coding predicts.
+    """
+
+    @property
+    def mask_dim(self) -> int:
+        """Width of a frame."""
+        raise NotImplementedError
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token depends on no later frame."""
+        return False
+
+    def frames(self, x: Tensor) -> Tensor:
+        """Map (batch, lead, time) to frames (batch, step, `mask_dim`)."""
+        raise NotImplementedError
+
+    def contextualise(self, frames: Tensor, visible: Tensor | None = None) -> list[Tensor]:
+        """Map frames to the output of every block, each (batch, step, dim).
+
+        Parameters
+        ----------
+        frames
+            Shape (batch, step, `mask_dim`).
+        visible
+            Shape (batch, step), boolean, false for steps that are taken away; None for all. An
+            encoder with attention leaves them out of every sum. The others may ignore it: such
+            frames are zero.
+        """
+        raise NotImplementedError
+
+    def hidden_states(
+        self, x: Tensor, mask: Tensor | None = None, fill: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return the output of every block; see `Encoder.hidden_states`."""
+        frames = self.frames(x)
+        if mask is None:
+            return self.contextualise(frames)
+        hidden = mask.unsqueeze(-1)
+        if fill is None:
+            return self.contextualise(frames.masked_fill(hidden, 0.0), ~mask)
+        return self.contextualise(torch.where(hidden, fill.to(frames.dtype), frames))
+
+
+def hide_samples(x: Tensor, mask: Tensor | None, fill: Tensor | None, step_samples: int) -> Tensor:
+    """Replace the samples of hidden steps, for encoders without frames.
+
+    Parameters
+    ----------
+    x
+        Shape (batch, lead, time).
+    mask, fill
+        As in `Encoder.hidden_states`; `fill` has a value per lead, None is zeros.
+    step_samples
+        Samples per step.
+
+    Returns
+    -------
+    Tensor
+        Shape (batch, lead, time).
+    """
+    if mask is None:
+        return x
+    hidden = mask.repeat_interleave(step_samples, dim=1)[:, None, : x.shape[-1]]
+    if fill is None:
+        return x.masked_fill(hidden, 0.0)
+    return torch.where(hidden, fill.to(x.dtype).unsqueeze(-1), x)
 
 
 encoders: Registry[Encoder] = Registry("encoder", "ecgscale.encoders")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgscale.encoders.base import Encoder, EncoderParams, encoders
+from ecgscale.encoders.base import Encoder, EncoderParams, encoders, hide_samples
 
 SWISH_GAIN = 1.677
 """Keeps the second moment through Swish: ``E[swish(z)^2] ** -0.5`` for z ~ N(0, 1)."""
@@ -194,13 +194,22 @@ class Net1d(Encoder):
         """Width of a token and of the embedding: the filters of the last stage."""
         return self._embed_dim
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, lead, time) to tokens (batch, step, dim).
+    @property
+    def step_samples(self) -> int:
+        """Samples per token: ``stem_stride * 2 ** stages``."""
+        size = SIZES[self.params.size]
+        return size.stem_stride << len(size.filters)
 
-        There is one step for ``stem_stride * 2 ** stages`` samples, rounded up.
-        """
-        features: Tensor = self.blocks(F.silu(self.stem(x)))
-        return features.transpose(1, 2)
+    def hidden_states(
+        self, x: Tensor, mask: Tensor | None = None, fill: Tensor | None = None
+    ) -> list[Tensor]:
+        """Return the output of every block; hidden steps are replaced in the input."""
+        features = F.silu(self.stem(hide_samples(x, mask, fill, self.step_samples)))
+        states = []
+        for block in self.blocks:
+            features = block(features)
+            states.append(features.transpose(1, 2))
+        return states
 
 
 def _initialise(module: nn.Module) -> None:

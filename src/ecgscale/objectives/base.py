@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ecgscale.data.augment import Augmenter
 
 
+REFRESH_RECORDS = 1024
+"""Most records that `Objective.refresh` is given."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """A batch of records on the training device.
@@ -102,8 +106,34 @@ class Objective(nn.Module):
         """Return the loss of the encoder on views made by `views`."""
         raise NotImplementedError
 
-    def after_step(self, encoder: Encoder) -> None:
-        """Update what follows the encoder without gradient (EMA target, queue)."""
+    def after_step(self, encoder: Encoder, progress: float) -> None:
+        """Update what follows the encoder without gradient (EMA target, queue).
+
+        Parameters
+        ----------
+        encoder
+            After the optimizer's step.
+        progress
+            Share of the training's steps that are done, in (0, 1].
+        """
+
+    def refresh_steps(self, steps: int) -> tuple[int, ...]:
+        """Return before which of a training's steps (from 0) `refresh` is called; usually none."""
+        return ()
+
+    def refresh(self, encoder: Encoder, signal: Tensor) -> None:
+        """Fit what needs many records at once (targets by clustering).
+
+        Random draws come from torch's global generator, which the trainer has seeded for the step.
+
+        Parameters
+        ----------
+        encoder
+            As trained so far.
+        signal
+            Shape (record, encoder lead, time): whole records, normalised and not augmented, at most
+            `REFRESH_RECORDS` of them, the same whenever it is called.
+        """
 
 
 objectives: Registry[Objective] = Registry("objective", "ecgscale.objectives")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import (
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import Objective
+from ecgscale.objectives.base import REFRESH_RECORDS, Objective
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import BatchSampler, TrainingData
 from ecgscale.training.flops import step_flops
@@ -211,6 +212,7 @@ class _Run:
         self.autocast = torch.autocast(
             device.type, torch.bfloat16, enabled=_uses_bf16(config, device)
         )
+        self.refreshes = objective.refresh_steps(self.steps)
         self.step = 0
         self.seconds = 0.0
         self.curves: Curves = {}
@@ -277,6 +279,8 @@ class _Run:
 
     def _advance(self) -> None:
         """Take one step, without waiting for the device."""
+        if self.step in self.refreshes:
+            self._refresh()
         lr = learning_rate(self.step, self.steps, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -287,11 +291,19 @@ class _Run:
         torch.autograd.backward(output.loss)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         self.optimizer.step()
-        self.objective.after_step(self.encoder)
         self.step += 1
+        self.objective.after_step(self.encoder, self.step / self.steps)
         parts = {f"train/{name}": value for name, value in output.parts.items()}
         for name, value in {LOSS: output.loss, GRADIENT: norm, **parts}.items():
             self.pending.setdefault(name, []).append(value.detach())
+
+    def _refresh(self) -> None:
+        """Let the objective fit what needs many records, spread evenly over the list."""
+        count = min(REFRESH_RECORDS, len(self.data))
+        rows = np.linspace(0, len(self.data) - 1, count).round().astype(np.int64)
+        self.generator.manual_seed(derived_seed("refresh", self.seed))
+        torch.manual_seed(derived_seed("refresh networks", self.seed, self.step))
+        self.objective.refresh(self.encoder, self.augment.plain(self.data.batch(rows).signal))
 
     def _read_losses(self) -> None:
         """Turn the losses since the last reading into points: the one wait for the device."""

@@ -63,7 +63,8 @@ class Recipe(Settings):
 class CohortRecipe(Settings):
     """One simulated cohort, written in a published layout by `simulate`."""
 
-    layout: Literal["ptb-xl", "challenge"]
+    layout: str
+    """A registered layout (`ecgscale.data.simulate.layouts`)."""
     patients: int = Field(ge=1)
     seed: int = 0
     options: dict[str, Any] = {}

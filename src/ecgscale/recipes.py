@@ -137,9 +137,12 @@ def validate(study: Study) -> None:
     BadInputError
         Naming the first key that is wrong.
     """
+    from ecgscale.data.simulate import cohort_options
     from ecgscale.data.sources import sources
     from ecgscale.tasks import tasks
 
+    for cohort in study.simulate.values():
+        cohort_options(cohort)
     for source in study.sources.values():
         sources.get(source.reader)
     for task in study.evaluation.tasks:
@@ -212,10 +215,10 @@ def _source(study: Study, name: str) -> dict[str, Any]:
 
 
 def _cohort(study: Study, name: str) -> dict[str, Any]:
-    return {
-        "settings": study.simulate[name].model_dump(mode="json"),
-        "code": code_digest("ecgscale.data.simulate"),
-    }
+    from ecgscale.data.simulate.cohort import simulation_code
+
+    settings = study.simulate[name]
+    return {"settings": settings.model_dump(mode="json"), "code": simulation_code(settings.layout)}
 
 
 def _untuned(study: Study, name: str) -> Study:

@@ -16,7 +16,7 @@ from ecgscale.config import CohortRecipe
 from ecgscale.data.record import CLINICAL_FIELDS, LEADS
 from ecgscale.data.simulate import CONDITIONS, cohort_options, simulate
 from ecgscale.data.simulate.conditions import INDEX
-from ecgscale.data.simulate.layouts import balanced_parts
+from ecgscale.data.simulate.layouts.base import balanced_parts
 from ecgscale.data.simulate.population import draw_patient, draw_state, liability_thresholds, stream
 from ecgscale.data.simulate.records import draw_record
 from ecgscale.data.simulate.vectors import render

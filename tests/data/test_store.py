@@ -30,6 +30,8 @@ def row(number, **changes):
         "labels": ["NORM", "SR"][: number % 3],
         "likelihoods": [100.0, 0.0][: number % 3],
         "split_labels": [],
+        "measurements": ["lvef"][: number % 2],
+        "measured": [55.0][: number % 2],
         "unit": "mV",
         "fs_original": 500.0,
         "seconds": 10.0,
@@ -41,10 +43,10 @@ def row(number, **changes):
     }
 
 
-def write_store(folder, samples, shard_bytes=2**20, **changes):
+def write_store(folder, samples, shard_bytes=2**20, leads=RECIPE.leads, **changes):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    writer = StoreWriter(folder, RECIPE.leads, RECIPE.n_samples, shard_bytes)
+    writer = StoreWriter(folder, leads, RECIPE.n_samples, shard_bytes)
     for number, one in enumerate(samples):
         writer.add(row(number, **changes), one)
     writer.finish(
@@ -62,6 +64,18 @@ def write_store(folder, samples, shard_bytes=2**20, **changes):
 
 def random_samples(count, seed=0):
     return np.random.default_rng(seed).integers(-32767, 32768, (count, 3, 20)).astype(np.int16)
+
+
+def test_leads_of_the_recipe_that_the_source_lacks_are_zero(tmp_path):
+    samples = random_samples(3)[:, :1]
+    store = write_store(tmp_path, samples, leads=("II",))
+    assert store.leads == ("II",)
+    np.testing.assert_array_equal(store.raw(leads=("V1", "II"))[:, 1], samples[:, 0])
+    assert not store.raw(leads=("V1", "I")).any()
+    with pytest.raises(BadInputError, match="V6"):
+        store.raw(leads=("V6",))
+    whole = write_store(tmp_path / "whole", random_samples(3))
+    assert whole.digest != store.digest
 
 
 @settings(max_examples=40, deadline=None)

@@ -76,7 +76,7 @@ def test_wrong_numbers_of_leads_and_unknown_leads(tmp_path, save_encoder, store,
     two = save_encoder(tmp_path / "two", in_channels=2)
     with pytest.raises(BadInputError, match=r"takes 2 leads, but recipe\.leads has 12"):
         embed_store(two, store, np.arange(3), recipe, "II", 8)
-    with pytest.raises(BadInputError, match="no lead 'X'"):
+    with pytest.raises(BadInputError, match="lead 'X' is not in recipe"):
         embed_store(encoder, store, np.arange(3), recipe, "X", 8)
 
 

@@ -96,7 +96,7 @@ def ingest(
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        writer = StoreWriter(folder, recipe.leads, recipe.n_samples)
+        writer = StoreWriter(folder, stored_leads(name, source, recipe), recipe.n_samples)
         quarantine, inputs = _write_records(source, refs, name, config, recipe, writer, jobs)
         counts = dict(sorted(Counter(row["reason"] for row in quarantine).items()))
         _refuse_too_many(name, config, len(refs), counts, quarantine, out)
@@ -121,6 +121,22 @@ def ingest(
         quarantined=counts,
         digest=manifest.digest,
     )
+
+
+def stored_leads(name: str, source: Source[Any], recipe: Recipe) -> tuple[str, ...]:
+    """Return the recipe's leads that a source has, in the recipe's order.
+
+    Raises
+    ------
+    BadInputError
+        If it has none of them.
+    """
+    leads = tuple(x for x in recipe.leads if source.leads is None or x in source.leads)
+    if not leads:
+        raise BadInputError(
+            f"source {name} has the leads {', '.join(source.leads or ())}, none of recipe.leads"
+        )
+    return leads
 
 
 def quarantine_beside(out: Path) -> Path:
@@ -194,6 +210,7 @@ class _Worker:
         self.source = source
         self.name = name
         self.recipe = recipe
+        self.leads = stored_leads(name, source, recipe)
 
     def run(self, refs: list[Ref]) -> _Chunk:
         """Process some records; the outcomes are in the order of `refs`."""
@@ -202,7 +219,7 @@ class _Worker:
         for position, ref in enumerate(refs):
             try:
                 record = self.source.load(ref)
-                kept, notes = keep(record, self.recipe, self.source.options.flat_leads)
+                kept, notes = keep(record, self.recipe, self.source.options.flat_leads, self.leads)
             except QuarantineError as problem:
                 outcomes[position] = _Outcome({"record_id": ref.record_id}, problem=problem)
                 continue
@@ -241,6 +258,8 @@ class _Worker:
             "labels": list(record.labels),
             "likelihoods": list(record.labels.values()),
             "split_labels": list(record.split_labels),
+            "measurements": list(record.measurements),
+            "measured": list(record.measurements.values()),
             "unit": record.unit,
             "fs_original": record.fs,
             "seconds": record.signal.shape[1] / record.fs,

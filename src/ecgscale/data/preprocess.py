@@ -36,7 +36,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def keep(
-    record: Record, recipe: Recipe, flat_leads: Literal["quarantine", "keep"] = "quarantine"
+    record: Record,
+    recipe: Recipe,
+    flat_leads: Literal["quarantine", "keep"] = "quarantine",
+    leads: tuple[str, ...] | None = None,
 ) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
     """Check a record and cut out what the recipe keeps of it, at the record's own rate.
 
@@ -48,11 +51,13 @@ def keep(
         The leads, the length and the minimum length.
     flat_leads
         Whether a flat lead sends the record to quarantine or is noted.
+    leads
+        The leads to keep, where the source does not have all of the recipe.
 
     Returns
     -------
     numpy.ndarray
-        Shape (lead of the recipe, time), float32, mV; at most ``recipe.seconds`` long.
+        Shape (lead, time), float32, mV; at most ``recipe.seconds`` long.
     tuple of str
         Notes on what was found.
 
@@ -61,18 +66,19 @@ def keep(
     QuarantineError
         With reason missing-lead, too-short, nan-samples, flat-lead or bad-gain.
     """
-    missing = [lead for lead in recipe.leads if lead not in record.leads]
+    leads = recipe.leads if leads is None else leads
+    missing = [lead for lead in leads if lead not in record.leads]
     if missing:
         raise QuarantineError("missing-lead", f"no lead {', '.join(missing)}")
     seconds = record.signal.shape[1] / record.fs
     if seconds < recipe.minimum_seconds:
         raise QuarantineError("too-short", f"{seconds:g} s, minimum {recipe.minimum_seconds:g} s")
-    rows = [record.leads.index(lead) for lead in recipe.leads]
+    rows = [record.leads.index(lead) for lead in leads]
     signal = record.signal[rows, : round(recipe.seconds * record.fs)]
     broken = np.flatnonzero(~np.isfinite(signal).all(axis=1))
     if broken.size:
-        raise QuarantineError("nan-samples", f"lead {', '.join(recipe.leads[i] for i in broken)}")
-    notes = _flat_notes(signal, recipe.leads, flat_leads)
+        raise QuarantineError("nan-samples", f"lead {', '.join(leads[i] for i in broken)}")
+    notes = _flat_notes(signal, leads, flat_leads)
     amplitude = typical_amplitude(signal)
     if record.unit == "mV" and amplitude and not AMPLITUDES[0] <= amplitude <= AMPLITUDES[1]:
         raise QuarantineError("bad-gain", f"typical amplitude {amplitude:.3g} mV")

@@ -77,6 +77,8 @@ class Record:
         Labels that a published split list assigns (`labels` are the header's).
     clinical
         Values for names in `CLINICAL_FIELDS`.
+    measurements
+        Numbers that the source states for this record and a task predicts ("lvef" in percent).
     unit
         "mV" or "z".
     notes
@@ -95,5 +97,6 @@ class Record:
     split: Literal["train", "validation", "test"] | None = None
     split_labels: tuple[str, ...] = ()
     clinical: dict[str, float] = field(default_factory=dict)
+    measurements: dict[str, float] = field(default_factory=dict)
     unit: Literal["mV", "z"] = "mV"
     notes: tuple[str, ...] = ()

@@ -174,7 +174,8 @@ class Store:
         rows
             Row numbers in any order, repeats allowed; None for all.
         leads
-            Lead names in any order; None for all.
+            Lead names in any order; None for all. A lead of the recipe that the source does not
+            have is zero.
 
         Returns
         -------
@@ -186,7 +187,7 @@ class Store:
         IndexError
             If a row is not in the store.
         BadInputError
-            If a lead is not in the store.
+            If a lead is neither in the store nor in its recipe.
         """
         wanted = np.arange(len(self)) if rows is None else np.asarray(rows)
         if wanted.size and wanted.dtype.kind not in "iu":
@@ -254,19 +255,25 @@ class Store:
             )
         return samples
 
-    def _pick(self, shard: int, rows: Rows, columns: list[int]) -> npt.NDArray[np.int16]:
+    def _pick(self, shard: int, rows: Rows, columns: list[int | None]) -> npt.NDArray[np.int16]:
         samples = self._shards[shard]
         if columns == list(range(len(self.leads))):
             return samples[rows]
         # Lead by lead: only the pages that hold the wanted leads are touched.
-        return np.stack([samples[rows, column] for column in columns], axis=1)
+        picked = np.zeros((len(rows), len(columns), self.n_samples), dtype=np.int16)
+        for place, column in enumerate(columns):
+            if column is not None:
+                picked[:, place] = samples[rows, column]
+        return picked
 
-    def _columns(self, leads: Sequence[str] | None) -> list[int]:
+    def _columns(self, leads: Sequence[str] | None) -> list[int | None]:
+        """Return where each lead is stored, None for one that the source does not have."""
         names = self.leads if leads is None else leads
-        unknown = [lead for lead in names if lead not in self.leads]
+        known = {*self.leads, *self.manifest.recipe.leads}
+        unknown = [lead for lead in names if lead not in known]
         if unknown:
             raise BadInputError(f"{self.path} has no lead {unknown[0]!r}")
-        return [self.leads.index(lead) for lead in names]
+        return [self.leads.index(x) if x in self.leads else None for x in names]
 
 
 def open_store(path: str | Path) -> Store:
@@ -331,7 +338,7 @@ class StoreWriter:
         self.folder = folder
         self.rows: list[dict[str, Any]] = []
         self.shards: list[Shard] = []
-        self._shape = len(leads), n_samples
+        self._leads = leads
         self._capacity = max(1, shard_bytes // (2 * len(leads) * n_samples))
         self._blocks: list[npt.NDArray[np.int16]] = []
 
@@ -360,13 +367,13 @@ class StoreWriter:
         complete = Manifest(
             **manifest,
             recipe_digest=recipe.digest,
-            leads=recipe.leads,
+            leads=self._leads,
             fs=recipe.fs,
             n_samples=recipe.n_samples,
             stored=len(self.rows),
             shards=tuple(self.shards),
             files={name: _entry(self.folder / name) for name in names},
-            digest=_content_digest(recipe, self.rows),
+            digest=_content_digest(recipe, self._leads, self.rows),
         )
         text = json.dumps(complete.model_dump(mode="json"), indent=1, sort_keys=True)
         (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -396,6 +403,8 @@ def records_schema() -> "pa.Schema":
         "labels": pa.list_(text),
         "likelihoods": pa.list_(number),
         "split_labels": pa.list_(text),
+        "measurements": pa.list_(text),
+        "measured": pa.list_(number),
         "unit": text,
         "fs_original": number,
         "seconds": number,
@@ -443,8 +452,8 @@ def _entry(path: Path) -> FileEntry:
     return FileEntry(bytes=path.stat().st_size, sha256=hash_file(path))
 
 
-def _content_digest(recipe: Recipe, rows: list[dict[str, Any]]) -> str:
-    total = hashlib.sha256(recipe.digest.encode())
+def _content_digest(recipe: Recipe, leads: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    total = hashlib.sha256(digest_of([recipe.digest, leads]).encode())
     for row in rows:
         total.update(digest_of(row).encode())
     return total.hexdigest()

@@ -68,7 +68,7 @@ def embed_store(
     BadInputError
         If the encoder wants other leads than recipe and store have, or an embedding is not finite.
     """
-    leads = input_leads(encoder, recipe, lead)
+    leads = input_leads(encoder, store, recipe, lead)
     encoder = encoder.to(device).eval()
     embeddings = np.empty((len(rows), encoder.embed_dim), dtype=np.float32)
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def cached_embeddings(
         "code": code_digest(type(encoder).__module__, *_CODE),
         "store": store.digest,
         "rows": hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest(),
-        "leads": input_leads(encoder, recipe, lead),
+        "leads": input_leads(encoder, store, recipe, lead),
         "recipe": recipe.digest,
     }
     path = cache / f"{digest_of(inputs)}.npy"
@@ -132,17 +132,22 @@ def cached_embeddings(
     return embeddings
 
 
-def input_leads(encoder: Encoder, recipe: Recipe, lead: str) -> tuple[str, ...]:
+def input_leads(encoder: Encoder, store: "Store", recipe: Recipe, lead: str) -> tuple[str, ...]:
     """Return the leads that an encoder is given.
+
+    An encoder of one lead sees `lead`, or the first that a store without it has. An encoder of
+    several sees the recipe's; those that the store lacks are zero.
 
     Raises
     ------
     BadInputError
-        If it takes neither one lead nor as many as the recipe has.
+        If it takes neither one lead nor as many as the recipe has, or the recipe lacks `lead`.
     """
     channels = encoder.params.in_channels
     if channels == 1:
-        return (lead,)
+        if lead not in recipe.leads:
+            raise BadInputError(f"evaluation.lead {lead!r} is not in recipe.leads")
+        return (lead if lead in store.leads else store.leads[0],)
     if channels != len(recipe.leads):
         raise BadInputError(
             f"encoder {encoder.name} takes {channels} leads, but recipe.leads has "

@@ -5,21 +5,15 @@ See ``docs/simulation.md`` for what is physiological about them and what is not.
 
 from ecgscale.data.simulate.cohort import simulate
 from ecgscale.data.simulate.conditions import CONDITIONS, Condition
-from ecgscale.data.simulate.options import (
-    ChallengeOptions,
-    CohortOptions,
-    NoiseOptions,
-    PtbXlOptions,
-    cohort_options,
-)
+from ecgscale.data.simulate.layouts.base import cohort_options, layouts
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
 
 __all__ = [
     "CONDITIONS",
-    "ChallengeOptions",
     "CohortOptions",
     "Condition",
     "NoiseOptions",
-    "PtbXlOptions",
     "cohort_options",
+    "layouts",
     "simulate",
 ]

@@ -14,8 +14,13 @@ from rich.console import Console
 from rich.progress import track
 
 from ecgscale.config import CohortRecipe, digest_of
-from ecgscale.data.simulate.layouts import ChallengeLayout, PtbXlLayout, Written, clinical_table
-from ecgscale.data.simulate.options import PtbXlOptions, cohort_options
+from ecgscale.data.simulate.layouts.base import (
+    Layout,
+    Written,
+    clinical_table,
+    cohort_options,
+    layouts,
+)
 from ecgscale.data.simulate.population import draw_patient
 from ecgscale.errors import BadInputError
 from ecgscale.lineage import code_digest
@@ -25,8 +30,6 @@ MARKER = "SIMULATED"
 """Written first: says that no patient is in here, and that the folder may be rebuilt."""
 
 PATIENTS_PER_BATCH = 100
-
-Layout = PtbXlLayout | ChallengeLayout
 
 
 def simulate(recipe: CohortRecipe, out: Path, jobs: int = 1) -> dict[str, Any]:
@@ -65,12 +68,7 @@ def simulate(recipe: CohortRecipe, out: Path, jobs: int = 1) -> dict[str, Any]:
         return existing
     _clear(out)
     (out / MARKER).write_text(marker, encoding="utf-8")
-    seed = _seed(recipe)
-    layout: Layout = (
-        PtbXlLayout(options, seed)
-        if isinstance(options, PtbXlOptions)
-        else ChallengeLayout(options, seed)
-    )
+    layout = layouts.get(recipe.layout)(options, _seed(recipe))
     written = _write(layout, recipe, out, jobs)
     layout.tables(out, written)
     clinical_table(out, written)
@@ -90,6 +88,17 @@ def simulate(recipe: CohortRecipe, out: Path, jobs: int = 1) -> dict[str, Any]:
     return manifest
 
 
+def simulation_code(layout: str) -> str:
+    """Return the digest of the code that decides what a cohort in this layout holds.
+
+    Raises
+    ------
+    BadInputError
+        If the layout does not exist.
+    """
+    return code_digest("ecgscale.data.simulate.cohort", layouts.get(layout).__module__)
+
+
 def _seed(recipe: CohortRecipe) -> int:
     """Return the seed of all streams: cohorts of different layouts never share a patient."""
     return int(digest_of([recipe.layout, recipe.seed])[:16], 16)
@@ -99,7 +108,7 @@ def _marker(described: dict[str, Any]) -> str:
     content = {
         "about": "Simulated by ecgscale; no patient is in this folder. It may be rebuilt.",
         "recipe_digest": digest_of(described)[:16],
-        "code": code_digest("ecgscale.data.simulate"),
+        "code": simulation_code(described["layout"]),
     }
     return json.dumps(content, indent=1) + "\n"
 

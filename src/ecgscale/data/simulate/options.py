@@ -1,13 +1,15 @@
 """The typed options of a simulated cohort: what a published layout's profile may be changed to."""
 
-from typing import Any
+from typing import ClassVar, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from ecgscale.config import CohortRecipe, Settings, first_problem
+from ecgscale.config import Settings
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.simulate.conditions import CONDITIONS
-from ecgscale.errors import BadInputError
+
+Profile = Literal["ptb_xl", "challenge"]
+"""Whose prevalences and whose readers (vocabulary of statements) a cohort has."""
 
 
 class NoiseOptions(Settings):
@@ -35,6 +37,7 @@ class NoiseOptions(Settings):
 class CohortOptions(Settings):
     """What every layout's cohort can be changed to."""
 
+    profile: ClassVar[Profile] = "ptb_xl"
     difficulty: float = Field(default=1.0, ge=0, le=3)
     """Scales noise, sub-threshold disease and label noise together; 0 is clean and crisp."""
     label_noise: float = Field(default=0.25, ge=0)
@@ -61,6 +64,16 @@ class CohortOptions(Settings):
     """Fraction of patients without a clinical value, by field; unnamed fields 0.2."""
     noise: NoiseOptions = NoiseOptions()
 
+    @property
+    def rates(self) -> tuple[int, ...]:
+        """Sampling rates of a record, Hz: the device's, then others that divide it."""
+        return (500,)
+
+    @property
+    def seconds(self) -> float:
+        """Length of a record."""
+        return 10.0
+
     @model_validator(mode="after")
     def _names_exist(self) -> "CohortOptions":
         known = {condition.name for condition in CONDITIONS}
@@ -74,93 +87,3 @@ class CohortOptions(Settings):
                 if not 0 <= value <= 1:
                     raise ValueError(f"{key}.{name} is {value}, not a fraction")
         return self
-
-
-class PtbXlOptions(CohortOptions):
-    """A cohort in PTB-XL's layout: several records for some patients, German 50 Hz devices."""
-
-    records500: bool = False
-    """Also write records500/ (500 Hz); records100/ is then its band-limited down-sampling."""
-    extra_record: float = Field(default=0.135, ge=0, lt=1)
-    missing: dict[str, float] = Field(
-        default={
-            "height": 0.55,
-            "weight": 0.45,
-            "sbp": 0.25,
-            "dbp": 0.25,
-            "total_cholesterol": 0.45,
-            "hdl_cholesterol": 0.5,
-            "smoker": 0.3,
-            "diabetes": 0.15,
-        }
-    )
-
-
-class ChallengeOptions(CohortOptions):
-    """A cohort in the Challenge's layout: one record per patient, other devices and case mix."""
-
-    fs: int = Field(default=500, ge=100, le=500)
-    """Sampling rate, Hz; the published recordings have 500."""
-    age_mean: float = 58.0
-    age_sd: float = Field(default=19.0, gt=0)
-    male: float = Field(default=0.56, ge=0, le=1)
-    heart_rate: float = Field(default=80.0, gt=0)
-    heart_rate_spread: float = Field(default=0.37, ge=0)
-    bradycardia_below: float = 60.0
-    misplaced: float = Field(default=0.015, ge=0, le=1)
-    missing: dict[str, float] = Field(
-        default={
-            "height": 0.3,
-            "weight": 0.3,
-            "sbp": 0.12,
-            "dbp": 0.12,
-            "total_cholesterol": 0.6,
-            "hdl_cholesterol": 0.65,
-            "smoker": 0.5,
-            "diabetes": 0.2,
-        }
-    )
-    noise: NoiseOptions = NoiseOptions(
-        muscle_mv=0.018,
-        muscle_slope=0.0,
-        wander_mv=0.04,
-        mains_hz=60.0,
-        mains_mv=0.01,
-        burst_probability=0.05,
-        gain_sd=0.06,
-        highpass_hz=0.5,
-        lowpass_hz=70.0,
-        resolution_uv=4.88,
-    )
-
-
-LAYOUT_OPTIONS: dict[str, type[PtbXlOptions] | type[ChallengeOptions]] = {
-    "ptb-xl": PtbXlOptions,
-    "challenge": ChallengeOptions,
-}
-
-
-def cohort_options(recipe: CohortRecipe) -> PtbXlOptions | ChallengeOptions:
-    """Return a recipe's options: its layout's profile with the recipe's changes.
-
-    A change of part of `prevalence`, `missing` or `noise` leaves the rest of it as it is.
-
-    Raises
-    ------
-    BadInputError
-        If an option is unknown or out of range; the message names it.
-    """
-    kind = LAYOUT_OPTIONS[recipe.layout]
-    merged: dict[str, Any] = dict(recipe.options)
-    for key in ("missing", "noise"):
-        if isinstance(merged.get(key), dict):
-            merged[key] = {**_plain(getattr(kind(), key)), **merged[key]}
-    try:
-        return kind(**merged)
-    except ValidationError as error:
-        problem = first_problem(error)
-        raise BadInputError(f"simulate options of layout {recipe.layout}: {problem}") from error
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return value.model_dump() if isinstance(value, Settings) else dict(value)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.simulate.conditions import CONDITIONS, INDEX
-from ecgscale.data.simulate.options import ChallengeOptions, CohortOptions, PtbXlOptions
+from ecgscale.data.simulate.options import CohortOptions
 
 Floats = npt.NDArray[np.float64]
 
@@ -154,7 +154,7 @@ def draw_patient(index: int, seed: int, options: CohortOptions) -> Patient:
 
 def draw_state(
     patient: Patient,
-    options: PtbXlOptions | ChallengeOptions,
+    options: CohortOptions,
     thresholds: Floats,
     rng: np.random.Generator,
 ) -> State:
@@ -175,10 +175,9 @@ def draw_state(
     return State(margin, _severity(margin, options.difficulty), margin + noise, rhythm)
 
 
-def liability_thresholds(options: PtbXlOptions | ChallengeOptions) -> Floats:
+def liability_thresholds(options: CohortOptions) -> Floats:
     """Return, for each condition, the liability that as many exceed as its prevalence says."""
-    layout = "ptb_xl" if isinstance(options, PtbXlOptions) else "challenge"
-    shares = [options.prevalence.get(c.name, getattr(c, layout)) for c in CONDITIONS]
+    shares = [options.prevalence.get(c.name, getattr(c, options.profile)) for c in CONDITIONS]
     return np.array([_threshold(share) for share in shares])
 
 

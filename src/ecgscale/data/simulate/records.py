@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ecgscale.data.simulate.conditions import INDEX
 from ecgscale.data.simulate.labels import Reader, heart_axis
-from ecgscale.data.simulate.options import ChallengeOptions, PtbXlOptions
+from ecgscale.data.simulate.options import CohortOptions
 from ecgscale.data.simulate.pathology import Heart, build_heart
 from ecgscale.data.simulate.population import (
     Patient,
@@ -17,7 +17,7 @@ from ecgscale.data.simulate.population import (
     liability_thresholds,
     stream,
 )
-from ecgscale.data.simulate.rhythm import draw_beats
+from ecgscale.data.simulate.rhythm import Beats, draw_beats
 from ecgscale.data.simulate.synthesis import (
     Quality,
     clean_leads,
@@ -39,9 +39,9 @@ class SimulatedRecord:
     signals
         Sampling rate to signal, shape (lead, time), uV, leads in the standard order.
     scp
-        SCP statements with likelihoods; empty in the Challenge's layout.
+        SCP statements with likelihoods; empty in the Challenge's profile.
     csn
-        Acronyms of the Chapman-Shaoxing-Ningbo vocabulary; empty in PTB-XL's layout.
+        Acronyms of the Chapman-Shaoxing-Ningbo vocabulary; empty in PTB-XL's profile.
     years
         Age at the record.
     """
@@ -53,57 +53,56 @@ class SimulatedRecord:
     scp: dict[str, float]
     csn: list[str]
     state: State
+    beats: Beats
     axis: str
     quality: Quality
 
 
 def draw_record(
-    patient: Patient, number: int, seed: int, options: PtbXlOptions | ChallengeOptions
+    patient: Patient, number: int, seed: int, options: CohortOptions
 ) -> SimulatedRecord:
     """Simulate record `number` of a patient (from 0): the same whatever else the cohort holds."""
     rng = stream(seed, 1, patient.index, number)
     state = draw_state(patient, options, liability_thresholds(options), rng)
     heart = build_heart(patient, state, options, stream(seed, 2, patient.index), rng)
     reader = Reader(patient, state, heart, options, rng)
-    ptb = isinstance(options, PtbXlOptions)
+    ptb = options.profile == "ptb_xl"
     quality = draw_quality(options.noise, options.misplaced, options.difficulty, rng)
+    variant = patient.variant[INDEX[state.rhythm]] if state.rhythm in INDEX else 0.0
+    if state.rhythm == "sinus":
+        variant = patient.variant[INDEX["av_block_complete"]]
+    beats = draw_beats(state, heart.pace, options.seconds, float(variant), rng)
     return SimulatedRecord(
         patient=patient,
         number=number,
         years=min(patient.age + 0.7 * number, 98.0),
-        signals=_signals(patient, heart, state, options, quality, rng),
+        signals=_signals(heart, beats, options, quality, rng),
         scp=reader.scp() if ptb else {},
         csn=[] if ptb else reader.csn(),
         state=state,
+        beats=beats,
         axis=heart_axis(heart),
         quality=quality,
     )
 
 
-def draw_patients(
-    first: int, last: int, seed: int, options: PtbXlOptions | ChallengeOptions
-) -> list[Patient]:
+def draw_patients(first: int, last: int, seed: int, options: CohortOptions) -> list[Patient]:
     """Return patients `first` up to, not including, `last`."""
     return [draw_patient(index, seed, options) for index in range(first, last)]
 
 
 def _signals(
-    patient: Patient,
     heart: Heart,
-    state: State,
-    options: PtbXlOptions | ChallengeOptions,
+    beats: Beats,
+    options: CohortOptions,
     quality: Quality,
     rng: np.random.Generator,
 ) -> dict[int, Signal]:
-    fs = options.fs if isinstance(options, ChallengeOptions) else 500 if options.records500 else 100
-    variant = patient.variant[INDEX[state.rhythm]] if state.rhythm in INDEX else 0.0
-    if state.rhythm == "sinus":
-        variant = patient.variant[INDEX["av_block_complete"]]
-    beats = draw_beats(state, heart.pace, 10.0, float(variant), rng)
-    clean = clean_leads(heart, beats, fs, rng)
+    fs, *others = options.rates
+    clean = clean_leads(heart, beats, fs, options.seconds, rng)
     leads = record_leads(clean, fs, options.noise, quality, options.difficulty, rng)
     step = options.noise.resolution_uv
     signals = {fs: digitise(leads, fs, step)}
-    if isinstance(options, PtbXlOptions) and options.records500:
-        signals[100] = digitise(resample(leads, 5), 100, step)
+    for rate in others:
+        signals[rate] = digitise(resample(leads, fs // rate), rate, step)
     return signals

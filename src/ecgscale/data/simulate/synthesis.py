@@ -14,9 +14,6 @@ from ecgscale.data.simulate.vectors import place, project, render
 
 Floats = npt.NDArray[np.float64]
 
-SECONDS = 10.0
-"""Length of every record."""
-
 MARGIN = 1.0
 """Seconds made before and after the record, so that filters do not wrap into it."""
 
@@ -41,14 +38,16 @@ class Quality:
     misplaced: tuple[int, int] | None
 
 
-def clean_leads(heart: Heart, beats: Beats, fs: float, rng: np.random.Generator) -> Floats:
+def clean_leads(
+    heart: Heart, beats: Beats, fs: float, seconds: float, rng: np.random.Generator
+) -> Floats:
     """Return the eight independent leads without noise, margins included.
 
     Returns
     -------
-    Shape (independent lead, time), mV, at `fs` from -`MARGIN` to `SECONDS` + `MARGIN`.
+    Shape (independent lead, time), mV, at `fs` from -`MARGIN` to `seconds` + `MARGIN`.
     """
-    samples = round((SECONDS + 2 * MARGIN) * fs)
+    samples = round((seconds + 2 * MARGIN) * fs)
     parts = []
     for waves, times, shift in (
         (heart.ventricles, beats.conducted, heart.shift),
@@ -134,8 +133,8 @@ def digitise(leads: Floats, fs: float, resolution_uv: float) -> npt.NDArray[np.i
     -------
     Shape (lead, time) in the order of `LEADS`, uV.
     """
-    start, samples = round(MARGIN * fs), round(SECONDS * fs)
-    microvolts = 1000.0 * leads[:, start : start + samples]
+    margin = round(MARGIN * fs)
+    microvolts = 1000.0 * leads[:, margin : leads.shape[1] - margin]
     measured = np.rint(np.rint(microvolts / resolution_uv) * resolution_uv)
     by_name = dict(zip(INDEPENDENT_LEADS, measured, strict=True))
     one, two = by_name["I"], by_name["II"]
@@ -186,7 +185,10 @@ def _noise(
     if options.mains_hz < fs / 2:
         noise += mains * np.sin(2 * math.pi * options.mains_hz * time + phase)
     if quality.burst is not None:
-        centre, width = rng.uniform(1, SECONDS - 1) + MARGIN, rng.uniform(0.15, 0.6)
+        centre, width = (
+            rng.uniform(1, samples / fs - 2 * MARGIN - 1) + MARGIN,
+            rng.uniform(0.15, 0.6),
+        )
         envelope = np.exp(-0.5 * ((time - centre) / width) ** 2)
         shape_ = _coloured(rng, 1, samples, np.exp(-0.5 * (frequency / 6.0) ** 2))[0]
         noise[quality.burst] += 0.35 * difficulty * envelope * shape_

@@ -102,6 +102,9 @@ class Source(Generic[R]):
     ----------
     Options
         The typed options.
+    leads
+        The leads that every record has, where those are fewer than the standard 12 (a patch, a
+        Holter); None for all that the recipe asks for. Other leads of a recipe are read as zero.
     title, licence, access, unit, patient_key, citation, url
         What it is, how it may be used ("open", "registered" or "credentialed" access), the unit
         of its signals, which published field identifies a patient, and where it comes from.
@@ -113,6 +116,7 @@ class Source(Generic[R]):
     """
 
     Options: ClassVar[type[SourceOptions]] = SourceOptions
+    leads: tuple[str, ...] | None = None
     title: ClassVar[str]
     licence: ClassVar[str]
     access: ClassVar[Literal["open", "registered", "credentialed"]]

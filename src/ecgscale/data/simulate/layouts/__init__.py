@@ -1,0 +1,1 @@
+"""Published layouts that a simulated cohort can be written in."""

@@ -35,7 +35,7 @@ def make_table(seed: int = 0, n: int = 2000) -> TaskTable:
             "sex": np.where(rng.random(n) < 0.1, None, sex),
         }
     )
-    return TaskTable("made-up", "made-up", "digest", LABELS, frame, y, "digest")
+    return TaskTable("made-up", "multi-label", "made-up", "digest", LABELS, frame, y, "digest")
 
 
 def auroc_on_test(table: TaskTable, scores: np.ndarray) -> dict[str, float]:

@@ -34,6 +34,8 @@ def as_records(rows: list[dict]) -> pd.DataFrame:
         "split": None,
         "labels": [],
         "split_labels": [],
+        "measurements": [],
+        "measured": [],
         "unit": "mV",
         "fs_original": 500.0,
         "seconds": 10.0,
@@ -62,7 +64,9 @@ def random_records() -> Callable[..., pd.DataFrame]:
 
     def build(metadata: TaskMetadata, seed: int = 0, n: int = 300) -> pd.DataFrame:
         rng = np.random.default_rng(seed)
-        codes = [code for label in metadata.labels for code in label.codes] + ["UNKNOWN"]
+        codes = [code for label in metadata.labels for code in label.codes]
+        regression, single = metadata.kind == "regression", metadata.kind == "multi-class"
+        several = [*codes, "UNKNOWN"]
         fold_of = rng.integers(1, 11, n)
         rows = []
         for _ in range(n):
@@ -76,10 +80,19 @@ def random_records() -> Callable[..., pd.DataFrame]:
                     "sex": rng.choice(["F", "M"]) if rng.random() < 0.9 else None,
                     "fold": fold,
                     "split": split,
-                    "labels": list(rng.choice(codes, rng.integers(0, 4), replace=False)),
-                    "split_labels": list(rng.choice(metadata.label_names, 2, replace=False)),
+                    "labels": list(
+                        rng.choice(several, 1)
+                        if single
+                        else rng.choice(
+                            several, rng.integers(0, min(4, len(several))), replace=False
+                        )
+                    ),
+                    "measurements": codes if regression and rng.random() < 0.9 else [],
+                    "split_labels": list(rng.choice(metadata.label_names, 2))[: len(codes)],
                 }
             )
+        for row in rows:
+            row["measured"] = rng.uniform(20, 200, len(row["measurements"])).tolist()
         return as_records(rows)
 
     return build

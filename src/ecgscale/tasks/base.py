@@ -1,5 +1,6 @@
 """What every downstream task supplies."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,6 +14,7 @@ from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 
 Split = Literal["train", "validation", "test"]
+Kind = Literal["multi-label", "multi-class", "binary", "regression"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 MINIMUM_POSITIVES = 10
 """Test positives below which a label's AUROC says too little to enter a macro mean."""
@@ -36,7 +38,7 @@ class TaskMetadata(BaseModel):
     name: str
     version: int = Field(ge=1)
     title: str
-    kind: Literal["multi-label", "multi-class", "binary", "regression"]
+    kind: Kind
     dataset: str
     """The published data set ("ptb-xl"); a study says which of its sources holds it."""
     labels: tuple[Label, ...] = Field(min_length=1)
@@ -51,9 +53,11 @@ class TaskMetadata(BaseModel):
     minimum_positives: int = Field(default=MINIMUM_POSITIVES, ge=1)
     """Test positives that a label needs to enter the macro mean."""
     published_counts: dict[Split, int]
-    """Records per split in the published data."""
+    """Records per split in the published data; empty where nobody has published them."""
     counts_source: str
-    """Where `published_counts` come from."""
+    """Where `published_counts` come from, or why there are none."""
+    unit: str | None = None
+    """Unit of what a regression predicts."""
     known_issues: tuple[str, ...] = ()
     """What is wrong with the published labels or splits, with numbers."""
     licence: str
@@ -70,8 +74,15 @@ class TaskMetadata(BaseModel):
     def _consistent(self) -> "TaskMetadata":
         if len(set(self.label_names)) != len(self.labels):
             raise ValueError(f"task {self.name} has two labels of one name")
-        if set(self.published_counts) != set(SPLITS):
+        if set(self.published_counts) not in (set(), set(SPLITS)):
             raise ValueError(f"task {self.name}: published_counts must have {', '.join(SPLITS)}")
+        regression = self.kind == "regression"
+        if regression != (self.main_metric == "mae") or regression == self.higher_is_better:
+            raise ValueError(f"task {self.name}: a regression, and only one, has the metric mae")
+        if regression != (self.unit is not None):
+            raise ValueError(f"task {self.name}: a regression, and only one, has a unit")
+        if self.kind in ("binary", "regression") and len(self.labels) != 1:
+            raise ValueError(f"task {self.name}: {self.kind} tasks have one column")
         return self
 
 
@@ -86,7 +97,8 @@ class Targets:
     split
         Shape (example,), "train", "validation" or "test".
     y
-        Shape (example, label), float32: 0/1 for classification, the value for regression.
+        Shape (example, label), float32: 0/1 for classification (multi-class: one 1 in each row),
+        the value for regression.
     patient_id
         Shape (example,).
     """
@@ -141,6 +153,51 @@ def multi_hot(
     for row, keys in zip(y, rows, strict=True):
         row[[columns[key] for key in keys if key in columns]] = 1
     return y
+
+
+def measurement(records: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
+    """Return shape (record,): a number that the source states, NaN where it does not.
+
+    Parameters
+    ----------
+    records
+        The store's table.
+    name
+        Key of `ecgscale.data.record.Record.measurements`.
+    """
+    columns = zip(records["measurements"], records["measured"], strict=True)
+    known = [dict(zip(names, values, strict=True)) for names, values in columns]
+    return np.array([values.get(name, np.nan) for values in known], dtype=np.float64)
+
+
+def patient_split(
+    patients: Iterable[str], salt: str, validation: float, test: float
+) -> npt.NDArray[np.str_]:
+    """Deal patients into splits by a hash of their id, for data without a published split.
+
+    A patient's split depends on the id and the salt alone, so it stays when records come or go.
+
+    Parameters
+    ----------
+    patients
+        The patient of each record.
+    salt
+        What the split is for; tasks that share a salt share the split.
+    validation, test
+        Expected shares of the patients.
+
+    Returns
+    -------
+    array
+        Shape (record,), "train", "validation" or "test".
+    """
+    known: dict[str, Split] = {}
+    for patient in patients:
+        digest = hashlib.sha256(f"{salt}\0{patient}".encode()).digest()
+        place = int.from_bytes(digest[:8], "big") / 2**64
+        inner: Split = "validation" if place < test + validation else "train"
+        known[patient] = "test" if place < test else inner
+    return np.array([known[patient] for patient in patients], dtype=np.str_)
 
 
 def select(

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from ecgscale.config import Study
 from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
-from ecgscale.tasks.base import SPLITS, Targets, TaskMetadata, check_patient_disjoint, tasks
+from ecgscale.tasks.base import SPLITS, Kind, Targets, TaskMetadata, check_patient_disjoint, tasks
 
 MANIFEST = "manifest.json"
 SCHEMA = pa.schema(
@@ -52,6 +52,7 @@ class TaskTable:
     """
 
     task: str
+    kind: Kind
     source: str
     store_digest: str
     labels: tuple[str, ...]
@@ -77,8 +78,8 @@ def materialise(study: Study, stores: Path, out: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        The manifest: for each task dataset, source, store_digest, version, labels, examples per
-        split, positives per label and split, and the digest of its table.
+        The manifest: for each task dataset, kind, source, store_digest, version, labels, examples
+        per split, positives per label and split (none for a regression), digest of its table.
 
     Raises
     ------
@@ -98,11 +99,12 @@ def materialise(study: Study, stores: Path, out: Path) -> dict[str, Any]:
             opened[source] = open_store(stores / source)
         store = opened[source]
         targets = task.targets(store.records)
-        _check(name, source, targets)
+        _check(task.metadata, source, targets)
         table = _table(targets, store.records)
         pq.write_table(table, out / f"{name}.parquet", compression="zstd")
         manifest[name] = {
             "dataset": task.metadata.dataset,
+            "kind": task.metadata.kind,
             "source": source,
             "store_digest": store.digest,
             "version": task.metadata.version,
@@ -148,6 +150,7 @@ def read_targets(tasks_dir: Path, task: str) -> TaskTable:
     table = pq.read_table(path, schema=SCHEMA)
     return TaskTable(
         task=task,
+        kind=entry["kind"],
         source=entry["source"],
         store_digest=entry["store_digest"],
         labels=tuple(entry["labels"]),
@@ -227,11 +230,19 @@ def _source(study: Study, metadata: TaskMetadata) -> str:
     return source
 
 
-def _check(name: str, source: str, targets: Targets) -> None:
+def _check(metadata: TaskMetadata, source: str, targets: Targets) -> None:
+    name, y = metadata.name, targets.y
     for split in SPLITS:
         if not (targets.split == split).any():
             raise BadInputError(f"task {name}: source {source} has no {split} records for it")
     check_patient_disjoint(name, targets)
+    if metadata.kind == "regression":
+        if not np.isfinite(y).all():
+            raise BadInputError(f"task {name}: a target of source {source} is not finite")
+    elif not np.isin(y, (0, 1)).all():
+        raise BadInputError(f"task {name}: a target of source {source} is neither 0 nor 1")
+    if metadata.kind == "multi-class" and not (y.sum(axis=1) == 1).all():
+        raise BadInputError(f"task {name}: a record of source {source} is not of one class")
 
 
 def _table(targets: Targets, records: pd.DataFrame) -> pa.Table:
@@ -260,6 +271,8 @@ def _matrix(table: pa.Table, width: int) -> npt.NDArray[np.float32]:
 
 def _counts(targets: Targets, metadata: TaskMetadata) -> dict[str, Any]:
     counts = {split: int((targets.split == split).sum()) for split in SPLITS}
+    if metadata.kind == "regression":
+        return {"counts": counts, "positives": {}}
     positives = {split: (targets.y[targets.split == split] == 1).sum(axis=0) for split in SPLITS}
     return {
         "counts": counts,

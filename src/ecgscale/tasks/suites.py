@@ -73,6 +73,20 @@ SUITES: dict[str, Suite] = {
             primary="chapman-38",
             citation="CLEF, arXiv:2512.02180",
         ),
+        Suite(
+            name="chaparral-reg5",
+            version=1,
+            title="Chaparral: the 5 regression tasks of CLEF",
+            declared=(
+                "mimic-lvef",
+                "mc-med-sbp",
+                "mc-med-dbp",
+                "aurora-bp-sbp",
+                "aurora-bp-dbp",
+            ),
+            primary="mimic-lvef",
+            citation="CLEF, arXiv:2512.02180",
+        ),
     )
 }
 

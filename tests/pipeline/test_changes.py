@@ -1,0 +1,60 @@
+"""What re-runs when something of a study changes: its cells, and no others."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def least(checkout):
+    """The small study with one size and one task, run."""
+    made = checkout()
+
+    def shrink(study):
+        study["grid"]["sizes"] = [16]
+        study["evaluation"]["tasks"] = [study["tune"]["task"]]
+        study["report"]["primary_task"] = study["tune"]["task"]
+
+    made.change(shrink)
+    made.run("repro", "--jobs", "1")
+    return made
+
+
+def rewritten(before, after):
+    """Return the cells whose results were written anew, by phase."""
+    names = {name for name, content in after.items() if before.get(name) != content}
+    return {
+        phase: {n.partition("/")[2][:-5] for n in names if n.startswith(phase)}
+        for phase in ("pretrain", "evaluate")
+    }
+
+
+def test_a_changed_parameter_reruns_its_objective_and_a_new_size_its_own_cells(least):
+    before = least.results()
+
+    def change(study):
+        study["objectives"]["clef"].update(params={"temperature": 0.2})
+        study["grid"]["sizes"].append(32)
+
+    least.change(change)
+    least.run("repro", "--jobs", "1")
+    expected = {
+        "clef/net1d-tiny/n16-o0-s0",
+        "clef/net1d-tiny/n32-o0-s0",
+        "simclr/net1d-tiny/n32-o0-s0",
+    }
+    assert rewritten(before, least.results()) == {"pretrain": expected, "evaluate": expected}
+
+
+def test_what_was_run_before_comes_from_the_cache(least):
+    def restore(study):
+        study["grid"]["sizes"].remove(32)
+        study["objectives"]["clef"]["params"] = {}
+
+    before = least.results()
+    least.change(restore)
+    least.run("repro", "--jobs", "1")
+    restored = rewritten(before, least.results())
+    expected = {"clef/net1d-tiny/n16-o0-s0"}
+    assert restored == {"pretrain": expected, "evaluate": expected}
+    assert len(json.loads((least.root / "reports" / "metrics.json").read_text())) > 0

@@ -15,7 +15,7 @@ BACKWARD = 2
 def step_flops(encoder: Encoder, objective: Objective, views: dict[str, Tensor]) -> int:
     """Return the FLOPs of one training step.
 
-    Counts the matrix products and convolutions of one forward pass of the loss (encoder on every
+    Counts the matrix products, attention and convolutions (not those by FFT) of one forward pass of the loss (encoder on every
     view, projector, target network) and adds a backward pass of twice that. A target network has
     no backward pass, so for objectives that have one the result is an upper bound. Works on
     copies: neither network changes.
@@ -27,9 +27,15 @@ def step_flops(encoder: Encoder, objective: Objective, views: dict[str, Tensor])
     views
         What `objective.views` made of a batch.
     """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     copies = copy.deepcopy((encoder, objective))
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # The counter does not know the fused attention of every device.
+    with (
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
         copies[1].loss(copies[0], views)
     return (1 + BACKWARD) * int(counter.get_total_flops())

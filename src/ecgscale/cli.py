@@ -180,6 +180,18 @@ def tune(
         out.print(f"{name}: {winner.describe()}")
 
 
+@app.command("import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A published checkpoint of CLEF or ECGFounder.")],
+    name: Annotated[str, typer.Option(help="Name under models/external.")],
+    format: Annotated[str, typer.Option(help="auto, clef or ecgfounder.")] = "auto",
+) -> None:
+    """Make an encoder directory of a published checkpoint (models/external/<name>)."""
+    from ecgscale.encoders.external import import_weights as run
+
+    print(run(file, name, ROOT, format).describe())
+
+
 @app.command()
 def sync() -> None:
     """Write to the tracking store every run that it lacks, from results/."""

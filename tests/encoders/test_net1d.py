@@ -5,15 +5,21 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from ecgscale import encoders
-from ecgscale.encoders.net1d import SIZES, Block, Net1dSize, SameConv1d
+from ecgscale.config import Recipe
+from ecgscale.encoders.base import WEIGHTS
+from ecgscale.encoders.net1d import SIZES, BatchNorm, Block, Net1dSize, SameConv1d
 from ecgscale.errors import BadInputError
+from ecgscale.training.card import CardOrigin, imported_card
 
 
-def parameters(size: str, in_channels: int) -> int:
+def parameters(size: str, in_channels: int, batch_norm: bool = False) -> int:
     with torch.device("meta"):
-        encoder = encoders.create("net1d", size=size, in_channels=in_channels)
+        encoder = encoders.create(
+            "net1d", size=size, in_channels=in_channels, batch_norm=batch_norm
+        )
     return sum(parameter.numel() for parameter in encoder.parameters())
 
 
@@ -37,6 +43,30 @@ def test_parameter_count_is_the_published_one_without_the_dead_batch_norms(
             channels = filters
     assert dead == never_applied
     assert parameters(size, in_channels=1) == published - dead
+    first = 2 * spec.base
+    assert parameters(size, in_channels=1, batch_norm=True) == published - first
+
+
+@pytest.mark.parametrize(
+    ("size", "figures"),
+    [
+        ("small", ("447,792", "4,608", "443,184")),
+        ("medium", ("30,654,000", "66,368", "30,587,632")),
+        ("large", ("296,623,360", "322,048", "296,301,312")),
+    ],
+)
+def test_the_card_states_the_published_count_beside_ours(size, figures):
+    with torch.device("meta"):
+        encoder = encoders.create("net1d", size=size, in_channels=1)
+    origin = CardOrigin("file", "0", "clef", "CLEF", 1, {"queue": 1}, "nothing")
+    card = imported_card("models/external/x", encoder, origin, Recipe())
+    for figure in figures:
+        assert figure in card
+    assert f"`net1d`, {figures[-1]} parameters" in card
+
+
+def test_sizes_made_here_have_no_published_count():
+    assert encoders.create("net1d", size="tiny").published == ""
 
 
 def test_tiny_is_tiny():
@@ -70,8 +100,16 @@ def block_reference(block: Block, x: torch.Tensor) -> torch.Tensor:
     def swish(value: torch.Tensor) -> torch.Tensor:
         return value * torch.sigmoid(value)
 
-    out = block.reduce(swish(x) if block.activate_first else x)
-    out = block.expand(swish(block.mix(swish(out))))
+    def norm(name: str, value: torch.Tensor) -> torch.Tensor:
+        layer = getattr(block, name)
+        if isinstance(layer, torch.nn.Identity):
+            return value
+        scale = layer.weight / torch.sqrt(layer.running_var + 1e-5)
+        return (value - layer.running_mean[:, None]) * scale[:, None] + layer.bias[:, None]
+
+    out = block.reduce(swish(norm("reduce_norm", x)) if block.activate_first else x)
+    out = block.mix(swish(norm("mix_norm", out)))
+    out = block.expand(swish(norm("expand_norm", out)))
     gate = torch.sigmoid(block.excite(swish(block.squeeze(out.mean(2)))))
     steps = out.shape[2]
     shortcut = torch.zeros_like(out)
@@ -88,10 +126,18 @@ def block_reference(block: Block, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("length", [10, 11])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("activate_first", [True, False])
-def test_block_matches_the_published_description(length, stride, activate_first):
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_block_matches_the_published_description(length, stride, activate_first, batch_norm):
     torch.manual_seed(0)
     size = Net1dSize(4, (8,), (1,), 0.5, 4, kernel=5)
-    block = Block(5, 8, size, stride, activate_first).double()
+    block = Block(5, 8, size, stride, activate_first, batch_norm).double().eval()
+    norms = [layer for layer in block.modules() if isinstance(layer, BatchNorm)]
+    assert len(norms) == (2 + activate_first if batch_norm else 0)
+    for layer in norms:
+        for positive in (layer.weight, layer.running_var):
+            torch.nn.init.uniform_(positive, 0.5, 1.5)
+        for any_sign in (layer.bias, layer.running_mean):
+            torch.nn.init.normal_(any_sign)
     x = torch.randn(2, 5, length, dtype=torch.float64)
     torch.testing.assert_close(block(x), block_reference(block, x))
 
@@ -137,6 +183,28 @@ def test_the_order_of_leads_matters():
     encoder = encoders.create("net1d", size="tiny")
     x = torch.randn(2, 12, 300)
     assert not torch.allclose(encoder.embed(x), encoder.embed(x.flip(1)))
+
+
+def test_a_missing_running_statistic_is_not_filled_in(tmp_path):
+    encoder = encoders.create("net1d", size="tiny", batch_norm=True)
+    encoders.save(encoder, tmp_path, {"digest": "0"}, "card")
+    weights = load_file(tmp_path / WEIGHTS)
+    assert not [key for key in weights if "num_batches" in key]
+    del weights["stem_norm.running_var"]
+    save_file(weights, tmp_path / WEIGHTS)
+    with pytest.raises(BadInputError, match=r"stem_norm\.running_var"):
+        encoders.load(tmp_path)
+
+
+def test_batch_norm_follows_the_data_in_training_only():
+    torch.manual_seed(0)
+    encoder = encoders.create("net1d", size="tiny", in_channels=1, batch_norm=True)
+    x = torch.randn(8, 1, 320)
+    encoder.eval()(x)
+    assert (encoder.stem_norm.running_mean == 0).all()
+    one, all_of_them = encoder.train().embed(x[:2]), encoder.embed(x)[:2]
+    assert not torch.allclose(one, all_of_them)
+    assert (encoder.stem_norm.running_mean != 0).all()
 
 
 def test_unknown_size_is_bad_input():

@@ -67,6 +67,11 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     @property
+    def published(self) -> str:
+        """The published parameter count beside ours, a sentence for the model card; or empty."""
+        return ""
+
+    @property
     def mask_dim(self) -> int:
         """Width of a `fill`: the input leads, or the frames of a `SequenceEncoder`."""
         return int(self.params.in_channels)

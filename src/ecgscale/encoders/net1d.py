@@ -1,7 +1,7 @@
 """Net1D: the one-dimensional ResNeXt with squeeze-and-excitation of ECGFounder and CLEF."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -63,10 +63,21 @@ stem that strides by 4 because most of the time goes into the longest features, 
 sees 4.3 s at 100 Hz."""
 
 
+PUBLISHED_COUNTS: dict[str, tuple[int, int]] = {
+    "small": (447_792, 4_608),
+    "medium": (30_654_000, 66_368),
+    "large": (296_623_360, 322_048),
+}
+"""Parameters of the published networks with one input lead and without a head; of them, in
+batch-norm layers. The published code always creates those layers and CLEF never applies them."""
+
+
 class Net1dParams(EncoderParams):
     """Parameters of `Net1d`."""
 
     size: Literal["tiny", "small", "medium", "large"] = "small"
+    batch_norm: bool = False
+    """Whether batch norm stands before every activation. CLEF is trained without."""
 
 
 class SameConv1d(nn.Conv1d):
@@ -87,6 +98,25 @@ class SameConv1d(nn.Conv1d):
         return F.conv1d(x, self.weight, self.bias, stride, groups=self.groups)
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm that does not count its batches.
+
+    With a fixed momentum nothing reads the count, it costs a kernel a layer and step, and torch
+    quietly fills in a missing one, so loading would not be strict.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.num_batches_tracked = None
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        # The version says that nothing is to be filled in.
+        current = {**local_metadata, "version": self._version}
+        super()._load_from_state_dict(state_dict, prefix, current, *rest)
+
+
 class Block(nn.Module):
     """Bottleneck block: three convolutions (1, kernel, 1), squeeze-and-excitation, shortcut.
 
@@ -102,7 +132,9 @@ class Block(nn.Module):
     stride
         2 in the first block of a stage, else 1.
     activate_first
-        False in the first block of all, whose input the stem has activated.
+        False in the first block of all, whose input the stem has normalised and activated.
+    batch_norm
+        Whether batch norm stands before each of the three activations.
     """
 
     def __init__(
@@ -112,15 +144,19 @@ class Block(nn.Module):
         size: Net1dSize,
         stride: int,
         activate_first: bool,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         middle = int(out_channels * size.ratio)
         self.stride = stride
         self.activate_first = activate_first
+        self.reduce_norm = _norm(in_channels, batch_norm and activate_first)
         self.reduce = SameConv1d(in_channels, middle, 1)
+        self.mix_norm = _norm(middle, batch_norm)
         self.mix = SameConv1d(
             middle, middle, size.kernel, stride, groups=out_channels // size.group_width
         )
+        self.expand_norm = _norm(middle, batch_norm)
         self.expand = SameConv1d(middle, out_channels, 1)
         self.squeeze = nn.Linear(out_channels, out_channels // 2)
         self.excite = nn.Linear(out_channels // 2, out_channels)
@@ -128,8 +164,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in, n) to (batch, out, ceil(n/stride))."""
-        branch = self.reduce(F.silu(x) if self.activate_first else x)
-        branch = self.expand(F.silu(self.mix(F.silu(branch))))
+        branch = self.reduce(F.silu(self.reduce_norm(x)) if self.activate_first else x)
+        branch = self.mix(F.silu(self.mix_norm(branch)))
+        branch = self.expand(F.silu(self.expand_norm(branch)))
         gate = torch.sigmoid(self.excite(F.silu(self.squeeze(branch.mean(dim=-1)))))
         return torch.addcmul(self._shortcut(x), branch, gate.unsqueeze(-1))
 
@@ -143,16 +180,22 @@ class Block(nn.Module):
         return x
 
 
+def _norm(channels: int, batch_norm: bool) -> nn.Module:
+    return BatchNorm(channels) if batch_norm else nn.Identity()
+
+
 @encoders.register("net1d")
 class Net1d(Encoder):
-    """Net1D without normalisation layers and without dropout, as CLEF trains it.
+    """Net1D without dropout; without batch norm as CLEF trains it, or with.
 
     A convolutional stem, then stages of bottleneck blocks; each stage halves the length. Every
-    activation is Swish. Any number of leads, any length.
+    activation is Swish, with batch norm before it if `batch_norm` is set. Any number of leads,
+    any length.
 
-    The published code creates batch-norm parameters and never applies them; here they do not
-    exist, so counts are lower than published by exactly those (4,608 of 447,792 for `small` with
-    one lead).
+    The published code creates all batch-norm parameters, whether or not it applies them; here
+    those that would not be applied do not exist, so counts are lower than published by exactly
+    those (4,608 of 447,792 for `small` with one lead; with `batch_norm` only the first layer of
+    the first block, 64).
 
     Weights start from a normal distribution scaled to keep the second moment through Swish
     (He et al. 2015, arXiv 1502.01852, with Swish's gain) and biases at zero; the last convolution
@@ -176,12 +219,15 @@ class Net1d(Encoder):
         super().__init__(params)
         size = SIZES[params.size]
         self.stem = SameConv1d(params.in_channels, size.base, size.kernel, size.stem_stride)
+        self.stem_norm = _norm(size.base, params.batch_norm)
         blocks: list[Block] = []
         channels = size.base
         for filters, count in zip(size.filters, size.blocks, strict=True):
             for index in range(count):
                 stride = 2 if index == 0 else 1
-                blocks.append(Block(channels, filters, size, stride, activate_first=bool(blocks)))
+                blocks.append(
+                    Block(channels, filters, size, stride, bool(blocks), params.batch_norm)
+                )
                 channels = filters
         self.blocks = nn.Sequential(*blocks)
         self._embed_dim = channels
@@ -200,11 +246,27 @@ class Net1d(Encoder):
         size = SIZES[self.params.size]
         return size.stem_stride << len(size.filters)
 
+    @property
+    def published(self) -> str:
+        """The published parameter count beside ours, a sentence for the model card."""
+        if self.params.size not in PUBLISHED_COUNTS:
+            return ""
+        total, normalising = PUBLISHED_COUNTS[self.params.size]
+        if self.params.batch_norm:
+            # The published first block has a layer before its first convolution, never applied.
+            normalising = 2 * SIZES[self.params.size].base
+        return (
+            f"The published network of this size has {total:,} parameters with one input lead; "
+            f"{normalising:,} of them belong to batch-norm layers that it creates and never "
+            f"applies, which do not exist here: {total - normalising:,}."
+        )
+
     def hidden_states(
         self, x: Tensor, mask: Tensor | None = None, fill: Tensor | None = None
     ) -> list[Tensor]:
         """Return the output of every block; hidden steps are replaced in the input."""
-        features = F.silu(self.stem(hide_samples(x, mask, fill, self.step_samples)))
+        x = hide_samples(x, mask, fill, self.step_samples)
+        features = F.silu(self.stem_norm(self.stem(x)))
         states = []
         for block in self.blocks:
             features = block(features)

@@ -2,12 +2,17 @@
 
 import copy
 import math
+from typing import Generic, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+N = TypeVar("N", bound=nn.Module)
 
 
-class TargetNetwork(nn.Module):
+class TargetNetwork(nn.Module, Generic[N]):
     """A copy whose weights are an exponential moving average of the online network's.
 
         theta' <- m theta' + (1 - m) theta
@@ -20,19 +25,24 @@ class TargetNetwork(nn.Module):
     ----------
     online
         Copied as it is now.
+
+    Attributes
+    ----------
+    network
+        The copy; call it under ``torch.no_grad``.
     """
 
-    def __init__(self, online: nn.Module) -> None:
+    def __init__(self, online: N) -> None:
         super().__init__()
-        self.network = copy.deepcopy(online).requires_grad_(False)
+        self.network: N = copy.deepcopy(online).requires_grad_(False)
         self.train(online.training)
 
-    def train(self, mode: bool = True) -> "TargetNetwork":
-        """Set the mode of everything but dropout, which stays off."""
-        super().train(mode)
+    def train(self, mode: bool = True) -> "TargetNetwork[N]":
+        """Set the mode of batch norm; everything else stays in evaluation."""
+        super().train(False)
         for module in self.modules():
-            if isinstance(module, (nn.Dropout, nn.Dropout1d, nn.Dropout2d)):
-                module.eval()
+            if isinstance(module, _BatchNorm):
+                module.train(mode)
         return self
 
     @torch.no_grad()
@@ -74,3 +84,31 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
         Boolean, of the same shape.
     """
     return (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+def unit_rows(features: Tensor) -> Tensor:
+    """Scale each row to length 1: (row, dim) to (row, dim), in at least float32."""
+    if features.dtype in (torch.float16, torch.bfloat16):
+        features = features.float()
+    return F.normalize(features, dim=1)
+
+
+@torch.no_grad()
+def spread(unit: Tensor) -> Tensor:
+    """Return how far unit vectors are spread over the sphere, for the curves.
+
+    The mean over dimensions of the standard deviation over rows, times ``sqrt(dim)``: 0 when all
+    rows are the same (collapse), near 1 when they point everywhere alike (Chen and He 2021,
+    SimSiam, arXiv 2011.10566, section 4.1).
+
+    Parameters
+    ----------
+    unit
+        Shape (row, dim), rows of length 1.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+    """
+    return unit.std(dim=0, correction=0).mean() * math.sqrt(unit.shape[1])

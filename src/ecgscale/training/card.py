@@ -1,4 +1,4 @@
-"""The model card that lies beside every pretrained encoder."""
+"""The model card that lies beside every encoder, pretrained here or imported."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +50,33 @@ class CardObjective:
     settings: dict[str, dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class CardOrigin:
+    """What the card of an imported encoder says of the file it came from.
+
+    Attributes
+    ----------
+    file, sha256
+        Name and SHA-256 of the checkpoint.
+    format, title
+        Name of its format, and the project that publishes it.
+    published_parameters
+        Parameters of the published network, without its head.
+    passed_over
+        What was recognised and left out, with the number of entries.
+    beyond_recipe
+        What of the published preprocessing the recipe cannot express.
+    """
+
+    file: str
+    sha256: str
+    format: str
+    title: str
+    published_parameters: int
+    passed_over: dict[str, int]
+    beyond_recipe: str
+
+
 def model_card(
     cell: Cell,
     encoder: Encoder,
@@ -82,7 +109,7 @@ def model_card(
                 "## Encoder",
                 _encoder(encoder),
                 "## Load",
-                _usage(cell, encoder, recipe),
+                _usage(f"models/{cell.name}", encoder, recipe),
                 "## Preprocessing",
                 _preprocessing(recipe),
                 "## Data",
@@ -99,11 +126,47 @@ def model_card(
     )
 
 
+def imported_card(directory: str, encoder: Encoder, origin: CardOrigin, recipe: Recipe) -> str:
+    """Return the card of an encoder made of a published checkpoint, as Markdown.
+
+    Parameters
+    ----------
+    directory
+        The encoder directory, relative to the project.
+    encoder
+        Described by name, parameters and reference.
+    origin
+        The file it came from.
+    recipe
+        What a recipe can express of the published preprocessing.
+    """
+    return (
+        "\n\n".join(
+            [
+                f"# {directory.removeprefix('models/')}",
+                f"An ECG encoder that was trained elsewhere and imported: {origin.title}.",
+                "## Encoder",
+                _encoder(encoder),
+                "## Load",
+                _usage(directory, encoder, recipe),
+                "## Origin",
+                _origin(encoder, origin),
+                "## Preprocessing",
+                _preprocessing(recipe),
+                f"Published, and not expressed by the recipe: {origin.beyond_recipe}",
+                "## Use and limits",
+                _LIMITS,
+            ]
+        )
+        + "\n"
+    )
+
+
 _LIMITS = """\
 - Made for research on how pretraining data relates to downstream accuracy. **Not a medical device:
   not for diagnosis, treatment, monitoring or any clinical use.**
 - The output is a representation without a stated meaning. It was not examined for fairness across
-  age, sex, ethnicity or recording devices; the data above say whom it has seen.
+  age, sex, ethnicity or recording devices; it knows the people whom its training data held.
 - It may fail on recordings that differ from its data: other rates, filters, units, electrode
   positions or durations than the preprocessing above.
 - Code and format are licensed under Apache-2.0. Weights may be bound by the licences and data use
@@ -123,21 +186,38 @@ def _summary(cell: Cell, objective: CardObjective, data: CardData) -> str:
 
 
 def _encoder(encoder: Encoder) -> str:
-    count = sum(parameter.numel() for parameter in encoder.parameters())
+    # Encoders whose published count differs from ours say so; the others have nothing to say.
+    published = encoder.published
     return (
-        f"`{encoder.name}`, {count:,} parameters, embedding width {encoder.embed_dim}. "
-        f"{encoder.reference}.\n\n" + _yaml(encoder.params.model_dump(mode="json"))
+        f"`{encoder.name}`, {_count(encoder):,} parameters, embedding width {encoder.embed_dim}. "
+        f"{encoder.reference}.\n\n"
+        + (f"{published}\n\n" if published else "")
+        + _yaml(encoder.params.model_dump(mode="json"))
     )
 
 
-def _usage(cell: Cell, encoder: Encoder, recipe: Recipe) -> str:
+def _count(encoder: Encoder) -> int:
+    return sum(parameter.numel() for parameter in encoder.parameters())
+
+
+def _origin(encoder: Encoder, origin: CardOrigin) -> str:
+    rows = [f"| {what} | {count:,} |" for what, count in origin.passed_over.items()]
+    return (
+        f"`{origin.file}`, format `{origin.format}`, SHA-256 `{origin.sha256}`. The published "
+        f"network has {origin.published_parameters:,} parameters without its head, this one "
+        f"{_count(encoder):,}. Every entry of the file is in this one, but for:\n\n"
+        "| Passed over | Entries |\n|---|---:|\n" + "\n".join(rows)
+    )
+
+
+def _usage(directory: str, encoder: Encoder, recipe: Recipe) -> str:
     leads = encoder.params.in_channels
     shape = f"(batch, {leads}, {recipe.n_samples})"
     given = "any one lead" if leads == 1 else ", ".join(recipe.leads)
     return (
         "```python\n"
         "from ecgscale import encoders\n"
-        f'encoder = encoders.load("models/{cell.name}")\n'
+        f'encoder = encoders.load("{directory}")\n'
         f"embedding = encoder.embed(x)  # float32 {shape} to (batch, {encoder.embed_dim})\n"
         "```\n\n"
         f"`x` has had the preprocessing below; its leads: {given}."

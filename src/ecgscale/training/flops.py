@@ -15,10 +15,10 @@ BACKWARD = 2
 def step_flops(encoder: Encoder, objective: Objective, views: dict[str, Tensor]) -> int:
     """Return the FLOPs of one training step.
 
-    Counts the matrix products, attention and convolutions (not those by FFT) of one forward pass of the loss (encoder on every
-    view, projector, target network) and adds a backward pass of twice that. A target network has
-    no backward pass, so for objectives that have one the result is an upper bound. Works on
-    copies: neither network changes.
+    Counts the matrix products, attention and convolutions (not those by FFT) of one forward pass
+    of the loss (encoder on every view, projector, target network) and adds a backward pass of
+    twice that. A target network has no backward pass, so for objectives that have one the result
+    is an upper bound. Works on copies: neither network changes.
 
     Parameters
     ----------

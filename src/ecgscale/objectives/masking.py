@@ -5,7 +5,10 @@ known beforehand: nothing waits for the device.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from ecgscale.errors import BadInputError
 
 
 def random_mask(batch: int, steps: int, ratio: float, generator: Generator) -> Tensor:
@@ -17,7 +20,13 @@ def random_mask(batch: int, steps: int, ratio: float, generator: Generator) -> T
     -------
     Tensor
         Shape (batch, step), boolean, true where hidden.
+
+    Raises
+    ------
+    BadInputError
+        If there are fewer than two steps.
     """
+    _need_two(steps)
     hidden = min(max(round(ratio * steps), 1), steps - 1)
     draw = torch.rand((batch, steps), generator=generator, device=generator.device)
     return draw.argsort(dim=1).argsort(dim=1) < hidden
@@ -28,32 +37,49 @@ def span_mask(
 ) -> Tensor:
     """Hide spans of `length` steps that may overlap, as wav2vec 2.0 does.
 
-    ``round(probability * steps / length)`` starts of each record (at least one) are drawn without
-    replacement among the steps where a span fits (Baevski et al. 2020, arXiv 2006.11477, section
-    3.1 and appendix A, with spans counted as its public code counts them). A record always keeps a
-    step that is seen: `length` is at most half of `steps`.
+    ``round(probability * steps / length)`` starts of each record are drawn uniformly, without
+    replacement, among the steps where a span fits (Baevski et al. 2020, arXiv 2006.11477, section
+    3.1 and appendix A, where ``p = probability / length`` is the share of steps that start a span).
+
+    A record keeps at least one step that is hidden and one that is seen: a span is at most half as
+    long as the record, there is at least one, and all of them laid end to end are shorter than the
+    record.
+
+    The public code (fairseq, ``compute_mask_indices``) rounds the number of spans up or down at
+    random, never hides the last step, and can show some hidden steps again to hide equally many of
+    every record. Here the number is rounded to the nearest, every step can be hidden and spans stay
+    whole.
 
     Returns
     -------
     Tensor
         Shape (batch, step), boolean, true where hidden.
+
+    Raises
+    ------
+    BadInputError
+        If there are fewer than two steps.
     """
-    length = min(length, max(steps // 2, 1))
+    _need_two(steps)
+    length = min(length, steps // 2)
+    spans = min(max(round(probability * steps / length), 1), (steps - 1) // length)
     places = steps - length + 1
-    spans = min(max(round(probability * steps / length), 1), places)
     draw = torch.rand((batch, places), generator=generator, device=generator.device)
-    start = draw.topk(spans, dim=1).indices.unsqueeze(-1)
-    step = torch.arange(steps, device=draw.device)
-    return ((step >= start) & (step < start + length)).any(dim=1)
+    start = draw.topk(spans, dim=1).indices
+    starts = F.pad(torch.zeros_like(draw).scatter(1, start, 1.0), (length - 1, length - 1))
+    # Hidden: a span starts here or on one of the length - 1 steps before.
+    return F.max_pool1d(starts, length, stride=1) > 0
 
 
 def block(batch: int, steps: int, scale: tuple[float, float], generator: Generator) -> Tensor:
     """Draw one contiguous block per record, its length uniform in `scale` of all steps.
 
+    The length is rounded to whole steps, at least one; its place is uniform among those it fits in.
+
     Returns
     -------
     Tensor
-        Shape (batch, step), boolean, true inside the block, which has at least one step.
+        Shape (batch, step), boolean, true inside the block.
     """
     low, high = scale
     device = generator.device
@@ -63,3 +89,11 @@ def block(batch: int, steps: int, scale: tuple[float, float], generator: Generat
     start = (place * (steps - length + 1)).floor()
     step = torch.arange(steps, device=device)
     return (step >= start) & (step < start + length)
+
+
+def _need_two(steps: int) -> None:
+    if steps < 2:
+        raise BadInputError(
+            f"a view of {steps} step cannot be hidden in part: raise augment.crop_seconds, or take "
+            "an encoder with fewer samples per step"
+        )

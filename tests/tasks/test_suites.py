@@ -1,30 +1,35 @@
+from dataclasses import replace
+
 import pytest
 
 from ecgscale.errors import BadInputError
 from ecgscale.tasks import SUITES, suite, tasks
 
-
-def test_chaparral_declares_thirteen_and_says_which_are_missing():
-    chaparral = suite("chaparral-cls13")
-    assert (chaparral.name, chaparral.version) == ("chaparral-cls13", 1)
-    assert len(chaparral.declared) == len(set(chaparral.declared)) == 13
-    assert chaparral.missing() == (
-        "mimic-lvef-binary",
-        "icentia11k-beat",
-        "icentia11k-rhythm",
-        "mc-med-ed-disposition",
-        "mc-med-discharge-disposition",
-        "mc-med-acuity",
-        "music-outcome",
-    )
+LABELS = {
+    "chaparral-cls13": [44, 23, 5, 19, 12, 38, 1, 3, 3, 4, 6, 5, 4],
+    "chaparral-reg5": [1, 1, 1, 1, 1],
+}
+"""Columns of each task, in the suite's order; a binary task and a regression have one."""
 
 
-def test_iterating_gives_the_implemented_tasks_in_the_suites_order():
-    chaparral = suite("chaparral-cls13")
+@pytest.mark.parametrize("name", sorted(LABELS))
+def test_every_task_of_chaparral_is_there_in_its_order(name):
+    chaparral = suite(name)
+    assert (chaparral.version, chaparral.missing()) == (1, ())
     found = list(chaparral)
-    assert [task.metadata.name for task in found] == list(chaparral.available())
-    assert [len(task.metadata.labels) for task in found] == [44, 23, 5, 19, 12, 38]
-    assert len(chaparral) == 6
+    assert [task.metadata.name for task in found] == list(chaparral.declared)
+    assert [len(task.metadata.labels) for task in found] == LABELS[name]
+    regression = name == "chaparral-reg5"
+    assert all((task.metadata.kind == "regression") == regression for task in found)
+    assert len(chaparral) == len(LABELS[name])
+
+
+def test_a_suite_says_which_of_its_tasks_are_not_there():
+    known = suite("chaparral-reg5")
+    longer = replace(known, declared=(*known.declared, "not-yet"))
+    assert longer.missing() == ("not-yet",)
+    assert longer.available() == known.declared
+    assert len(list(longer)) == len(longer) == 5
 
 
 @pytest.mark.parametrize("name", sorted(SUITES))

@@ -132,7 +132,7 @@ class Augmenter:
         view = add_noise(view, sd * config.noise_sd, config.noise_prob, generator)
         view = mask_span(view, config.mask_fraction, config.mask_prob, generator)
         view = drop_leads(view, config.lead_drop_prob, generator)
-        return normalise(view * recorded, self.recipe)
+        return normalise(view.masked_fill(~recorded, 0.0), self.recipe)
 
 
 def take_lead(signal: Tensor, lead: Tensor) -> Tensor:
@@ -165,8 +165,8 @@ def random_crop(signal: Tensor, n_samples: int, generator: Generator) -> Tensor:
 
 def recorded_part(signal: Tensor) -> Tensor:
     """Tell the samples up to the last that is not zero in every lead: (batch, 1, time), boolean."""
-    position = torch.arange(1, signal.shape[-1] + 1, device=signal.device)
-    present = signal.abs().amax(dim=1, keepdim=True) > 0
+    position = torch.arange(1, signal.shape[-1] + 1, device=signal.device, dtype=torch.int32)
+    present = (signal != 0).any(dim=1, keepdim=True)
     return position <= (present * position).amax(dim=-1, keepdim=True)
 
 
@@ -176,9 +176,8 @@ def amplitude(signal: Tensor, recorded: Tensor) -> Tensor:
     (batch, lead, time) and (batch, 1, time) to (batch, lead, 1); 0 where nothing is recorded.
     """
     count = recorded.sum(dim=-1, keepdim=True).clamp(min=1)
-    centred = (signal - signal.sum(dim=-1, keepdim=True) / count) * recorded
-    norm: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
-    return norm / count.sqrt()
+    centred = (signal - signal.sum(dim=-1, keepdim=True) / count).masked_fill_(~recorded, 0.0)
+    return (centred.square_().sum(dim=-1, keepdim=True) / count).sqrt()
 
 
 def random_gain(signal: Tensor, bounds: tuple[float, float], generator: Generator) -> Tensor:
@@ -220,12 +219,21 @@ def add_wander(
     low, high = hertz
     device = signal.device
     draw = torch.rand((batch, SINUSOIDS, 1), generator=generator, device=device)
-    time = torch.arange(length, device=device) / fs
-    angle = (low + (high - low) * draw) * (2 * torch.pi) * time
-    waves = torch.cat([angle.cos(), angle.sin()], dim=1)
     parts = torch.randn((batch, leads, 2 * SINUSOIDS), generator=generator, device=device)
     happens = _happens(probability, signal, generator)
-    return torch.baddbmm(signal, parts * (happens * sd / SINUSOIDS**0.5), waves)
+    parts = parts * (happens * sd / SINUSOIDS**0.5)
+    # With time t = a + b, a in coarse steps, cos w(a + b) and sin w(a + b) are products of values
+    # at a and at b: the wander is a matrix product, and few sines are computed.
+    width = math.isqrt(length - 1) + 1
+    angular = (low + (high - low) * draw) * (2 * torch.pi / fs)
+    coarse = angular * torch.arange(0, length, width, device=device)
+    fine = angular * torch.arange(width, device=device)
+    cosine, sine = (x.unsqueeze(-1) for x in parts.chunk(2, dim=-1))
+    cos_a, sin_a = coarse.cos().unsqueeze(1), coarse.sin().unsqueeze(1)
+    at_a = torch.cat([cosine * cos_a + sine * sin_a, sine * cos_a - cosine * sin_a], dim=2)
+    at_b = torch.cat([fine.cos(), fine.sin()], dim=1)
+    wander = torch.bmm(at_a.transpose(2, 3).flatten(1, 2), at_b)
+    return signal + wander.view(batch, leads, -1)[..., :length]
 
 
 def add_noise(signal: Tensor, sd: Tensor, probability: float, generator: Generator) -> Tensor:
@@ -246,9 +254,9 @@ def mask_span(
     length = signal.shape[-1]
     span = ((low + (high - low) * _uniform(signal, generator)) * length).round()
     start = (_uniform(signal, generator) * (length - span + 1)).floor()
-    time = torch.arange(length, device=signal.device)
-    outside = (time < start) | (time >= start + span)
-    return signal * (outside | ~_happens(probability, signal, generator))
+    time = torch.arange(length, device=signal.device, dtype=signal.dtype)
+    inside = (time >= start) & (time < start + span)
+    return signal.masked_fill(inside & _happens(probability, signal, generator), 0.0)
 
 
 def drop_leads(signal: Tensor, probability: float, generator: Generator) -> Tensor:

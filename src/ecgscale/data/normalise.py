@@ -29,10 +29,10 @@ def normalise(x: Tensor, recipe: Recipe) -> Tensor:
     """
     if recipe.normalise == "none":
         return x
-    position = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=x.dtype)
+    position = torch.arange(1, x.shape[-1] + 1, device=x.device, dtype=torch.int32)
     length = ((x != 0) * position).amax(dim=-1, keepdim=True)
     count = length.clamp(min=1)
     # The filling is zero, so sums over all of it are sums over the signal.
-    centred = (x - x.sum(dim=-1, keepdim=True) / count) * (position <= length)
-    sd = torch.linalg.vector_norm(centred, dim=-1, keepdim=True) / count.sqrt()
+    centred = (x - x.sum(dim=-1, keepdim=True) / count).masked_fill(position > length, 0.0)
+    sd = (centred.square().sum(dim=-1, keepdim=True) / count).sqrt()
     return centred * torch.where(sd > FLAT_SD, 1 / sd, 0.0)

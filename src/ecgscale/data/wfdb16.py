@@ -119,6 +119,56 @@ def read_samples(folder: Path, header: Header) -> npt.NDArray[np.int16]:
     return samples
 
 
+def segment_header(root: Path, stem: Path) -> Header:
+    """Read the header of a recording that lies in ``<stem>.dat``, and check where its files are.
+
+    Raises
+    ------
+    QuarantineError
+        If it is not under `root` or names another file (path-traversal), or there is no signal
+        file (missing-signal-file), or as `read_header`.
+    """
+    path, signal, notes = (stem.with_name(stem.name + end) for end in (".hea", ".dat", ".atr"))
+    if not all(is_inside(root, part) for part in (path, signal, notes)):
+        raise QuarantineError("path-traversal", f"{stem.name} lies outside the source folder")
+    header = read_header(path)
+    if header.file != signal.name:
+        raise QuarantineError("path-traversal", f"{path.name} names the file {header.file!r}")
+    if not signal.is_file():
+        raise QuarantineError("missing-signal-file", f"{signal.name} does not exist")
+    return header
+
+
+def read_window(stem: Path, header: Header, start: int, samples: int) -> npt.NDArray[np.int16]:
+    """Read a part of a recording in format 16, less at its end, without touching the rest.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (time, lead), int16, as digitised.
+
+    Raises
+    ------
+    QuarantineError
+        With reason truncated-signal (the file ends before the window or before the stated number of
+        samples in it) or nan-samples.
+    """
+    leads = len(header.signals)
+    stated = start + samples if header.n_samples is None else header.n_samples
+    wanted = min(samples, stated - start)
+    path = stem.with_name(f"{stem.name}.dat")
+    offset = header.offset + 2 * leads * start
+    read = np.fromfile(path, dtype="<i2", offset=offset, count=max(wanted, 0) * leads)
+    window = read[: len(read) // leads * leads].reshape(-1, leads)
+    if wanted <= 0 or len(window) < wanted:
+        raise QuarantineError(
+            "truncated-signal", f"{path.name} has {len(window)} of {samples} samples from {start}"
+        )
+    if (window == INVALID).any():
+        raise QuarantineError("nan-samples", f"{path.name} has invalid samples after {start}")
+    return window
+
+
 def to_millivolts(
     samples: npt.NDArray[np.int16], header: Header, gain: float | None = None
 ) -> npt.NDArray[np.float32]:

@@ -225,10 +225,23 @@ def is_inside(folder: Path, path: Path) -> bool:
         return False
 
 
-def read_table(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
+def read_table(
+    path: Path, required: tuple[str, ...], delimiter: str = ",", errors: str = "strict"
+) -> list[dict[str, str]]:
     """Read a CSV table as rows of text.
 
     Text, because one bad value must cost one record and not the table; absent values are empty.
+
+    Parameters
+    ----------
+    path
+        The file, UTF-8.
+    required
+        Columns that must be there.
+    delimiter
+        What stands between values.
+    errors
+        What becomes of bytes that are not UTF-8, as in `open`.
 
     Raises
     ------
@@ -236,8 +249,8 @@ def read_table(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
         If the file is missing or not CSV, or a required column is.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+        with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:
+            reader = csv.DictReader(file, delimiter=delimiter)
             missing = [name for name in required if name not in (reader.fieldnames or ())]
             if missing:
                 raise BadInputError(f"{path} has no column {missing[0]!r}")

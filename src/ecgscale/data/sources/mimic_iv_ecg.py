@@ -1,0 +1,224 @@
+"""MIMIC-IV-ECG as published on PhysioNet, with ejection fractions joined by study.
+
+Known of release 1.0 from its documentation (https://mimic.mit.edu/docs/iv/modules/ecg/) and public
+listings of its headers: ``record_list.csv`` with the columns below; one WFDB record per study, 12
+leads in the order I, II, III, aVR, aVF, aVL, V1-V6 (aVF before aVL), 500 Hz, 5,000 samples, format
+16, 200 units/mV, date and time on the record line, a comment ``# <subject_id>: ...``. A lead that
+was not recorded is NaN to WFDB: every sample is -32768.
+
+The release has neither age nor sex: they come from ``patients.csv`` of MIMIC-IV (module hosp,
+credentialed), if it is there. It has no ejection fractions either; the table that ECGFounder (Li et
+al. 2025) prepared from discharge notes, and CLEF uses, is read as it stands.
+
+Not read, since no task predicts them: ``machine_measurements.csv`` and ``waveform_note_links.csv``.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from ecgscale.data.record import Record, Sex
+from ecgscale.data.sources.base import (
+    OLDEST,
+    PATIENT_METADATA,
+    QuarantineError,
+    Ref,
+    Source,
+    SourceOptions,
+    is_inside,
+    parse_sex,
+    read_clinical,
+    read_table,
+    sources,
+    whole_number,
+)
+from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
+from ecgscale.errors import BadInputError
+
+TABLE = "record_list.csv"
+LVEF_TABLE = "LVEF.csv"
+PATIENTS = "patients.csv"
+
+LOW_LVEF = 50.0
+"""Percent under which an ejection fraction is low: `class` 0 of the published label table."""
+
+LVEF_CODES = (f"lvef:<{LOW_LVEF:g}", f"lvef:>={LOW_LVEF:g}")
+"""Labels of records with a low and with a normal ejection fraction."""
+
+LVEF_RANGE = (5.0, 100.0)
+"""Percent; the published table also holds values of 0-5 and of up to 7,065, which are not used."""
+
+
+class MimicIvEcgOptions(SourceOptions):
+    """Where the tables lie that are not part of the release."""
+
+    lvef_table: Path | None = None
+    """Table with `LVEF` in percent and `study_id` or `waveform_path`, absolute or relative to the
+    source folder; None: ``LVEF.csv`` in it, if it is there."""
+    patients: Path | None = None
+    """``patients.csv`` of MIMIC-IV, unpacked, absolute or relative to the source folder; None: the
+    one in it, if it is there."""
+
+
+@dataclass(frozen=True)
+class MimicIvEcgRef(Ref):
+    """One row of the record list, with what the other tables say of it."""
+
+    patient: str
+    path: str
+    age: float | None
+    sex: Sex | None
+    lvef: float | None
+    clinical: dict[str, float]
+    notes: tuple[str, ...]
+
+
+@sources.register("mimic-iv-ecg")
+class MimicIvEcg(Source[MimicIvEcgRef]):
+    """800,035 recordings of 10 s from 161,352 patients (version 1.0)."""
+
+    Options: ClassVar[type[SourceOptions]] = MimicIvEcgOptions
+    title = "MIMIC-IV-ECG: Diagnostic Electrocardiogram Matched Subset"
+    licence = "ODbL 1.0"
+    access = "open"
+    unit = "mV"
+    patient_key = "subject_id"
+    citation = "Gow et al. 2023, MIMIC-IV-ECG (version 1.0), PhysioNet, doi:10.13026/4nqg-sb35"
+    url = "https://physionet.org/content/mimic-iv-ecg/1.0/"
+
+    def index(self) -> list[MimicIvEcgRef]:
+        """List the rows of the record list, in its order."""
+        self.require_root()
+        rows = read_table(self.root / TABLE, ("subject_id", "study_id", "ecg_time", "path"))
+        if not rows:
+            raise BadInputError(f"{self.root / TABLE} lists no records")
+        clinical = read_clinical(self.root)
+        patients = self._patients()
+        lvef = self._lvef()
+        return [self._ref(row, clinical, patients, lvef) for row in rows]
+
+    def read(self, ref: MimicIvEcgRef) -> Record:
+        """Read one record."""
+        if not ref.patient:
+            raise QuarantineError("bad-metadata", f"{TABLE} has no subject_id for {ref.path}")
+        path = self._header(ref)
+        if not is_inside(self.root, path):
+            raise QuarantineError("path-traversal", f"{TABLE} names the file {ref.path!r}")
+        if not path.is_file() and not path.with_suffix(".dat").is_file():
+            raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
+        header = read_header(path)
+        stated = header.comments.get("<subject_id>", ref.patient)
+        if stated != ref.patient:
+            raise QuarantineError(
+                "bad-metadata", f"the header is of patient {stated}, {TABLE} says {ref.patient}"
+            )
+        return Record(
+            record_id=ref.record_id,
+            patient_id=f"{self.namespace}:{ref.patient}",
+            signal=to_millivolts(read_samples(path.parent, header), header),
+            fs=header.fs,
+            leads=header.leads,
+            age=ref.age,
+            sex=ref.sex,
+            labels=_lvef_label(ref.lvef),
+            measurements={} if ref.lvef is None else {"lvef": ref.lvef},
+            clinical=ref.clinical,
+            notes=ref.notes,
+        )
+
+    def files(self, ref: MimicIvEcgRef) -> list[Path]:
+        """Return the header and the signal file."""
+        header = self._header(ref)
+        return [header, header.with_suffix(".dat")]
+
+    def tables(self) -> list[Path]:
+        """Return the record list and the tables joined to it."""
+        joined = (self._lvef_table(), self._patient_table())
+        own = (self.root / TABLE, self.root / PATIENT_METADATA)
+        return [*own, *(path for path in joined if path is not None)]
+
+    def _header(self, ref: MimicIvEcgRef) -> Path:
+        return self.root / f"{ref.path}.hea"
+
+    def _ref(
+        self,
+        row: dict[str, str],
+        clinical: dict[str, dict[str, float]],
+        patients: dict[str, dict[str, str]],
+        lvef: dict[str, float | None],
+    ) -> MimicIvEcgRef:
+        patient, study = whole_number(row["subject_id"]), whole_number(row["study_id"])
+        person = patients.get(patient, {})
+        age, age_notes = _age(person, row["ecg_time"]) if person else (None, ())
+        unread = study in lvef and lvef[study] is None
+        return MimicIvEcgRef(
+            record_id=study,
+            patient=patient,
+            path=row["path"],
+            age=age,
+            sex=parse_sex(person.get("gender", "")),
+            lvef=lvef.get(study),
+            clinical=clinical.get(patient, {}),
+            notes=(*age_notes, *(("LVEF that is not a number left out",) if unread else ())),
+        )
+
+    def _lvef_table(self) -> Path | None:
+        return self._joined(self.options.lvef_table, LVEF_TABLE)
+
+    def _patient_table(self) -> Path | None:
+        return self._joined(self.options.patients, PATIENTS)
+
+    def _joined(self, option: Path | None, default: str) -> Path | None:
+        if option is not None:
+            return self.root / option
+        return self.root / default if (self.root / default).is_file() else None
+
+    def _lvef(self) -> dict[str, float | None]:
+        """Read study to ejection fraction, None where the table has no number."""
+        path = self._lvef_table()
+        if path is None:
+            return {}
+        rows = read_table(path, ("LVEF",))
+        key = next((name for name in ("study_id", "waveform_path") if rows and name in rows[0]), "")
+        if rows and not key:
+            raise BadInputError(f"{path} has neither a column 'study_id' nor 'waveform_path'")
+        return {whole_number(PurePosixPath(row[key]).name): _number(row["LVEF"]) for row in rows}
+
+    def _patients(self) -> dict[str, dict[str, str]]:
+        path = self._patient_table()
+        if path is None:
+            return {}
+        rows = read_table(path, ("subject_id", "gender", "anchor_age", "anchor_year"))
+        return {whole_number(row["subject_id"]): row for row in rows}
+
+
+def _age(person: dict[str, str], ecg_time: str) -> tuple[float | None, tuple[str, ...]]:
+    """Return the age in years at the recording, and notes on what was assumed.
+
+    The age is known at the patient's anchor year; MIMIC-IV writes 91 for every one above 89.
+    """
+    anchor, year = _number(person["anchor_age"]), _number(person["anchor_year"])
+    recorded = _number(ecg_time[:4])
+    if anchor is None or year is None or recorded is None:
+        return None, ()
+    age = anchor + recorded - year
+    if anchor > 89 or age > 89:
+        return OLDEST, (f"age {age:g} is above 89 and read as {OLDEST:g}",)
+    if age < 0:
+        return None, (f"impossible age {age:g} left out",)
+    return age, ()
+
+
+def _lvef_label(lvef: float | None) -> dict[str, float]:
+    if lvef is None or not LVEF_RANGE[0] <= lvef <= LVEF_RANGE[1]:
+        return {}
+    return {LVEF_CODES[0 if lvef < LOW_LVEF else 1]: 100.0}
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,180 @@
+"""Every task as a table row and as a page: what it is, and whether its data is here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecgscale.config import Study
+from ecgscale.tasks.base import SPLITS, TaskMetadata, tasks
+from ecgscale.tasks.materialise import MANIFEST, read_manifest
+from ecgscale.tasks.suites import SUITES
+
+PAGES_COMMAND = "python -m ecgscale tasks --pages docs/tasks"
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A task, and the state of its data in a study.
+
+    Attributes
+    ----------
+    suites
+        Suites that declare it.
+    state
+        "installed" (its targets are written), "not ingested" (the study names a source, but the
+        targets are not written yet) or "not installed" (the study names no source).
+    counts
+        Examples per split, where installed.
+    advice
+        What to do next, where not installed.
+    """
+
+    metadata: TaskMetadata
+    suites: tuple[str, ...]
+    state: str
+    counts: dict[str, int]
+    advice: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as plain values."""
+        metadata = self.metadata
+        return {
+            "task": metadata.name,
+            "version": metadata.version,
+            "suites": list(self.suites),
+            "kind": metadata.kind,
+            "labels": len(metadata.labels),
+            "dataset": metadata.dataset,
+            "access": metadata.access,
+            "metric": metadata.main_metric,
+            "state": self.state,
+            "counts": self.counts,
+            "advice": self.advice,
+        }
+
+
+def catalogue(study: Study, root: Path) -> list[CatalogueEntry]:
+    """Return every task, suite by suite in the suites' order, then those in no suite.
+
+    Parameters
+    ----------
+    study
+        Says which source holds each data set.
+    root
+        The project; ``data/tasks`` says what is installed.
+
+    Raises
+    ------
+    BadInputError
+        If the manifest of the written targets is damaged.
+    """
+    folder = root / "data" / "tasks"
+    manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
+    declared = [name for suite in SUITES.values() for name in suite.available()]
+    names = list(dict.fromkeys([*declared, *tasks.names()]))
+    return [_entry(tasks.get(name).metadata, study, manifest) for name in names]
+
+
+def _entry(metadata: TaskMetadata, study: Study, manifest: dict[str, Any]) -> CatalogueEntry:
+    name = metadata.name
+    suites = tuple(suite.name for suite in SUITES.values() if name in suite.declared)
+    source = study.evaluation.data.get(metadata.dataset)
+    if name in manifest:
+        return CatalogueEntry(metadata, suites, "installed", manifest[name]["counts"], "")
+    if source is None:
+        advice = (
+            f"get it from {metadata.url} ({metadata.access}), add it to the study's sources and "
+            f"name it in evaluation.data.{metadata.dataset}"
+        )
+        return CatalogueEntry(metadata, suites, "not installed", {}, advice)
+    advice = f"name it in evaluation.tasks and run the study: its source is {source}"
+    return CatalogueEntry(metadata, suites, "not ingested", {}, advice)
+
+
+def task_page(metadata: TaskMetadata) -> str:
+    """Return a task's page, Markdown; all of it comes from its metadata."""
+    suites = [suite.name for suite in SUITES.values() if metadata.name in suite.declared]
+    rows = [
+        ("Data set", f"[{metadata.dataset}]({metadata.url})"),
+        ("Version", str(metadata.version)),
+        ("Kind", metadata.kind + (f", {metadata.unit}" if metadata.unit else "")),
+        ("Records", metadata.selection_rule),
+        ("Label rule", metadata.label_rule),
+        ("Split", metadata.split_rule),
+        ("Patient key", metadata.patient_key),
+        ("Main metric", _metric(metadata)),
+        ("Published records", _counts(metadata)),
+        ("Licence", f"{metadata.licence}; access: {metadata.access}"),
+        ("In the suites", ", ".join(suites) or "none"),
+    ]
+    parts = [
+        f"<!-- Written by `{PAGES_COMMAND}`. -->",
+        f"# {metadata.name}",
+        f"{metadata.title}.",
+        "| | |\n|---|---|\n" + "\n".join(f"| {key} | {_cell(text)} |" for key, text in rows),
+        "## Labels",
+        "| Label | Codes | Meaning |\n|---|---|---|\n"
+        + "\n".join(
+            f"| {_cell(x.name)} | {_cell(', '.join(f'`{c}`' for c in x.codes))} | "
+            f"{_cell(x.description)} |"
+            for x in metadata.labels
+        ),
+    ]
+    if metadata.known_issues:
+        parts += ["## Known issues", "\n".join(f"- {issue}" for issue in metadata.known_issues)]
+    parts += ["## Citation", metadata.citation]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_pages(folder: Path) -> list[Path]:
+    """Write one page per task and an index; remove pages of tasks that no longer exist.
+
+    Returns
+    -------
+    list
+        The files, sorted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = {f"{name}.md": task_page(task.metadata) for name, task in tasks.items()}
+    pages["README.md"] = _index()
+    for stale in folder.glob("*.md"):
+        if stale.name not in pages:
+            stale.unlink()
+    for name, text in pages.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return sorted(folder / name for name in pages)
+
+
+def _index() -> str:
+    parts = [f"<!-- Written by `{PAGES_COMMAND}`. -->", "# Every downstream task"]
+    for suite in SUITES.values():
+        parts.append(f"## {suite.name}, version {suite.version}")
+        parts.append(f"{suite.title} ({suite.citation}).")
+        parts.append(
+            "| Task | Kind | Labels | Data set | Access | Main metric |\n|---|---|---|---|---|---|\n"
+            + "\n".join(_index_row(tasks.get(name).metadata) for name in suite.available())
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _index_row(metadata: TaskMetadata) -> str:
+    return (
+        f"| [{metadata.name}]({metadata.name}.md) | {metadata.kind} | {len(metadata.labels)} | "
+        f"{metadata.dataset} | {metadata.access} | {_metric(metadata)} |"
+    )
+
+
+def _metric(metadata: TaskMetadata) -> str:
+    if metadata.kind == "regression":
+        return f"mean absolute error, {metadata.unit} (lower is better)"
+    return f"macro AUROC (labels with {metadata.minimum_positives} test positives or more)"
+
+
+def _counts(metadata: TaskMetadata) -> str:
+    counts = metadata.published_counts
+    numbers = " / ".join(f"{counts[split]:,}" for split in SPLITS) if counts else "not published"
+    return f"{numbers} ({metadata.counts_source})"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""Making a study the active one loses nothing."""
+"""Making a study the active one loses nothing; threads never outnumber cores."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from ecgscale.errors import BadInputError
-from ecgscale.parallel import activate
+from ecgscale.parallel import activate, worker_count
 
 
 @pytest.fixture
@@ -44,3 +44,11 @@ def test_a_bad_study_changes_nothing(root):
     with pytest.raises(BadInputError, match=r"bad\.yaml"):
         activate(root / "studies" / "bad.yaml", root)
     assert (root / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("jobs", "threads", "cores", "expected"),
+    [(4, 2, 2, 1), (4, 1, 2, 2), (1, 1, 8, 1), (4, 4, 2, 1), (3, 2, 8, 3)],
+)
+def test_threads_of_all_workers_fit_the_cores(jobs, threads, cores, expected):
+    assert worker_count(jobs, threads, cores) == expected

@@ -58,8 +58,8 @@ def repro(study: Study, root: Path, jobs: int) -> None:
     """Bring every stage up to date, up to `jobs` at once, then confirm with one `dvc repro`.
 
     The stages of one phase do not depend on each other, so several DVC processes can share them.
-    Each gets the study's thread count: more threads than cores make small convolutions an order of
-    magnitude slower.
+    Each computes with the study's thread count, on which results depend; so it is the number of
+    processes that gives way where threads would outnumber cores (`worker_count`).
 
     Raises
     ------
@@ -72,6 +72,7 @@ def repro(study: Study, root: Path, jobs: int) -> None:
     check_store(root)
     environment = _environment(study, root)
     stages = _stages(root, environment)
+    workers = worker_count(jobs, study.study.threads)
     total = sum(len(stages[name]) for phase in PHASES for name in phase)
     columns = (
         TextColumn("{task.description:<12}"),
@@ -85,12 +86,37 @@ def repro(study: Study, root: Path, jobs: int) -> None:
             names = [stage for name in phase for stage in stages[name]]
             task = progress.add_task(phase[0], total=len(names))
             logs = root / ".ecgscale" / "log"
-            shards = _start(names, jobs, root, environment, logs, f"{number}-{phase[0]}")
+            shards = _start(names, workers, root, environment, logs, f"{number}-{phase[0]}")
             _wait(shards, progress, task, overall)
             if phase == PRETRAINING:
                 sync(root / "results", root)  # so that they can be looked at meanwhile
         _confirm(root, environment)
         progress.advance(overall)
+
+
+def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
+    """Return how many processes of `threads` threads to run at once.
+
+    Threads wait for each other by spinning: two processes with two threads each, on two cores, hold
+    each other up (`benchmarks/threads.py`).
+
+    Parameters
+    ----------
+    jobs
+        Most processes.
+    threads
+        Threads of each.
+    cores
+        Default: those that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1; `threads` times it is at most `cores` where it is more.
+    """
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(jobs, (cores or 1) // threads))
 
 
 def activate(source: Path, root: Path) -> None:

@@ -10,6 +10,7 @@ from ecgscale import encoders, objectives
 from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
 from ecgscale.data.augment import Augmenter
 from ecgscale.encoders import Encoder
+from ecgscale.errors import BadInputError
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import BatchSampler, TrainingData
 from ecgscale.training.loop import Measurement, TrainingDivergedError, TrainingOutcome
@@ -209,3 +210,8 @@ def test_loss_falls(small_training: Train) -> None:
     _, outcome = small_training("simclr", steps=60, log_every=20, lr=3e-3)
     losses = [value for _, value in outcome.curves["train/loss"]]
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_cuda_graph_needs_a_cuda_device(small_training: Train) -> None:
+    with pytest.raises(BadInputError, match=r"training\.cuda_graph is true, but the device"):
+        small_training(cuda_graph=True)

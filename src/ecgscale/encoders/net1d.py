@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgscale.encoders.base import Encoder, EncoderParams, encoders, hide_samples
+from ecgscale.encoders.kernels import grouped_conv1d, max_pool_pairs
 
 SWISH_GAIN = 1.677
 """Keeps the second moment through Swish: ``E[swish(z)^2] ** -0.5`` for z ~ N(0, 1)."""
@@ -92,6 +93,9 @@ class SameConv1d(nn.Conv1d):
         steps = -(-length // stride)
         total = max(0, (steps - 1) * stride + kernel - length)
         left = total // 2
+        if self.groups > 1:
+            x = F.pad(x, (left, total - left))
+            return grouped_conv1d(x, self.weight, self.bias, stride)
         if 2 * left == total:
             return F.conv1d(x, self.weight, self.bias, stride, left, groups=self.groups)
         x = F.pad(x, (left, total - left))
@@ -173,7 +177,7 @@ class Block(nn.Module):
     def _shortcut(self, x: Tensor) -> Tensor:
         if self.stride > 1:
             # An odd last sample is pooled with a zero, not with minus infinity, as published.
-            x = F.max_pool1d(F.pad(x, (0, -x.shape[-1] % self.stride)), self.stride)
+            x = max_pool_pairs(F.pad(x, (0, x.shape[-1] % 2)))
         if self.extra:
             before = self.extra // 2
             x = F.pad(x, (0, 0, before, self.extra - before))

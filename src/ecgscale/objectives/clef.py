@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ecgscale.distributed import gather, gather_pairs
 from ecgscale.encoders.base import Encoder
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.contrastive import (
@@ -87,7 +88,8 @@ class Clef(Objective):
 
     The public code's loss is thus ``weighting="public_code", missing_metadata=False``.
 
-    `shuffle_risk` is the control for what risk itself gives: the same weights, on the wrong pairs.
+    `shuffle_risk` is the control for what risk itself gives: the same weights, on the wrong pairs
+    (of several processes, each deals among its own records).
     """
 
     Params: ClassVar[type[ObjectiveParams]] = ClefParams
@@ -112,13 +114,15 @@ class Clef(Objective):
         return {"first": first, "second": second, "risk": risk, "completeness": completeness}
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
-        """Return (L_w + a L_d) / (1 + a), with L_w and L_d as parts."""
+        """Return (L_w + a L_d) / (1 + a) over all processes' records; L_w and L_d are parts."""
         params = self.params
-        similarity = cosine_matrix(embed_pair(encoder, views))
-        known = ~views["risk"].isnan()
-        dissimilarity = risk_dissimilarity(views["risk"], params.floor)
+        similarity = cosine_matrix(gather_pairs(embed_pair(encoder, views)))
+        risk = gather(views["risk"])
+        known = ~risk.isnan()
+        dissimilarity = risk_dissimilarity(risk, params.floor)
         if params.missing_metadata:
-            dissimilarity = dissimilarity * missing_metadata_term(views["completeness"])
+            term = missing_metadata_term(gather(views["completeness"]))
+            dissimilarity = dissimilarity * term
         weights = negative_weights(dissimilarity, params.weighting)
         loss = weighted = nt_xent(similarity, params.temperature, weights)
         parts = {"weighted_nt_xent": weighted.detach()}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
+from ecgscale.distributed import gather_pairs
 from ecgscale.encoders.base import Encoder
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.contrastive import cosine_matrix, embed_pair, nt_xent, similarity_parts
@@ -59,7 +60,8 @@ class Simclr(Objective):
         return {"first": first, "second": second}
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
-        """Return NT-Xent over the 2B views."""
-        similarity = cosine_matrix(self.projector(embed_pair(encoder, views)))
+        """Return NT-Xent over the 2B views (of all processes)."""
+        projections = gather_pairs(self.projector(embed_pair(encoder, views)))
+        similarity = cosine_matrix(projections)
         loss = nt_xent(similarity, self.params.temperature)
         return LossOutput(loss, similarity_parts(similarity))

@@ -58,11 +58,18 @@ class TrainingData:
     def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
         """Return the records at `rows`, in mV, on the training device."""
         index = torch.from_numpy(rows)
-        here = index.to(self.device, non_blocking=True)
-        stored = self.signal[here if self.signal.device == self.device else index]
-        signal = stored.to(self.device, non_blocking=True).float() * STEP
+        here = self._moved(index)
+        on_device = self.signal.device.type == self.device.type  # "cuda" is not "cuda:0"
+        stored = self.signal[here] if on_device else self._moved(self.signal[index])
+        signal = stored.float().mul_(STEP)
         targets = None if self.targets is None else self.targets[here]
         return Batch(signal, self.risk[here], self.completeness[here], targets)
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """Copy to the training device; from memory that is not pinned, a copy waits for it."""
+        if self.device.type == "cuda":
+            x = x.pin_memory()
+        return x.to(self.device, non_blocking=True)
 
 
 def load_training_data(

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,22 @@ from rich.progress import (
 )
 from torch import Tensor
 
+from ecgscale import distributed
 from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import REFRESH_RECORDS, Objective
+from ecgscale.errors import BadInputError
+from ecgscale.objectives.base import REFRESH_RECORDS, Batch, Objective
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import BatchSampler, TrainingData
 from ecgscale.training.flops import step_flops
 from ecgscale.training.schedule import derived_seed, learning_rate, total_steps
+from ecgscale.training.step import GRADIENT, LOSS, make_step
 
 Curves = dict[str, list[tuple[int, float]]]
 """Name to (optimizer steps done, value)."""
 
-LOSS, GRADIENT, RATE = "train/loss", "train/grad_norm", "train/lr"
-"""Curves of every training; an objective's parts stand beside them."""
+RATE = "train/lr"
+"""The learning rate's curve; it stands beside those of the step."""
 
 REPORT_SECONDS = 5.0
 """Least time between two reports of new points."""
@@ -127,7 +129,13 @@ def train(
     """Train an encoder in place, from the newest checkpoint if there is one.
 
     Every random draw is a function of the seed and the step, so a run that was killed and
-    continued ends with the same bits as one that was not (same machine, threads and versions).
+    continued ends with the same bits as one that was not (same machine, threads, processes and
+    versions).
+
+    Where ``torchrun`` started several processes (`ecgscale.distributed.process_group`), all call
+    this with the same arguments. Each takes its share of every batch, with draws of its own (the
+    first process those of a single one), and all restore the checkpoint; only the first measures,
+    reports and saves.
 
     Parameters
     ----------
@@ -154,13 +162,17 @@ def train(
     Raises
     ------
     BadInputError
-        If there are fewer records than a batch needs.
+        If there are fewer records than a batch needs, the processes cannot share a batch equally,
+        or they found different checkpoints.
     TrainingDivergedError
         If the loss or the gradient norm is not finite.
     """
-    run = _Run(encoder, objective, data, config, augment, recipe, seed)
+    run = Run(encoder, objective, data, config, augment, recipe, seed)
     resumed_at = run.restore(checkpoints) if checkpoints else 0
+    run.agree()
     flops = run.count_flops()
+    if distributed.rank() > 0:
+        checkpoints, measurements, report = None, (), None
     run.go(checkpoints, measurements, report or (lambda points: None), title)
     seen = run.steps * config.batch_size
     return TrainingOutcome(
@@ -176,7 +188,7 @@ def train(
     )
 
 
-class _Run:
+class Run:
     """A training under way: networks, optimizer, position, curves."""
 
     def __init__(
@@ -202,16 +214,8 @@ class _Run:
         self.generator = torch.Generator(device)
         channels = encoder.params.in_channels
         self.augment = Augmenter(augment, recipe.fs, channels, recipe, self.generator)
-        self.parameters = _trainable(encoder, objective)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            fused=device.type in ("cpu", "cuda"),
-        )
-        self.autocast = torch.autocast(
-            device.type, torch.bfloat16, enabled=_uses_bf16(config, device)
-        )
+        self.take_step = make_step(encoder, objective, config, self.augment, device)
+        self.share = _share(config.batch_size)
         self.refreshes = objective.refresh_steps(self.steps)
         self.step = 0
         self.seconds = 0.0
@@ -225,7 +229,7 @@ class _Run:
             return 0
         self.encoder.load_state_dict(state["encoder"])
         self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.take_step.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds, self.curves = state["step"], state["seconds"], state["curves"]
         return self.step
 
@@ -234,15 +238,28 @@ class _Run:
         return {
             "encoder": self.encoder.state_dict(),
             "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.take_step.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "curves": self.curves,
         }
 
+    def agree(self) -> None:
+        """Let all processes start from the first one's step and weights."""
+        steps = torch.tensor(self.step, device=self.data.device)
+        distributed.broadcast([steps])
+        if distributed.world_size() > 1 and steps.item() != self.step:
+            raise BadInputError(
+                f"process {distributed.rank()} found a checkpoint of step {self.step}, the first "
+                f"process one of step {steps.item()}: the project must lie on a shared disk"
+            )
+        for network in (self.encoder, self.objective):
+            distributed.broadcast(network.state_dict().values())
+
     def count_flops(self) -> int:
-        """Return the FLOPs of a step, counted on its first batch."""
-        return step_flops(self.encoder, self.objective, self._views(0))
+        """Return the FLOPs of a step of all processes, counted on the first batch."""
+        views = self.objective.views(self._batch(0), self.augment)
+        return step_flops(self.encoder, self.objective, views) * distributed.world_size()
 
     def go(
         self,
@@ -254,15 +271,15 @@ class _Run:
         """Take all steps that are left."""
         clock, outbox = _Clock(self.seconds), _Outbox(report)
         saver = _Saver(checkpoints, self.config.checkpoint_seconds)
-        with _progress() as progress:
+        with _progress(disable=distributed.rank() > 0) as progress:
             task = progress.add_task(title, total=self.steps, completed=self.step, state="")
             if self.step == 0:
                 self._measure(measurements)
             while self.step < self.steps:
-                self._advance()
+                self.advance()
                 reading_due = self.step == self.steps or self.step % self.config.log_every == 0
                 if reading_due:
-                    self._read_losses()
+                    self.read_losses()
                 self._measure(measurements)
                 if reading_due:
                     self.seconds = clock.seconds
@@ -271,31 +288,23 @@ class _Run:
                     saver.save_if_due(self)
         outbox.flush(self.curves)
 
-    def _views(self, step: int) -> dict[str, Tensor]:
-        """Seed everything random in a step and make its views."""
-        self.generator.manual_seed(derived_seed("augment", self.seed, step))
-        torch.manual_seed(derived_seed("networks", self.seed, step))
-        return self.objective.views(self.data.batch(self.sampler.batch(step)), self.augment)
+    def _batch(self, step: int) -> Batch:
+        """Seed everything random in a step and return this process's share of its batch."""
+        process = (distributed.rank(),) if distributed.rank() else ()
+        self.generator.manual_seed(derived_seed("augment", self.seed, step, *process))
+        torch.manual_seed(derived_seed("networks", self.seed, step, *process))
+        return self.data.batch(self.sampler.batch(step)[self.share])
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Take one step, without waiting for the device."""
         if self.step in self.refreshes:
             self._refresh()
         lr = learning_rate(self.step, self.steps, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        views = self._views(self.step)
-        with self.autocast:
-            output = self.objective.loss(self.encoder, views)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(output.loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
-        self.optimizer.step()
+        measured = self.take_step(self._batch(self.step), lr)
         self.step += 1
         self.objective.after_step(self.encoder, self.step / self.steps)
-        parts = {f"train/{name}": value for name, value in output.parts.items()}
-        for name, value in {LOSS: output.loss, GRADIENT: norm, **parts}.items():
-            self.pending.setdefault(name, []).append(value.detach())
+        for name, value in measured.items():
+            self.pending.setdefault(name, []).append(value)
 
     def _refresh(self) -> None:
         """Let the objective fit what needs many records, spread evenly over the list."""
@@ -305,30 +314,27 @@ class _Run:
         torch.manual_seed(derived_seed("refresh networks", self.seed, self.step))
         self.objective.refresh(self.encoder, self.augment.plain(self.data.batch(rows).signal))
 
-    def _read_losses(self) -> None:
-        """Turn the losses since the last reading into points: the one wait for the device."""
+    def read_losses(self) -> None:
+        """Turn the losses since the last reading into points: the one wait for the device.
+
+        All processes read the same values, so all notice a divergence.
+        """
         names = list(self.pending)
-        means = torch.stack([torch.stack(self.pending[name]).double().mean() for name in names])
-        values = dict(zip(names, means.tolist(), strict=True))
-        if not (math.isfinite(values[LOSS]) and math.isfinite(values[GRADIENT])):
-            raise TrainingDivergedError(self._divergence())
-        values[RATE] = learning_rate(self.step - 1, self.steps, self.config)
-        self._add_points(values)
+        rows = torch.stack([torch.stack(self.pending[name]).double() for name in names])
+        values = dict(zip(names, distributed.average(rows).tolist(), strict=True))
+        self._check_finite(values[LOSS], values[GRADIENT])
+        self._add_points({name: math.fsum(row) / len(row) for name, row in values.items()})
+        self._add_points({RATE: learning_rate(self.step - 1, self.steps, self.config)})
         self.pending = {}
 
-    def _divergence(self) -> str:
-        names = {LOSS: "loss", GRADIENT: "gradient norm"}
-        first = self.step - len(self.pending[LOSS]) + 1
-        offset, name, value = next(
-            (offset, name, float(value))
-            for offset, pair in enumerate(zip(*(self.pending[n] for n in names), strict=True))
-            for name, value in zip(names.values(), pair, strict=True)
-            if not value.isfinite()
-        )
-        return (
-            f"the {name} is {value} at step {first + offset} of {self.steps}: lower training.lr, "
-            "lower training.clip_norm or set training.precision to fp32"
-        )
+    def _check_finite(self, losses: list[float], norms: list[float]) -> None:
+        for step, pair in enumerate(zip(losses, norms, strict=True), self.step - len(losses) + 1):
+            for what, value in zip(("loss", "gradient norm"), pair, strict=True):
+                if not math.isfinite(value):
+                    raise TrainingDivergedError(
+                        f"the {what} is {value} at step {step} of {self.steps}: lower training.lr, "
+                        "lower training.clip_norm or set training.precision to fp32"
+                    )
 
     def _measure(self, measurements: Sequence[Measurement]) -> None:
         for measurement in measurements:
@@ -363,7 +369,7 @@ class _Saver:
         self._least_seconds = least_seconds
         self._last = time.monotonic()
 
-    def save_if_due(self, run: _Run) -> None:
+    def save_if_due(self, run: Run) -> None:
         if self._checkpoints and time.monotonic() - self._last >= self._least_seconds:
             self._checkpoints.save(run.step, run.state())
             self._last = time.monotonic()
@@ -390,7 +396,18 @@ class _Outbox:
         self._last = time.monotonic()
 
 
-def _progress() -> Progress:
+def _share(batch_size: int) -> slice:
+    """Return which part of every batch this process takes."""
+    processes = distributed.world_size()
+    size, left = divmod(batch_size, processes)
+    if left:
+        raise BadInputError(
+            f"training.batch_size is {batch_size}, which {processes} processes cannot share equally"
+        )
+    return slice(distributed.rank() * size, (distributed.rank() + 1) * size)
+
+
+def _progress(disable: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -398,19 +415,8 @@ def _progress() -> Progress:
         TextColumn("{task.fields[state]}"),
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),
+        disable=disable,
     )
-
-
-def _trainable(encoder: Encoder, objective: Objective) -> list[torch.nn.Parameter]:
-    """Return what the optimizer changes, each parameter once."""
-    found = {id(p): p for p in chain(encoder.parameters(), objective.parameters())}
-    return [p for p in found.values() if p.requires_grad]
-
-
-def _uses_bf16(config: TrainingConfig, device: torch.device) -> bool:
-    if config.precision == "auto":
-        return device.type == "cuda"
-    return config.precision == "bf16"
 
 
 def _final_loss(points: list[tuple[int, float]], steps: int) -> float:

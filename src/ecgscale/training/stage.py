@@ -2,22 +2,19 @@
 
 import hashlib
 import json
-import logging
 import math
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 
-from ecgscale import encoders, objectives, tracking
+from ecgscale import distributed, encoders, objectives, tracking
+from ecgscale import work as work_folder
 from ecgscale.cells import Cell, cell_axes, check_cell, subset_name
 from ecgscale.config import Study, digest_of
 from ecgscale.data.store import Store, open_store
@@ -33,11 +30,9 @@ from ecgscale.tasks.materialise import training_targets
 from ecgscale.training.card import CardData, CardObjective, model_card
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import TrainingData, load_training_data
-from ecgscale.training.loop import Measurement, TrainingOutcome, train
+from ecgscale.training.loop import Curves, Measurement, TrainingOutcome, train
 from ecgscale.training.monitors import CollapseMonitor, is_collapsed
 from ecgscale.training.schedule import derived_seed
-
-log = logging.getLogger(__name__)
 
 MONITORS = ("embedding_sd", "effective_rank", "knn")
 
@@ -89,6 +84,8 @@ class Job:
             "device": self.device.type,
             "torch": torch.__version__,
         }
+        if distributed.world_size() > 1:
+            inputs["processes"] = distributed.world_size()
         return digest_of(inputs)[:32]
 
     @property
@@ -103,7 +100,7 @@ def pretrain(study: Study, cell: Cell, root: Path) -> RunRecord:
     Reads ``data/subsets`` (or ``data/tasks`` for an objective that needs labels) and
     ``data/store``; writes ``models/<cell>/`` and ``results/pretrain/<cell>.json``. Killed at any
     moment and called again, it goes on from the last work checkpoint, in the same tracked run, and
-    ends with the same bytes.
+    ends with the same bytes. Started by ``torchrun``, all processes train and the first one writes.
 
     Parameters
     ----------
@@ -127,29 +124,50 @@ def pretrain(study: Study, cell: Cell, root: Path) -> RunRecord:
         If the loss is no longer finite.
     """
     torch.set_num_threads(study.study.threads)
-    job = _job(study, cell, root)
-    work = root / ".ecgscale" / "work" / job.key
+    device = study_device(study)
+    with distributed.process_group(device):
+        job = _job(study, cell, root, device)
+        work = root / ".ecgscale" / "work" / job.key
+        result = result_path(root / "results", "pretrain", cell.name)
+        if distributed.rank() > 0:
+            return _help(job, work, result)
+        return _lead(job, work, result)
+
+
+def _lead(job: Job, work: Path, result: Path) -> RunRecord:
+    """Train as the first process, or the only one: track the run and write its files."""
+    study = job.study.study
     with (
-        _alone(work),
+        work_folder.alone(work),
         tracking.start_run(
             "pretrain",
-            study.study.name,
-            cell.name,
-            root,
+            study.name,
+            job.cell.name,
+            job.root,
             work / "run_id",
-            study.study.live_tracking_after,
+            study.live_tracking_after,
         ) as tracked,
     ):
-        started = _started(work)
+        started = work_folder.started(work)
         tracked.log_params(_params(job))
         tracked.log_tags(_tags(job))
-        encoder, outcome = _run(job, CheckpointDirectory(work / "checkpoints"), tracked)
+        distributed.barrier()  # no other process reads checkpoints before this one holds the lock
+        encoder, outcome = _run(job, CheckpointDirectory(work / "checkpoints"), tracked.log_points)
         _write_model(job, encoder, outcome)
         record = _record(job, outcome, started)
-        record.write(result_path(root / "results", "pretrain", cell.name))
+        record.write(result)
         tracked.finish(record)
-        _remove(work)
+        work_folder.remove(work)
+    distributed.barrier()
     return record
+
+
+def _help(job: Job, work: Path, result: Path) -> RunRecord:
+    """Train as one of the other processes, which write nothing."""
+    distributed.barrier()
+    _run(job, CheckpointDirectory(work / "checkpoints"))
+    distributed.barrier()
+    return RunRecord.read(result)
 
 
 def initial_encoder(study: Study, cell: Cell) -> Encoder:
@@ -175,7 +193,7 @@ def subset_data(study: Study, directory: Path, root: Path, device: torch.device)
     return load_training_data(rows, _stores(rows, root), study.recipe, device)
 
 
-def _job(study: Study, cell: Cell, root: Path) -> Job:
+def _job(study: Study, cell: Cell, root: Path, device: torch.device) -> Job:
     check_cell(study, cell)
     objective = objective_recipe(study, cell.objective)
     return Job(
@@ -185,7 +203,7 @@ def _job(study: Study, cell: Cell, root: Path) -> Job:
         objective=objective,
         encoder=encoder_recipe(study, cell.encoder),
         corpus=_corpus(study, cell, objectives.objectives.get(objective.kind), root),
-        device=study_device(study),
+        device=device,
     )
 
 
@@ -241,7 +259,7 @@ def _targets_digest(rows: pd.DataFrame) -> str:
 
 
 def _run(
-    job: Job, checkpoints: CheckpointDirectory, tracked: tracking.TrackedRun
+    job: Job, checkpoints: CheckpointDirectory, report: Callable[[Curves], None] | None = None
 ) -> tuple[Encoder, TrainingOutcome | None]:
     """Return the encoder, trained unless the objective does without."""
     encoder = initial_encoder(job.study, job.cell)
@@ -263,7 +281,7 @@ def _run(
         seed=job.cell.seed,
         checkpoints=checkpoints,
         measurements=[_collapse_measurement(job, data)],
-        report=tracked.log_points,
+        report=report,
         title=job.cell.name,
     )
     return encoder, outcome
@@ -331,7 +349,7 @@ def _record(job: Job, outcome: TrainingOutcome | None, started: str) -> RunRecor
         inputs=inputs if facts.records else [],
         artifacts=[(job.model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)],
         started=started,
-        ended=_now(),
+        ended=work_folder.now(),
     )
 
 
@@ -378,6 +396,7 @@ def _params(job: Job) -> dict[str, Scalar]:
         {
             "seed": job.cell.seed,
             "threads": job.study.study.threads,
+            "processes": distributed.world_size(),
             "device": job.device.type,
             "data": {"name": facts.name, **_scale(facts)},
             "recipe": job.study.recipe.model_dump(mode="json"),
@@ -411,44 +430,3 @@ def _tags(job: Job) -> dict[str, str]:
         "encoder_digest": job.encoder.digest,
         "device": device_name(job.device),
     }
-
-
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Hold a cell's work directory: a killed pipeline may have left a process that still trains."""
-    # Outside of the directory, which is removed when the cell is done.
-    path = work.parents[1] / "locks" / work.name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.warning("another process is training this cell; waiting for it to end")
-        lock.acquire()
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        yield
-    finally:
-        lock.release()
-
-
-def _started(work: Path) -> str:
-    """Return when the cell was first begun."""
-    path = work / "started"
-    if not path.is_file():
-        aside = path.with_suffix(".tmp")
-        aside.write_text(_now(), encoding="utf-8")
-        aside.replace(path)
-    return path.read_text(encoding="utf-8")
-
-
-def _remove(work: Path) -> None:
-    """Remove a work directory so that no part of it can be continued from."""
-    done = work.with_name(f"{work.name}.done")
-    shutil.rmtree(done, ignore_errors=True)
-    work.rename(done)
-    shutil.rmtree(done)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -151,11 +151,82 @@ def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
 
 
 @app.command()
-def evaluate(cell: str, study: StudyFile = PARAMS) -> None:
-    """Evaluate the encoder of one cell on every downstream task."""
-    from ecgscale.evaluation.stage import evaluate as run
+def evaluate(
+    cell: Annotated[str | None, typer.Argument(help="A cell of the study.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Any encoder directory (models/external/...) instead.")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="With --encoder: the suite to run. Default: the study's.")
+    ] = None,
+    study: StudyFile = PARAMS,
+) -> None:
+    """Evaluate an encoder on downstream tasks: a cell's on the study's, or any on a suite's."""
+    if (cell is None) == (encoder is None) or (suite and cell):
+        raise BadInputError("evaluate needs a cell of the study, or --encoder DIR [--suite NAME]")
+    settings = load_study(study)
+    if cell is not None:
+        from ecgscale.evaluation.stage import evaluate as run
 
-    run(load_study(study), cell, ROOT)
+        run(settings, cell, ROOT)
+    elif encoder is not None:
+        from ecgscale.evaluation.external import evaluate_suite
+
+        result = evaluate_suite(settings, encoder, suite, ROOT)
+        _show(result.table())
+        out.print(result.summary(), soft_wrap=True)
+
+
+@app.command("compare")
+def compare_(
+    first: Annotated[str, typer.Argument(help="An evaluated cell, or external/<name>.")],
+    second: Annotated[str, typer.Argument(help="Another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two evaluated encoders: the paired difference on every task, with its interval."""
+    from ecgscale.evaluation.compare import compare, difference_table
+    from ecgscale.results import RunRecord, result_path
+
+    one, other = (
+        RunRecord.read(result_path(ROOT / "results", "evaluate", name)) for name in (first, second)
+    )
+    differences = compare(one, other)
+    if as_json:
+        rows = [{**vars(d), "difference": d.difference} for d in differences]
+        print(json.dumps(rows, indent=1))
+    else:
+        out.print(difference_table(one, other, differences))
+
+
+@app.command("tasks")
+def tasks_(
+    suite: Annotated[str | None, typer.Option(help="Only the tasks of this suite.")] = None,
+    pages: Annotated[
+        Path | None, typer.Option(help="Write a page per task into this folder instead.")
+    ] = None,
+    study: StudyFile = PARAMS,
+    as_json: AsJson = False,
+) -> None:
+    """List every downstream task: what it is, and whether its data is here."""
+    from ecgscale.tasks.catalogue import catalogue, write_pages
+    from ecgscale.tasks.suites import suite as find_suite
+
+    if pages is not None:
+        out.print(f"{len(write_pages(pages))} pages written to {pages}")
+        return
+    names = find_suite(suite).declared if suite else None
+    entries = [
+        entry
+        for entry in catalogue(load_study(study), ROOT)
+        if names is None or entry.metadata.name in names
+    ]
+    if as_json:
+        print(json.dumps([entry.to_json() for entry in entries], indent=1))
+        return
+    heading = ("task", "kind", "labels", "state", "train", "validation", "test")
+    _show([heading, *(_catalogue_row(entry) for entry in entries)])
+    for advice in dict.fromkeys(entry.advice for entry in entries if entry.advice):
+        out.print(f"- {advice}", highlight=False)
 
 
 @app.command()
@@ -288,6 +359,24 @@ def _show_ingest(summary: Any) -> None:
     table.add_column("records", justify="right")
     for reason, count in sorted(summary.quarantined.items()):
         table.add_row(reason, str(count))
+    out.print(table)
+
+
+def _catalogue_row(entry: Any) -> tuple[str, ...]:
+    counts = (f"{count:,}" for count in entry.counts.values() or (0, 0, 0))
+    metadata = entry.metadata
+    return metadata.name, metadata.kind, str(len(metadata.labels)), entry.state, *counts
+
+
+def _show(rows: list[tuple[str, ...]]) -> None:
+    """Print a table whose first row is its heading; numbers stand on the right."""
+    heading, *body = rows
+    table = Table(box=None)
+    for column, name in enumerate(heading):
+        numeric = all(row[column][:1] in "+-\u2212.0123456789" for row in body)
+        table.add_column(name, justify="right" if numeric else "left")
+    for row in body:
+        table.add_row(*row)
     out.print(table)
 
 

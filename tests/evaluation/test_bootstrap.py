@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ecgscale.evaluation.bootstrap import bootstrap_auroc, interval, patient_weights
+from ecgscale.errors import BadInputError
+from ecgscale.evaluation.bootstrap import (
+    bootstrap_auroc,
+    bootstrap_mae,
+    interval,
+    paired_interval,
+    patient_weights,
+)
 from ecgscale.evaluation.metrics import auroc, included_labels
 
 
@@ -152,3 +159,50 @@ def test_coverage_with_several_records_per_patient():
         covered += low <= truth <= high
     # Three binomial standard errors at 0.95 are 0.041.
     assert 0.905 <= covered / simulations <= 0.99
+
+
+@pytest.mark.parametrize("shape", [(60,), (60, 1)])
+def test_mean_absolute_error_is_that_of_a_loop_with_the_weights_of_auroc(shape):
+    rng = np.random.default_rng(5)
+    y, predicted = rng.normal(55, 12, shape), rng.normal(55, 5, shape)
+    patient = np.array([f"p:{number}" for number in rng.integers(0, 20, 60)])
+    found = bootstrap_mae(y, predicted, patient, resamples=6, seed=3, task="t")
+    ids = sorted(set(patient))
+    weights = patient_weights(len(ids), 6, 3, "t")
+    for b in range(6):
+        total = error = 0.0
+        for number, name in enumerate(patient):
+            weight = weights[ids.index(name), b]
+            total += weight
+            error += weight * abs(float(y.ravel()[number]) - float(predicted.ravel()[number]))
+        assert found[b] == pytest.approx(error / total, rel=1e-12)
+
+
+def test_mean_absolute_error_covers_with_several_records_per_patient():
+    """Errors are normal about 0 with a part that the patient's three records share."""
+    rng = np.random.default_rng(6)
+    truth = math.sqrt(2 / math.pi)
+    ids = np.repeat([f"p{n:03d}" for n in range(120)], 3)
+    covered, simulations = 0, 300
+    for _ in range(simulations):
+        errors = math.sqrt(0.7) * np.repeat(rng.normal(size=120), 3)
+        errors += math.sqrt(0.3) * rng.normal(size=360)
+        replicates = bootstrap_mae(errors, 0 * errors, ids, resamples=200, seed=0, task="t")
+        low, high = interval(replicates)
+        covered += low <= truth <= high
+    # Three binomial standard errors at 0.95 are 0.038.
+    assert 0.905 <= covered / simulations <= 0.99
+
+
+def test_a_paired_interval_is_that_of_the_differences():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=501)
+    first, second = shared + 0.1 * rng.normal(size=501) + 1, shared
+    low, high = paired_interval(first, second)
+    assert (low, high) == interval(first - second)
+    assert 0.7 < low < 1 < high < 1.3
+    assert paired_interval(second, first) == pytest.approx((-high, -low))
+    assert paired_interval(first, second, 0.5)[0] > low
+    assert all(math.isnan(bound) for bound in paired_interval([], []))
+    with pytest.raises(BadInputError, match="501 resamples cannot be paired with 500"):
+        paired_interval(first, second[:500])

@@ -3,18 +3,31 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
 from torchmetrics.functional.classification import multilabel_auroc
 
+from ecgscale.errors import BadInputError
 from ecgscale.evaluation.metrics import (
     auroc,
     average_ranks,
+    best_f1_thresholds,
+    calibration_error,
+    f1_scores,
     included_labels,
     label_metrics,
     macro,
+    multiclass_f1,
+    regression_metrics,
+    top_label_calibration_error,
 )
 
 
@@ -102,3 +115,144 @@ def test_auroc_depends_on_order_alone_and_turns_with_the_sign(seed):
     np.testing.assert_allclose(auroc(y, np.exp(scores)), auroc(y, scores), atol=1e-12)
     np.testing.assert_allclose(auroc(y, -scores), 1 - auroc(y, scores), atol=1e-12)
     np.testing.assert_allclose(auroc(1 - y, scores), 1 - auroc(y, scores), atol=1e-12)
+
+
+@st.composite
+def predictions(draw: st.DrawFn, one_of_all: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and probabilities with ties, on bin edges too, labels absent or all present."""
+    examples, labels = draw(st.integers(1, 25)), draw(st.integers(2, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    if one_of_all:
+        parts = rng.integers(1, 4, (examples, labels)) * 1.0
+        return np.eye(labels)[rng.integers(0, labels, examples)], parts / parts.sum(1)[:, None]
+    y = rng.random((examples, labels)) < rng.choice([0.0, 0.2, 0.5, 1.0], labels)
+    steps = draw(st.sampled_from([3, 5, 15]))
+    return y.astype(np.float32), rng.integers(0, steps + 1, (examples, labels)) / steps
+
+
+def present(y: np.ndarray) -> np.ndarray:
+    return (y == 1).any(axis=0) & (y != 1).any(axis=0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(predictions())
+def test_f1_is_that_of_scikit_learn_and_nan_where_a_label_is_absent(data):
+    y, probability = data
+    thresholds = np.linspace(0.2, 0.8, y.shape[1])
+    found = f1_scores(y, probability, thresholds)
+    for label in range(y.shape[1]):
+        if present(y)[label]:
+            called = probability[:, label] >= thresholds[label]
+            wanted = f1_score(y[:, label], called, zero_division=0)
+            assert found[label] == pytest.approx(wanted, abs=1e-6)
+        else:
+            assert math.isnan(found[label])
+
+
+@settings(max_examples=60, deadline=None)
+@given(predictions())
+def test_no_threshold_has_a_better_f1_and_no_higher_one_is_as_good(data):
+    y, probability = data
+    thresholds = best_f1_thresholds(y, probability)
+    for label in range(y.shape[1]):
+        if not present(y)[label]:
+            assert thresholds[label] == 0.5
+            continue
+        one = (y[:, label] == 1, probability[:, label])
+        best = f1_score(one[0], one[1] >= thresholds[label])
+        for other in np.unique(one[1]):
+            reached = f1_score(one[0], one[1] >= other, zero_division=0)
+            assert reached < best or (reached == best and other <= thresholds[label])
+
+
+@settings(max_examples=60, deadline=None)
+@given(predictions(one_of_all=True))
+def test_multiclass_f1_is_that_of_scikit_learn(data):
+    y, probability = data
+    found = multiclass_f1(y, probability)
+    called = [max(range(len(row)), key=lambda k: (row[k], -k)) for row in probability]
+    wanted = f1_score(
+        y.argmax(axis=1), called, labels=range(y.shape[1]), average=None, zero_division=0
+    )
+    np.testing.assert_allclose(found[present(y)], wanted[present(y)], atol=1e-6)
+    assert np.isnan(found[~present(y)]).all()
+
+
+def slow_calibration_error(truth: np.ndarray, probability: np.ndarray, bins: int) -> float:
+    """Every example is put into its bin by hand; exact edges come from the same division."""
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64).tolist()
+    members: dict[int, list[int]] = {}
+    for number, value in enumerate(probability):
+        place = max(k for k in range(bins) if edges[k] <= value or k == 0)
+        members.setdefault(place, []).append(number)
+    total = 0.0
+    for chosen in members.values():
+        share = sum(float(truth[k]) for k in chosen) / len(chosen)
+        total += len(chosen) * abs(share - sum(probability[k] for k in chosen) / len(chosen))
+    return total / len(truth)
+
+
+@settings(max_examples=60, deadline=None)
+@given(predictions(), st.sampled_from([1, 3, 10, 15]))
+def test_calibration_error_is_that_of_a_loop(data, bins):
+    y, probability = data
+    found = calibration_error(y, probability, bins)
+    for label in range(y.shape[1]):
+        wanted = slow_calibration_error(y[:, label], probability[:, label], bins)
+        if present(y)[label]:
+            assert found[label] == pytest.approx(wanted, abs=1e-9)
+        else:
+            assert math.isnan(found[label])
+
+
+@settings(max_examples=60, deadline=None)
+@given(predictions(one_of_all=True))
+def test_calibration_error_of_the_top_label_is_that_of_a_loop(data):
+    y, probability = data
+    right = y[np.arange(len(y)), probability.argmax(axis=1)]
+    wanted = slow_calibration_error(right, probability.max(axis=1), 15)
+    assert top_label_calibration_error(y, probability) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_a_certain_prediction_shares_the_last_bin():
+    y, probability = np.array([[1], [0], [1], [0]]), np.array([[1.0], [0.95], [0.95], [0.0]])
+    wanted = abs(2 / 3 - (1 + 0.95 + 0.95) / 3) * 3 / 4
+    assert calibration_error(y, probability)[0] == pytest.approx(wanted)
+    assert math.isnan(top_label_calibration_error(np.zeros((0, 3)), np.zeros((0, 3))))
+
+
+@pytest.mark.parametrize("bad", [1.2, -0.1, math.nan])
+def test_what_is_no_probability_is_refused(bad):
+    y, values = np.array([[1, 0], [0, 1]]), np.array([[0.4, bad], [0.6, 0.2]])
+    for measure in (best_f1_thresholds, calibration_error, top_label_calibration_error):
+        with pytest.raises(BadInputError, match="between 0 and 1"):
+            measure(y, values)
+    with pytest.raises(BadInputError, match="between 0 and 1"):
+        f1_scores(y, values, np.array([0.5, 0.5]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(2, 40),
+    unit=st.sampled_from([1e-4, 1.0, 1e3]),
+    level=st.sampled_from([0.0, 120.0]),
+)
+def test_regression_metrics_are_those_of_scikit_learn_in_any_unit(seed, n, unit, level):
+    rng = np.random.default_rng(seed)
+    y = level + unit * rng.integers(-4, 5, (n, 1))
+    y[0], y[1] = level, level + unit
+    predicted = y + unit * rng.integers(-2, 3, (n, 1)) + unit * 0.25
+    found = regression_metrics(y, predicted)
+    assert found.mae == pytest.approx(mean_absolute_error(y, predicted), rel=1e-6)
+    assert found.r2 == pytest.approx(r2_score(y, predicted), rel=1e-4, abs=1e-4)
+
+
+def test_regressions_without_spread_or_without_examples():
+    constant = regression_metrics([0.1] * 7, [0.3] * 7)
+    assert constant.mae == pytest.approx(0.2)
+    assert math.isnan(constant.r2)
+    assert regression_metrics([1.0, 2.0, 4.0], [1.0, 2.0, 4.0]).r2 == 1.0
+    assert math.isnan(regression_metrics([], []).mae)
+    with pytest.raises(BadInputError, match="2 predictions for 3 examples"):
+        regression_metrics([1, 2, 3], [1, 2])

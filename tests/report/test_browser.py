@@ -8,11 +8,30 @@ from ecgscale.report.stage import write_report
 
 pytestmark = pytest.mark.browser
 
+OUTSIDE = """svg => {
+    const frame = svg.getBoundingClientRect();
+    return [...svg.querySelectorAll('text')].filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.right > frame.right + 1 || box.bottom > frame.bottom + 1
+            || box.left < frame.left - 1;
+    }).map(text => text.textContent);
+}"""
+"""Texts of a figure that stand out of its frame."""
+
 
 @pytest.fixture(scope="module")
 def page_file(synthetic, tmp_path_factory):
     study = synthetic.make_study()
     return write_report(study, *synthetic.make_runs(study), tmp_path_factory.mktemp("page")).html
+
+
+@pytest.fixture(scope="module")
+def wide_file(synthetic, tmp_path_factory):
+    """Regressions, one of them primary, and other readouts."""
+    study = synthetic.make_study(
+        tasks=("mc-med-sbp", "mimic-lvef", "ptb-xl-form"), protocols=synthetic.PROTOCOLS
+    )
+    return write_report(study, *synthetic.make_runs(study), tmp_path_factory.mktemp("wide")).html
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +69,20 @@ def test_page_reads_well(browser, page_file, width, scheme):
     assert not page.locator(f"#scaling-figure .{hidden} svg").is_visible()
     box = figure.bounding_box()
     assert box["width"] > 0.8 * min(width, 1000)
-    outside = figure.evaluate(
-        """svg => {
-            const frame = svg.getBoundingClientRect();
-            return [...svg.querySelectorAll('text')].filter(text => {
-                const box = text.getBoundingClientRect();
-                return box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
-            }).map(text => text.textContent);
-        }"""
-    )
-    assert outside == []
+    assert figure.evaluate(OUTSIDE) == []
     context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_figures_of_regressions_and_readouts_hold_their_words(browser, wide_file, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(wide_file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shown = "wide" if width > 640 else "narrow"
+    figures = page.locator(f"figure .{shown} svg").all()
+    assert len(figures) == 5
+    assert [figure.evaluate(OUTSIDE) for figure in figures] == [[]] * 5
+    page.close()
 
 
 def test_page_works_from_the_keyboard(browser, page_file):

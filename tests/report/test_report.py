@@ -111,6 +111,70 @@ def test_same_records_give_the_same_bytes(synthetic, report, tmp_path):
     assert read(tmp_path) == read(report[0])
 
 
+@pytest.fixture(scope="module")
+def wide(synthetic, tmp_path_factory):
+    """A study with other readouts, regressions among its tasks and one of them its primary."""
+    study = synthetic.make_study(
+        tasks=("mc-med-sbp", "mimic-lvef", "ptb-xl-form"),
+        protocols=synthetic.PROTOCOLS,
+        objectives=("clef", "clef-uniform"),
+    )
+    out = tmp_path_factory.mktemp("wide")
+    return out, write_report(study, *synthetic.make_runs(study), out)
+
+
+def test_other_readouts_have_a_section_only_where_there_are_any(wide, html):
+    text = wide[1].html.read_text(encoding="utf-8")
+    Structure(text)
+    assert "Other readouts" in text
+    assert "Other readouts" not in html
+    assert "Other readouts" in wide[1].markdown.read_text(encoding="utf-8")
+    rows = re.search(r'<table id="readouts">.*?</table>', text, flags=re.DOTALL).group()
+    assert re.findall(r'<th scope="row">([^<]+)</th>', rows) == [
+        "linear probe",
+        "linear probe, 10% of the labels",
+        "linear probe, blocks up to 50%",
+        "nearest neighbours",
+        "fine-tuned",
+    ]
+    assert (wide[0] / "figures" / "readout-slopes.svg").is_file()
+
+
+def test_regressions_have_their_own_panels_units_and_direction(wide, html):
+    out, summary = wide
+    text = summary.html.read_text(encoding="utf-8")
+    assert "MAE (mmHg) per doubling of patients" in text
+    assert "lower is better" in text
+    assert "MAE (%)" in text
+    assert (out / "figures" / "regressions.svg").is_file()
+    assert (out / "figures" / "tasks.svg").is_file()
+    assert "the error falls (lower is better)" in summary.headline
+    assert summary.slope < 0
+    assert "MAE" not in html
+
+
+def test_tables_for_machines_name_endpoint_metric_and_unit(wide):
+    out = wide[0]
+    with (out / "correlations.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 5 * 2
+    last = rows[-1]
+    assert last["endpoint"] == "ptb-xl-form@finetune"
+    assert (last["readout"], last["metric"], last["higher_is_better"]) == (
+        "finetune",
+        "macro_auroc",
+        "True",
+    )
+    assert (rows[0]["endpoint"], rows[0]["unit"]) == ("mc-med-sbp", "mmHg")
+    with (out / "runs.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == (2 * 5 * 3 + 2) * 15 + 2 * 3
+    with (out / "plots" / "scaling.csv").open() as file:
+        plotted = list(csv.DictReader(file))
+    assert len(plotted) == 2 * 5 * 3
+    assert all(row["score"] == row["mae"] for row in plotted)
+    assert json.loads((out / "metrics.json").read_text())["clef/net1d-tiny"]["metric"] == "mae"
+
+
 def test_new_run_ids_change_only_the_places_that_list_them(synthetic, report, tmp_path):
     study = synthetic.make_study()
     write_report(study, *synthetic.make_runs(study, run_ids="restored"), tmp_path)

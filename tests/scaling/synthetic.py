@@ -9,6 +9,7 @@ from ecgscale.cells import study_cells
 from ecgscale.config import Study
 from ecgscale.results import RunRecord
 from ecgscale.scaling.collect import BASELINES
+from ecgscale.scaling.endpoints import endpoints
 from ecgscale.tracking import TrackedRecord
 
 TASKS = (
@@ -17,6 +18,16 @@ TASKS = (
     "ptb-xl-form",
     "ptb-xl-rhythm",
 )
+REGRESSIONS = ("mc-med-sbp", "mimic-lvef")
+PROTOCOLS = (
+    {"readout": "linear"},
+    {"readout": "linear", "fraction": 0.1},
+    {"readout": "linear", "depth": 0.5},
+    {"readout": "knn"},
+    {"readout": "finetune"},
+)
+ERROR, PER_AUROC = 14.0, -20.0
+"""What a regression's error starts from, and how much of it an AUROC of 1 is worth."""
 
 
 def make_study(
@@ -25,6 +36,7 @@ def make_study(
     seeds=(0,),
     objectives=("clef", "simclr", "clef-uniform"),
     tasks=TASKS,
+    protocols=PROTOCOLS[:1],
     **report,
 ):
     known = {
@@ -48,7 +60,7 @@ def make_study(
         },
         encoders={"net1d-tiny": {"kind": "net1d"}},
         objectives=known,
-        evaluation={"data": {"ptb-xl": "ptb-xl"}, "tasks": tasks},
+        evaluation={"data": {"ptb-xl": "ptb-xl"}, "tasks": tasks, "protocols": protocols},
         report={"primary_task": tasks[0], "bootstrap": 400, **report},
         tune={"encoder": "net1d-tiny", "size": sizes[0], "task": tasks[0]},
     )
@@ -65,13 +77,17 @@ def make_runs(
     missing=(),
     run_ids="run",
 ):
-    """Return (pretrain, evaluate) runs whose AUROC has the given slopes per doubling."""
+    """Return (pretrain, evaluate) runs whose AUROC has the given slopes per doubling.
+
+    A regression's error falls where an AUROC would rise, `PER_AUROC` times as fast; under each
+    further protocol slopes are 0.3 times steeper and levels 0.02 lower.
+    """
     slopes = slopes if slopes is not None else {"clef": 0.012, "simclr": 0.004}
     rng = np.random.default_rng(seed)
     sizes = sorted(study.grid.sizes)
-    tasks = study.evaluation.tasks
+    measured, tasks = endpoints(study), study.evaluation.tasks
     level = {task: 0.78 - 0.03 * place for place, task in enumerate(tasks)}
-    by_size = {t: rng.normal(0, patient_sd, (resamples, len(sizes) + 1)) for t in tasks}
+    by_size = {e: rng.normal(0, patient_sd, (resamples, len(sizes) + 1)) for e in measured}
     blocks = {}
     pretrain, evaluate = [], []
     for cell in [*study_cells(study), *BASELINES]:
@@ -81,32 +97,24 @@ def make_runs(
         tags = {"git_commit": "0123456789abcdef", "git_dirty": "false", "python": "3.11.0"}
         tags |= {"objective_digest": hashlib.md5(axes["objective"].encode()).hexdigest()}
         metrics, details = {}, {}
-        for task in tasks:
-            value = level[task] + _fixed(axes["objective"])
+        asked = measured[: len(tasks)] if isinstance(cell, str) else measured
+        for endpoint in asked:
+            further = study.evaluation.protocols.index(endpoint.protocol)
+            value = level[endpoint.task] - 0.02 * further + _fixed(axes["objective"])
             place = len(sizes)
             if scaled:
                 place = sizes.index(cell.size)
-                block = blocks.setdefault((task, cell.order, cell.seed), rng.normal(0, run_sd))
-                value += slopes.get(axes["objective"], 0.0) * math.log2(cell.size / sizes[0])
+                block = blocks.setdefault((endpoint, cell.order, cell.seed), rng.normal(0, run_sd))
+                slope = slopes.get(axes["objective"], 0.0) * (1 + 0.3 * further)
+                value += slope * math.log2(cell.size / sizes[0])
                 value += block + rng.normal(0, run_sd)
-            replicates = value + by_size[task][:, place]
-            metrics |= {
-                f"{task}.macro_auroc": value,
-                f"{task}.macro_auroc_low": value - 2 * patient_sd,
-                f"{task}.macro_auroc_high": value + 2 * patient_sd,
-                f"{task}.macro_average_precision": value - 0.3,
-                f"{task}.probe_loss": 1 - value,
-                f"{task}.labels_used": 2.0,
-                f"{task}.labels_absent": 1.0,
-            }
-            details[task] = {
-                "labels": [
-                    {"name": "NORM", "positives": 120, "included": True},
-                    {"name": "MI", "positives": 41, "included": True},
-                    {"name": "WPW", "positives": 3, "included": False},
-                ],
-                "replicates": replicates.tolist(),
-            }
+            replicates = value + by_size[endpoint][:, place]
+            found, told = _result(endpoint, value, replicates, patient_sd)
+            metrics |= {f"{endpoint.name}.{name}": number for name, number in found.items()}
+            if isinstance(cell, str):
+                none = {"name": axes["objective"], "readout": None, "fraction": 1.0, "depth": None}
+                told["protocol"] |= none
+            details[endpoint.name] = told
         record = {
             "study": study.study.name,
             "cell": name,
@@ -139,6 +147,46 @@ def make_runs(
             )
         )
     return pretrain, evaluate
+
+
+def _result(endpoint, value, replicates, patient_sd):
+    """Return metrics and details as the evaluate stage writes them."""
+    protocol = {
+        **{"name": endpoint.protocol.name, **endpoint.protocol.model_dump()},
+        "train_examples": round(1000 * endpoint.protocol.fraction),
+        "train_patients": round(800 * endpoint.protocol.fraction),
+    }
+    if endpoint.measure.metric == "mae":
+        error = ERROR + PER_AUROC * (value - 0.7)
+        low, high = sorted((error - 2 * PER_AUROC * patient_sd, error + 2 * PER_AUROC * patient_sd))
+        return (
+            {"mae": error, "mae_low": low, "mae_high": high, "r2": 0.2, "validation_mae": error},
+            {
+                **{"kind": "regression", "metric": "mae", "protocol": protocol, "labels": []},
+                "replicates": (ERROR + PER_AUROC * (replicates - 0.7)).tolist(),
+            },
+        )
+    metrics = {
+        "macro_auroc": value,
+        "macro_auroc_low": value - 2 * patient_sd,
+        "macro_auroc_high": value + 2 * patient_sd,
+        "macro_average_precision": value - 0.3,
+        "macro_f1": value - 0.2,
+        "ece": 0.05,
+        "probe_loss": 1 - value,
+        "labels_used": 2.0,
+        "labels_absent": 1.0,
+    }
+    details = {
+        **{"kind": "multi-label", "metric": "macro_auroc", "protocol": protocol},
+        "labels": [
+            {"name": "NORM", "positives": 120, "included": True},
+            {"name": "MI", "positives": 41, "included": True},
+            {"name": "WPW", "positives": 3, "included": False},
+        ],
+        "replicates": replicates.tolist(),
+    }
+    return metrics, details
 
 
 def _axes(study, cell):

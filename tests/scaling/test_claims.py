@@ -30,7 +30,7 @@ def said(synthetic, study, **options):
 
 def test_rising_accuracy_is_said_with_all_its_numbers(synthetic):
     claim = said(synthetic, synthetic.make_study(), slopes={"clef": 0.02})["clef"]
-    assert claim.verdict == "positive"
+    assert claim.verdict == "better"
     assert "accuracy rises" in claim.headline
     for part in ("Spearman", "95% interval", "exact permutation p", "per doubling", "80% power"):
         assert part in claim.sentence
@@ -38,8 +38,53 @@ def test_rising_accuracy_is_said_with_all_its_numbers(synthetic):
 
 def test_falling_accuracy(synthetic):
     claim = said(synthetic, synthetic.make_study(), slopes={"clef": -0.02})["clef"]
-    assert claim.verdict == "negative"
+    assert claim.verdict == "worse"
     assert "accuracy falls" in claim.headline
+
+
+def test_falling_error_is_better_and_says_its_unit(synthetic):
+    study = synthetic.make_study(tasks=("mc-med-sbp",))
+    claim = said(synthetic, study, slopes={"clef": 0.02})["clef"]
+    assert claim.verdict == "better"
+    assert "the error falls (lower is better)" in claim.headline
+    assert claim.correlation.rho.value < 0
+    fall = f"{abs(claim.correlation.slope.value):.3f}"
+    assert f"MAE falls by {fall} mmHg per doubling (95% interval \N{MINUS SIGN}" in claim.sentence
+    assert "mmHg per doubling." in claim.sentence
+    assert "AUROC" not in claim.sentence
+
+
+def test_rising_error_is_worse(synthetic):
+    study = synthetic.make_study(tasks=("mc-med-sbp",))
+    claim = said(synthetic, study, slopes={"clef": -0.02})["clef"]
+    assert claim.verdict == "worse"
+    assert "the error rises (lower is better)" in claim.headline
+    assert "MAE rises by" in claim.sentence
+
+
+def test_an_undetected_slope_is_not_said_to_rise_or_fall(synthetic):
+    for tasks, unit in ((("mc-med-sbp",), "mmHg"), (("ptb-xl-form",), "AUROC")):
+        claim = said(synthetic, synthetic.make_study(tasks=tasks), slopes={}, seed=3)["clef"]
+        assert claim.verdict == "none"
+        assert not any(word in claim.sentence for word in ("rises", "falls"))
+        assert f"{unit} per doubling" in claim.sentence
+
+
+def test_claims_are_of_the_first_protocol_only(synthetic):
+    study = synthetic.make_study(tasks=synthetic.TASKS[:2], protocols=synthetic.PROTOCOLS[:3])
+    found = groups(study, collect(study, *synthetic.make_runs(study)))
+    assert len(found) == 3 * 2 * 3
+    assert [g.endpoint.name for g in primaries(study, found)] == [study.report.primary_task] * 2
+
+
+def test_lower_error_than_the_control_is_called_better(synthetic):
+    study = synthetic.make_study(tasks=("mc-med-sbp",))
+    collection = collect(study, *synthetic.make_runs(study, slopes={"clef": 0.02}))
+    results = compare(study, collection, groups(study, collection), 0.95)
+    text = comparison_sentence(next(c for c in results if c.control == "clef-uniform"), 0.95)
+    assert "slope of MAE per doubling lower, better (\N{MINUS SIGN}0.4" in text
+    assert "MAE at 2,048 patients lower, better (\N{MINUS SIGN}1." in text
+    assert text.count(" mmHg, 95% interval") == 2
 
 
 def test_no_correlation_is_said_with_what_could_have_been_seen(synthetic):
@@ -97,7 +142,7 @@ def test_slope_smaller_than_reseeding_is_said(synthetic):
 def test_primaries_are_the_objectives_on_the_primary_task_without_controls(synthetic):
     study = synthetic.make_study()
     found = groups(study, collect(study, *synthetic.make_runs(study)))
-    assert [(g.objective, g.task) for g in primaries(study, found)] == [
+    assert [(g.objective, g.endpoint.name) for g in primaries(study, found)] == [
         ("clef", study.report.primary_task),
         ("simclr", study.report.primary_task),
     ]

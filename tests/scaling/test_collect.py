@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,13 +12,13 @@ def study(synthetic):
     return synthetic.make_study()
 
 
-def test_one_row_per_cell_and_task_controls_and_baselines_included(synthetic, study):
+def test_one_row_per_cell_and_endpoint_controls_and_baselines_included(synthetic, study):
     collection = collect(study, *synthetic.make_runs(study))
     table = collection.table
     cells = 3 * 5 * 3 + 2 + 2
     assert tuple(table.columns) == COLUMNS
     assert len(table) == cells * 4
-    assert not table.duplicated(["cell", "task"]).any()
+    assert not table.duplicated(["cell", "endpoint"]).any()
     assert collection.complete
     assert collection.expected == cells
     assert set(table["role"]) == {"objective", "control", "baseline"}
@@ -83,3 +85,88 @@ def test_null_replicates_become_nan(synthetic, study):
     evaluate[0].record.details["tasks"]["ptb-xl-form"]["replicates"][3] = None
     values = collect(study, pretrain, evaluate).replicates[evaluate[0].cell, "ptb-xl-form"]
     assert np.flatnonzero(np.isnan(values)).tolist() == [3]
+
+
+class TestEndpoints:
+    @pytest.fixture
+    def several(self, synthetic):
+        return synthetic.make_study(
+            tasks=("ptb-xl-form", "mc-med-sbp"), protocols=synthetic.PROTOCOLS[:2]
+        )
+
+    def test_one_row_per_protocol_with_its_coordinates(self, synthetic, several):
+        collection = collect(several, *synthetic.make_runs(several))
+        assert collection.complete
+        cell = collection.table[collection.table["cell"] == "clef/net1d-tiny/n512-o1-s0"]
+        columns = ["endpoint", "task", "readout", "fraction", "depth", "train_patients"]
+        assert cell[columns].to_numpy().tolist() == [
+            ["ptb-xl-form", "ptb-xl-form", "linear", 1.0, 1.0, 800],
+            ["mc-med-sbp", "mc-med-sbp", "linear", 1.0, 1.0, 800],
+            ["ptb-xl-form@linear-10pct", "ptb-xl-form", "linear", 0.1, 1.0, 80],
+            ["mc-med-sbp@linear-10pct", "mc-med-sbp", "linear", 0.1, 1.0, 80],
+        ]
+        assert (cell["cell"] + "/" + cell["endpoint"]).is_unique
+
+    def test_score_is_the_main_metric_in_its_direction(self, synthetic, several):
+        table = collect(several, *synthetic.make_runs(several)).table
+        error = table["task"] == "mc-med-sbp"
+        assert (table.loc[error, "score"] == table.loc[error, "mae"]).all()
+        assert table.loc[error, "macro_auroc"].isna().all()
+        assert set(table.loc[error, "unit"]) == {"mmHg"}
+        assert not table.loc[error, "higher_is_better"].any()
+        assert set(table.loc[error, "task_kind"]) == {"regression"}
+        assert (table.loc[~error, "score"] == table.loc[~error, "macro_auroc"]).all()
+        assert table.loc[~error, "mae"].isna().all()
+        assert (table["low"] <= table["score"]).all()
+        assert (table["score"] <= table["high"]).all()
+
+    def test_a_record_without_protocols_is_that_of_the_linear_probe(self, synthetic, several):
+        one = synthetic.make_study(tasks=("ptb-xl-form", "mc-med-sbp"))
+        pretrain, evaluate = synthetic.make_runs(one)
+        for run in evaluate:
+            for told in run.record.details["tasks"].values():
+                del told["protocol"], told["kind"], told["metric"]
+        collection = collect(one, pretrain, evaluate)
+        assert collection.complete
+        encoded = collection.table[collection.table["role"] != "baseline"]
+        assert set(encoded["readout"]) == {"linear"}
+        assert collection.table["train_patients"].isna().all()
+        reasons = {gap.reason for gap in collect(several, pretrain, evaluate).gaps}
+        assert reasons == {
+            "no macro AUROC for ptb-xl-form@linear-10pct; no MAE for mc-med-sbp@linear-10pct"
+        }
+
+    def test_a_result_of_another_protocol_is_not_taken_for_this_one(self, synthetic):
+        runs = synthetic.make_runs(synthetic.make_study())
+        other = synthetic.make_study(protocols=({"readout": "knn"},))
+        collection = collect(other, *runs)
+        assert set(collection.table["role"]) == {"baseline"}
+        assert len(collection.gaps) == collection.expected - 2
+
+    def test_baselines_are_asked_for_the_first_protocol_only(self, synthetic, several):
+        collection = collect(several, *synthetic.make_runs(several))
+        baselines = collection.table[collection.table["role"] == "baseline"]
+        assert set(baselines["endpoint"]) == {"ptb-xl-form", "mc-med-sbp"}
+        assert baselines["readout"].isna().all()
+        assert set(baselines["fraction"]) == {1.0}
+
+    def test_further_baselines_are_read_where_recorded(self, synthetic, several):
+        pretrain, evaluate = synthetic.make_runs(several)
+        known = next(run for run in evaluate if run.cell == "baseline/age-sex")
+        axes = {**known.record.axes, "objective": "ecg-features"}
+        name = {"cell": "baseline/ecg-features"}
+        record = known.record.model_copy(update={**name, "axes": axes})
+        more = dataclasses.replace(known, **name, record=record)
+        collection = collect(several, pretrain, [*evaluate, more])
+        assert "ecg-features" in set(collection.table["objective"])
+        assert collection.outside == ()
+        assert collection.complete
+
+    def test_replicates_belong_to_their_endpoint(self, synthetic, several):
+        collection = collect(several, *synthetic.make_runs(several))
+        cell = "clef/net1d-tiny/n512-o1-s0"
+        error = collection.replicates[cell, "mc-med-sbp@linear-10pct"]
+        row = collection.table.set_index(["cell", "endpoint"]).loc[
+            (cell, "mc-med-sbp@linear-10pct")
+        ]
+        assert error.mean() == pytest.approx(row["score"], abs=0.05)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from ecgscale.config import Protocol
 from ecgscale.scaling.collect import collect
 from ecgscale.scaling.correlate import (
     ALPHA,
@@ -21,23 +23,27 @@ from ecgscale.scaling.correlate import (
     slope_weights,
     spearman,
 )
+from ecgscale.scaling.endpoints import Endpoint, Measure, primary
 
 OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
 
 
-def make_group(auroc, replicates=None):
-    auroc = np.atleast_2d(np.asarray(auroc, dtype=float))
-    blocks, k = auroc.shape
+ENDPOINT = Endpoint("task", "task", Protocol(), Measure())
+
+
+def make_group(score, replicates=None):
+    score = np.atleast_2d(np.asarray(score, dtype=float))
+    blocks, k = score.shape
     if replicates is None:
         replicates = np.empty((0, blocks, k))
     return Group(
         "clef",
         "net1d-tiny",
         "fixed_steps",
-        "task",
+        ENDPOINT,
         64 * 2 ** np.arange(k),
         tuple((order, 0) for order in range(blocks)),
-        auroc,
+        score,
         replicates,
     )
 
@@ -46,8 +52,8 @@ def simulate(rng, blocks, k, slope, run_sd, patient_sd, resamples=150):
     """One study: patient noise is shared by all blocks, run noise is not."""
     truth = 0.8 + slope * np.arange(k)
     drawn = rng.normal(0, patient_sd, k) + rng.normal(0, run_sd, (blocks, 1))
-    auroc = truth + drawn + rng.normal(0, run_sd, (blocks, k))
-    return make_group(auroc, auroc + rng.normal(0, patient_sd, (resamples, 1, k)))
+    score = truth + drawn + rng.normal(0, run_sd, (blocks, k))
+    return make_group(score, score + rng.normal(0, patient_sd, (resamples, 1, k)))
 
 
 rows = st.integers(3, 7).flatmap(
@@ -72,36 +78,36 @@ def test_coefficients_are_scipys_with_and_without_ties(row):
 @pytest.mark.parametrize("ties", [False, True])
 def test_exact_p_is_that_of_brute_force_over_all_arrangements_of_all_blocks(name, blocks, ties):
     rng = np.random.default_rng(blocks)
-    auroc = rng.normal(0, 1, (blocks, 4)) + 0.6 * np.arange(4)
+    score = rng.normal(0, 1, (blocks, 4)) + 0.6 * np.arange(4)
     if ties:
-        auroc[0, 1] = auroc[0, 2]
+        score[0, 1] = score[0, 2]
     coefficient = COEFFICIENTS[name]
-    observed = coefficient(auroc).mean()
-    options = [[coefficient(np.array(p)) for p in permutations(block)] for block in auroc]
+    observed = coefficient(score).mean()
+    options = [[coefficient(np.array(p)) for p in permutations(block)] for block in score]
     null = [np.mean(values) for values in product(*options)]
     expected = np.mean([abs(value) >= abs(observed) - 1e-9 for value in null])
-    test = permutation_test(auroc, name, 100, rng)
+    test = permutation_test(score, name, 100, rng)
     assert test.draws == 0
     assert test.statistic == pytest.approx(observed)
     assert test.p == pytest.approx(expected)
 
 
 def test_one_block_agrees_with_scipys_exact_kendall_test():
-    auroc = np.array([[0.71, 0.74, 0.73, 0.78, 0.77, 0.80]])
-    test = permutation_test(auroc, "kendall", 100, np.random.default_rng(0))
-    exact = stats.kendalltau(np.arange(6), auroc[0], method="exact")
+    score = np.array([[0.71, 0.74, 0.73, 0.78, 0.77, 0.80]])
+    test = permutation_test(score, "kendall", 100, np.random.default_rng(0))
+    exact = stats.kendalltau(np.arange(6), score[0], method="exact")
     assert test.p == pytest.approx(exact.pvalue)
 
 
 def test_one_block_agrees_with_scipys_permutation_of_spearman():
-    auroc = np.array([0.71, 0.74, 0.73, 0.78, 0.77])
+    score = np.array([0.71, 0.74, 0.73, 0.78, 0.77])
     exact = stats.permutation_test(
-        (auroc,),
+        (score,),
         lambda y: stats.spearmanr(np.arange(5), y).statistic,
         permutation_type="pairings",
         n_resamples=np.inf,
     )
-    test = permutation_test(auroc[None], "spearman", 100, np.random.default_rng(0))
+    test = permutation_test(score[None], "spearman", 100, np.random.default_rng(0))
     assert test.p == pytest.approx(exact.pvalue)
 
 
@@ -167,18 +173,18 @@ def test_detectable_slope_is_found_with_the_stated_power():
 
 def test_slope_is_least_squares_with_block_intercepts():
     rng = np.random.default_rng(6)
-    auroc = rng.normal(0.8, 0.01, (3, 6))
+    score = rng.normal(0.8, 0.01, (3, 6))
     x = np.tile(np.arange(6.0), 3)
     design = np.column_stack([x, *np.repeat(np.eye(3), 6, axis=0).T])
-    expected = np.linalg.lstsq(design, auroc.ravel(), rcond=None)[0][0]
-    assert correlate(make_group(auroc), **OPTIONS).slope.value == pytest.approx(expected)
+    expected = np.linalg.lstsq(design, score.ravel(), rcond=None)[0][0]
+    assert correlate(make_group(score), **OPTIONS).slope.value == pytest.approx(expected)
 
 
 def test_slope_standard_error_is_that_of_the_randomised_block_analysis():
     rng = np.random.default_rng(7)
-    auroc = rng.normal(0.8, 0.01, (3, 5))
-    found = correlate(make_group(auroc), **OPTIONS)
-    residual = auroc - auroc.mean(0) - auroc.mean(1, keepdims=True) + auroc.mean()
+    score = rng.normal(0.8, 0.01, (3, 5))
+    found = correlate(make_group(score), **OPTIONS)
+    residual = score - score.mean(0) - score.mean(1, keepdims=True) + score.mean()
     variance = (residual**2).sum() / (2 * 4) / (3 * 10)
     assert found.slope.se == pytest.approx(math.sqrt(variance))
     assert found.slope.df == pytest.approx(8)
@@ -207,17 +213,17 @@ def test_one_block_without_resamples_has_no_interval_and_says_so():
 
 def test_patients_shared_by_all_runs_cancel_from_the_slope():
     rng = np.random.default_rng(9)
-    auroc = 0.8 + rng.normal(0, 0.004, (3, 5))
+    score = 0.8 + rng.normal(0, 0.004, (3, 5))
     shift = rng.normal(0, 0.05, (400, 1, 1))
-    with_patients = correlate(make_group(auroc, auroc + shift), **OPTIONS)
-    without = correlate(make_group(auroc), **OPTIONS)
+    with_patients = correlate(make_group(score, score + shift), **OPTIONS)
+    without = correlate(make_group(score), **OPTIONS)
     assert with_patients.slope.se == pytest.approx(without.slope.se)
 
 
 def test_reseed_sd_is_the_spread_between_blocks_at_equal_size():
     rng = np.random.default_rng(10)
-    auroc = rng.normal(0, 0.01, (4, 400)) + np.linspace(0, 1, 400)
-    assert reseed_sd(auroc) == pytest.approx(0.01, rel=0.1)
+    score = rng.normal(0, 0.01, (4, 400)) + np.linspace(0, 1, 400)
+    assert reseed_sd(score) == pytest.approx(0.01, rel=0.1)
 
 
 def test_same_input_same_numbers():
@@ -230,9 +236,9 @@ def test_same_input_same_numbers():
 @settings(max_examples=20, deadline=None)
 def test_order_of_blocks_and_level_do_not_matter(order, shift):
     rng = np.random.default_rng(12)
-    auroc = rng.normal(0.7, 0.01, (3, 5))
-    one = correlate(make_group(auroc), **OPTIONS)
-    other = correlate(make_group(auroc[list(order)] + shift), **OPTIONS)
+    score = rng.normal(0.7, 0.01, (3, 5))
+    one = correlate(make_group(score), **OPTIONS)
+    other = correlate(make_group(score[list(order)] + shift), **OPTIONS)
     assert other.rho_test.p == pytest.approx(one.rho_test.p)
     assert other.slope.value == pytest.approx(one.slope.value)
     assert other.slope.se == pytest.approx(one.slope.se)
@@ -247,7 +253,7 @@ class TestGroups:
         study = synthetic.make_study()
         _, found = self.find(synthetic, study)
         assert len(found) == 3 * 4
-        assert all(g.auroc.shape == (3, 5) and g.replicates.shape == (200, 3, 5) for g in found)
+        assert all(g.score.shape == (3, 5) and g.replicates.shape == (200, 3, 5) for g in found)
 
     def test_incomplete_group_has_no_numbers(self, synthetic):
         study = synthetic.make_study()
@@ -290,7 +296,7 @@ class TestGroups:
         results = {
             (c.objective, c.control): c
             for c in compare(study, collection, found, 0.95)
-            if c.task == study.report.primary_task
+            if c.endpoint == primary(study)
         }
         paired = results["clef", "clef-uniform"]
         assert paired.slope.low < 0.010 < paired.slope.high
@@ -302,3 +308,50 @@ class TestGroups:
         assert random.level.covers == "the objective's runs and test patients"
         assert results["clef", "age-sex"].level.covers == "runs and test patients"
         assert ("clef-uniform", "random") not in results
+
+    def test_an_error_has_the_numbers_of_its_mirror_image(self, synthetic):
+        """`PER_AUROC` times an AUROC: slopes and intervals scale, coefficients change sign."""
+        study = synthetic.make_study(tasks=("ptb-xl-form",))
+        _, found = self.find(synthetic, study)
+        error = Endpoint("mc-med-sbp", "mc-med-sbp", Protocol(), Measure("mae", "mmHg"))
+        factor = synthetic.PER_AUROC
+        mirrored = replace(
+            found[0],
+            endpoint=error,
+            score=factor * found[0].score,
+            replicates=factor * found[0].replicates,
+        )
+        up, down = correlate(found[0], **OPTIONS), correlate(mirrored, **OPTIONS)
+        assert down.slope.value == pytest.approx(factor * up.slope.value)
+        assert down.slope.low == pytest.approx(factor * up.slope.high)
+        assert down.rho.value == pytest.approx(-up.rho.value)
+        assert down.rho_test.p == pytest.approx(up.rho_test.p)
+        assert down.detectable_slope == pytest.approx(abs(factor) * up.detectable_slope)
+
+    def test_every_protocol_has_its_groups_and_comparisons(self, synthetic):
+        study = synthetic.make_study(
+            tasks=("ptb-xl-form", "mc-med-sbp"), protocols=synthetic.PROTOCOLS[:2]
+        )
+        collection, found = self.find(synthetic, study, slopes={"clef": 0.02}, run_sd=0.001)
+        slopes = {
+            g.endpoint.name: correlate(g, **OPTIONS).slope.value
+            for g in found
+            if g.objective == "clef"
+        }
+        assert slopes["ptb-xl-form"] == pytest.approx(0.02, abs=0.002)
+        assert slopes["ptb-xl-form@linear-10pct"] == pytest.approx(0.026, abs=0.002)
+        assert slopes["mc-med-sbp"] == pytest.approx(-0.4, abs=0.04)
+        results = compare(study, collection, found, 0.95)
+        with_random = {c.endpoint.name: c for c in results if c.control == "random"}
+        assert set(with_random) == set(slopes)
+        assert with_random["mc-med-sbp"].level.high < 0
+        only_first = {c.endpoint.name for c in results if c.control == "age-sex"}
+        assert only_first == {"ptb-xl-form", "mc-med-sbp"}
+
+    def test_a_missing_endpoint_is_a_problem_of_its_group_alone(self, synthetic):
+        study = synthetic.make_study(tasks=("ptb-xl-form",), protocols=synthetic.PROTOCOLS[:2])
+        pretrain, evaluate = synthetic.make_runs(study)
+        del evaluate[0].record.details["tasks"]["ptb-xl-form@linear-10pct"]
+        found = groups(study, collect(study, pretrain, evaluate))
+        problems = {(g.objective, g.endpoint.name): g.problem for g in found if g.problem}
+        assert problems == {("clef", "ptb-xl-form@linear-10pct"): "1 of 15 runs is missing"}

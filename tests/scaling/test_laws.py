@@ -3,15 +3,21 @@ import math
 import numpy as np
 import pytest
 
+from ecgscale.config import Protocol
 from ecgscale.scaling.correlate import Group
+from ecgscale.scaling.endpoints import Endpoint, Measure
 from ecgscale.scaling.laws import fit_laws
 
+AUROC, MAE = Measure(), Measure("mae", "mmHg")
 
-def make_group(error, sizes, problem=""):
+
+def make_group(error, sizes, problem="", measure=AUROC):
     error = np.atleast_2d(error)
+    score = 1 - error if measure.higher_is_better else error
+    endpoint = Endpoint("t", "t", Protocol(), measure)
     blocks = tuple((order, 0) for order in range(len(error)))
     empty = np.empty((0, *error.shape))
-    return Group("clef", "e", "r", "t", sizes, blocks, 1 - error, empty, problem=problem)
+    return Group("clef", "e", "r", endpoint, sizes, blocks, score, empty, problem=problem)
 
 
 SIZES = 64 * 2 ** np.arange(8)
@@ -79,3 +85,26 @@ def test_five_runs_are_too_few_for_the_aicc_of_three_parameters():
 def test_problems_are_passed_on():
     assert fit_laws(make_group([0.3] * 5, SIZES[:5], problem="gone")).problem == "gone"
     assert "AUROC of 1" in fit_laws(make_group([0.3, 0.2, 0.1, 0.05, 0.0], SIZES[:5])).problem
+    none = fit_laws(make_group([3.0, 2.0, 1.0, 0.5, 0.0], SIZES[:5], measure=MAE))
+    assert "error of 0" in none.problem
+
+
+def test_laws_of_a_mean_absolute_error_are_those_of_the_error_itself():
+    rng = np.random.default_rng(4)
+    error = (8.0 + 90 * SIZES**-0.5) * np.exp(rng.normal(0, 0.001, (4, len(SIZES))))
+    best = fit_laws(make_group(error, SIZES, measure=MAE)).laws[0]
+    assert best.name == "power law with floor"
+    assert best.params["E"] == pytest.approx(8.0, rel=0.05)
+    assert best.params["A"] == pytest.approx(90, rel=0.3)
+    assert best.params["alpha"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_extrapolation_is_predicted_minus_observed_in_the_metrics_own_direction():
+    """A curve that stops falling: without its last size, laws predict too small an error."""
+    error = np.tile(0.5 * SIZES**-0.3, (3, 1))
+    error[:, -1] = error[:, -2]
+    for measure, sign in ((AUROC, 1), (MAE, -1)):
+        law = by_name(fit_laws(make_group(error, SIZES, measure=measure)))["power law"]
+        expected = 0.5 * SIZES[-1] ** -0.3 - error[0, -1]
+        assert expected < 0
+        assert law.extrapolation == pytest.approx(-sign * expected)

@@ -1,116 +1,151 @@
-"""What needs no ECG: predictions from prevalence, and from age and sex.
+"""What an encoder must beat: prevalence, age and sex, and hand-crafted features of the ECG.
 
-An encoder is worth its embedding only above these.
+An encoder is worth its embedding only above these. All go through the linear probe of the encoders.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecgscale.config import ProbeConfig
+from ecgscale.config import EvaluationConfig, ProbeConfig
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.metrics import Floats, auroc, included_labels, macro
+from ecgscale.evaluation.embed import Embeddings
+from ecgscale.evaluation.metrics import Bools, Floats
+from ecgscale.evaluation.readouts.base import Problem, blank_scores
+from ecgscale.evaluation.readouts.linear import Linear
 from ecgscale.tasks.materialise import TaskTable
+
+OUTLIER = 0.005
+"""Share of training values, at each end, that a hand-crafted feature is cut back to."""
 
 
 def baseline_scores(
-    name: str, table: TaskTable, penalties: tuple[float, ...] = ProbeConfig().penalties
+    name: str,
+    table: TaskTable,
+    penalties: tuple[float, ...] = ProbeConfig().penalties,
+    *,
+    minimum_positives: int = 1,
+    features: npt.NDArray[np.floating] | None = None,
 ) -> Floats:
-    """Predict the labels of a task without its ECGs.
+    """Predict a task without an encoder.
 
     Parameters
     ----------
     name
-        ``prevalence``: each label's share of the training examples, so an AUROC of 0.5 by
-        construction; the floor for average precision.
-        ``age-sex``: one L2-penalised logistic regression per label on age, age squared, sex and
-        whether either is unknown; unknown values are the training median.
+        ``prevalence``: each label's share of the training examples (multi-class: the classes'
+        shares; regression: the training mean), so an AUROC of 0.5 by construction; the floor for
+        average precision.
+        ``age-sex``: the linear probe on age, age squared, sex and whether either is unknown;
+        unknown values are the training median.
+        ``ecg-features``: the linear probe on hand-crafted features of the ECG; values that could
+        not be measured are the training median, and the outermost are cut back (`OUTLIER`).
     table
         The task's examples.
     penalties
-        L2 penalties per training example that ``age-sex`` tries; the macro AUROC on the validation
-        split, over labels with both classes there, chooses one for all labels, the strongest where
-        they tie.
+        L2 penalties per training example that the probe tries; the main metric on the validation
+        split chooses one for all labels, the strongest where they tie.
+    minimum_positives
+        Validation positives that a label needs to count in that choice.
+    features
+        For ``ecg-features``: shape (example, feature), in the order of the table's rows, NaN where
+        unknown (`ecgscale.evaluation.features.store_features`).
 
     Returns
     -------
     array
-        Shape (example, label), float64, probabilities for the validation and test examples; the
-        rows are those of `table`, NaN for training examples.
+        Shape (example, label), float64, as `ecgscale.evaluation.readouts.base.Predictions.scores`:
+        log odds, log probabilities (multi-class) or values (regression) of the validation and test
+        examples, in the order of the table's rows; NaN for training examples.
 
     Raises
     ------
     BadInputError
-        If there is no baseline of this name.
+        If there is no baseline of this name, or the features it needs are not given or not one
+        row an example.
     """
     if name not in BASELINES:
         raise BadInputError(f"no baseline is named {name!r}; there are: {', '.join(BASELINES)}")
-    scores = np.array(BASELINES[name](table, penalties), dtype=np.float64)
-    scores[table.where("train")] = np.nan
+    if name in NEEDS_FEATURES and (features is None or len(features) != len(table.y)):
+        given = "none" if features is None else f"{len(features)} rows"
+        raise BadInputError(
+            f"baseline {name} needs features of the {len(table.y)} examples of task {table.task}, "
+            f"there are {given}"
+        )
+    settings = EvaluationConfig(
+        data={}, tasks=(table.task,), probe=ProbeConfig(penalties=penalties)
+    )
+    problem = Problem(
+        table=table,
+        train=table.where("train"),
+        minimum_positives=minimum_positives,
+        settings=settings,
+        device="cpu",
+        embeddings=lambda: np.asarray(features, dtype=np.float32),
+        signals=_no_encoder,
+        encoder=_no_encoder,
+    )
+    return BASELINES[name](problem)
+
+
+def _no_encoder(*arguments: object) -> NoReturn:
+    raise NotImplementedError("a baseline has no encoder")
+
+
+def _prevalence(problem: Problem) -> Floats:
+    y = problem.y[problem.train].astype(np.float64)
+    level = y.mean(axis=0)
+    if problem.kind != "regression":
+        # As if half an example of each class had been seen: no label is impossible or certain.
+        least = 0.5 / (len(y) + 1)
+        share = np.clip(level, least, 1 - least)
+        one_of_all = problem.kind == "multi-class"
+        level = np.log(share / share.sum()) if one_of_all else np.log(share / (1 - share))
+    scores = blank_scores(problem)
+    scores[~problem.table.where("train")] = level
     return scores
 
 
-def _prevalence(table: TaskTable, penalties: tuple[float, ...]) -> Floats:
-    del penalties
-    share = table.y[table.where("train")].mean(axis=0, dtype=np.float64)
-    return np.tile(share, (len(table.y), 1))
+def _age_sex(problem: Problem) -> Floats:
+    demographics = _demographics(problem.table.frame, problem.train)
+    return Linear().predict(replace(problem, embeddings=lambda: demographics)).scores
 
 
-def _age_sex(table: TaskTable, penalties: tuple[float, ...]) -> Floats:
-    train, validation = table.where("train"), table.where("validation")
-    features = _standardised(_demographics(table.frame, train), train)
-    truth = table.y[validation]
-    included = included_labels(truth, 1)
-    candidates = [
-        _logistic(features, table.y, train, penalty)
-        for penalty in sorted(set(penalties), reverse=True)
-    ]
-    # Of equal ones, and where no label can be measured, max takes the first: the strongest.
-    return max(candidates, key=lambda scores: macro(auroc(truth, scores[validation]), included))
+def _ecg_features(problem: Problem) -> Floats:
+    columns = problem.embeddings().T.astype(np.float64)
+    tame = np.column_stack([_tamed(c, problem.train) for c in columns]).astype(np.float32)
+    return Linear().predict(replace(problem, embeddings=lambda: tame)).scores
 
 
-def _demographics(frame: pd.DataFrame, train: npt.NDArray[np.bool_]) -> Floats:
+def _demographics(frame: pd.DataFrame, train: Bools) -> Embeddings:
     """Return shape (example, 5): age, age squared, sex, age unknown, sex unknown."""
     age = np.asarray(frame["age"], dtype=np.float64)
     sex = np.asarray(frame["sex"].map({"F": 0.0, "M": 1.0}), dtype=np.float64)
     known_age, known_sex = _imputed(age, train), _imputed(sex, train)
-    return np.column_stack([known_age, known_age**2, known_sex, np.isnan(age), np.isnan(sex)])
+    columns = [known_age, known_age**2, known_sex, np.isnan(age), np.isnan(sex)]
+    return np.column_stack(columns).astype(np.float32)
 
 
-def _imputed(values: Floats, train: npt.NDArray[np.bool_]) -> Floats:
+def _imputed(values: Floats, train: Bools) -> Floats:
     known = values[train & ~np.isnan(values)]
     return np.where(np.isnan(values), np.median(known) if len(known) else 0.0, values)
 
 
-def _standardised(features: Floats, train: npt.NDArray[np.bool_]) -> Floats:
-    spread = features[train].std(axis=0)
-    scaled = (features - features[train].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    # A column that is constant in training says nothing, whatever it is elsewhere.
-    return np.where(spread > 0, scaled, 0.0)
+def _tamed(values: Floats, train: Bools) -> Floats:
+    """Impute, and cut to the training examples' inner quantiles: a slipped ruler has no bounds."""
+    known = _imputed(values, train)
+    return np.clip(known, *np.quantile(known[train], [OUTLIER, 1 - OUTLIER]))
 
 
-def _logistic(
-    features: Floats, y: npt.NDArray[np.float32], train: npt.NDArray[np.bool_], penalty: float
-) -> Floats:
-    from sklearn.linear_model import LogisticRegression
-
-    scores = np.empty(y.shape, dtype=np.float64)
-    for column in range(y.shape[1]):
-        target = y[train, column]
-        if target.min() == target.max():
-            scores[:, column] = target[0]
-            continue
-        # scikit-learn sums the loss over examples and weights that sum: C = 1 / (n penalty).
-        model: Any = LogisticRegression(C=1.0 / (train.sum() * penalty), max_iter=1000)
-        scores[:, column] = model.fit(features[train], target).predict_proba(features)[:, 1]
-    return scores
-
-
-BASELINES: dict[str, Callable[[TaskTable, tuple[float, ...]], Floats]] = {
+BASELINES: dict[str, Callable[[Problem], Floats]] = {
     "prevalence": _prevalence,
     "age-sex": _age_sex,
+    "ecg-features": _ecg_features,
 }
 """Every baseline by its name in ``baseline/<name>``."""
+
+NEEDS_FEATURES: frozenset[str] = frozenset({"ecg-features"})
+"""Baselines that need `ecgscale.evaluation.features`, so the store and not the table alone."""

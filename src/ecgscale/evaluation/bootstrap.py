@@ -1,11 +1,12 @@
-"""Intervals of AUROC by a patient-level bootstrap that is stratified per label and paired.
+"""Intervals by a patient-level bootstrap that is paired and, for AUROC, stratified per label.
 
 Each resample gives every test patient one random weight, Exp(1), which all of the patient's records
 carry: the Bayesian bootstrap (Rubin, Ann. Statist. 9:130-134, 1981; for the ROC curve Gu, Ghosal &
 Roy, Stat. Med. 27:5407-5420, 2008). AUROC is normalised within a label's positives and within its
 negatives, and Exp(1) weights so normalised are uniform Dirichlet weights over that stratum alone.
 One draw therefore resamples every label within its own strata, no resample loses a rare label's
-positives, and labels keep their dependence, which the interval of a macro mean needs.
+positives, and labels keep their dependence, which the interval of a macro mean needs. A mean
+absolute error is the mean under the same weights.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecgscale.errors import BadInputError
 from ecgscale.evaluation.metrics import Bools, Floats
 
 CONFIDENCE = 0.95
@@ -77,6 +79,41 @@ def bootstrap_auroc(
     return Replicates(replicates, replicates[included].mean(axis=0))
 
 
+def bootstrap_mae(
+    y: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    patients: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+    task: str,
+) -> Floats:
+    """Recompute a regression's mean absolute error in every resample of the patients.
+
+    ``sum_i w_i |y_i - p_i| / sum_i w_i`` with the weights of `bootstrap_auroc`.
+
+    Parameters
+    ----------
+    y, predicted
+        Shape (example,) or (example, 1), finite.
+    patients
+        Shape (example,), patient ids.
+    resamples, seed, task
+        As `patient_weights`.
+
+    Returns
+    -------
+    array
+        Shape (resample,).
+    """
+    truth, values = (np.asarray(part, dtype=np.float64).ravel() for part in (y, predicted))
+    ids, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    weights = patient_weights(len(ids), resamples, seed, task)
+    errors = np.bincount(patient, weights=np.abs(truth - values), minlength=len(ids))
+    records = np.bincount(patient, minlength=len(ids)).astype(np.float64)
+    return np.asarray(errors @ weights / (records @ weights))
+
+
 def patient_weights(patients: int, resamples: int, seed: int, task: str) -> Floats:
     """Draw the weights of all resamples.
 
@@ -118,6 +155,31 @@ def interval(replicates: npt.ArrayLike, confidence: float = CONFIDENCE) -> tuple
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def paired_interval(
+    first: npt.ArrayLike, second: npt.ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Return the percentile interval of ``first - second``, taken resample by resample.
+
+    Parameters
+    ----------
+    first, second
+        Shape (resample,), replicates of one task from the same resamples, in their order.
+    confidence
+        Coverage asked for.
+
+    Raises
+    ------
+    BadInputError
+        If the numbers of resamples differ.
+    """
+    ones, others = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if ones.shape != others.shape:
+        raise BadInputError(
+            f"{len(ones)} resamples cannot be paired with {len(others)}: evaluate both alike"
+        )
+    return interval(ones - others, confidence)
 
 
 def _auroc_under_weights(

@@ -14,6 +14,7 @@ from ecgscale.config import Study
 from ecgscale.scaling.claims import number, signed
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Correlation, Group, level_estimate
+from ecgscale.scaling.endpoints import Endpoint, Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +104,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Panel:
-    """What one set of axes shows: one task, encoder and regime.
+    """What one set of axes shows: one endpoint, encoder and regime.
 
     Attributes
     ----------
@@ -113,7 +114,7 @@ class Panel:
         Rows of the flat table that belong here, collapsed runs included.
     """
 
-    task: str
+    endpoint: Endpoint
     title: str
     encoder: str
     regime: str
@@ -125,20 +126,28 @@ class Panel:
 def panels(
     study: Study, collection: Collection, found: Sequence[Group], titles: dict[str, str]
 ) -> list[Panel]:
-    """Sort the groups into panels; regimes and encoders are never mixed."""
+    """Sort the groups into panels; regimes and encoders are never mixed.
+
+    Parameters
+    ----------
+    titles
+        Name of an endpoint to its title.
+    """
     table = collection.table
-    keys = dict.fromkeys((g.task, g.encoder, g.regime) for g in found)
+    keys = dict.fromkeys((g.endpoint, g.encoder, g.regime) for g in found)
     several = len({(encoder, regime) for _, encoder, regime in keys}) > 1
     result = []
-    for task, encoder, regime in keys:
-        mine = [g for g in found if (g.task, g.encoder, g.regime) == (task, encoder, regime)]
+    for endpoint, encoder, regime in keys:
+        mine = [
+            g for g in found if (g.endpoint, g.encoder, g.regime) == (endpoint, encoder, regime)
+        ]
         objectives = [g.objective for g in mine]
-        here = table[(table["task"] == task) & table["macro_auroc"].notna()]
+        here = table[(table["endpoint"] == endpoint.name) & table["score"].notna()]
         suffix = f" \N{EN DASH} {encoder}, {regime.replace('_', ' ')}" if several else ""
         result.append(
             Panel(
-                task,
-                titles.get(task, task) + suffix,
+                endpoint,
+                titles[endpoint.name] + suffix,
                 encoder,
                 regime,
                 tuple((study.grid.objectives.index(g.objective), g) for g in mine),
@@ -154,7 +163,7 @@ def _references(study: Study, here: pd.DataFrame, encoder: str) -> tuple[Referen
         ~here["objective"].isin(study.grid.objectives)
         & (here["encoder"].isna() | (here["encoder"] == encoder))
     ]
-    means = fixed.groupby("objective", sort=False)["macro_auroc"].mean()
+    means = fixed.groupby("objective", sort=False)["score"].mean()
     return tuple(Reference(str(name), float(value)) for name, value in means.items())
 
 
@@ -168,7 +177,7 @@ def scaling_figure(name: str, panel: Panel, confidence: float) -> Drawing:
         right = 0.80 if layout == "wide" else 0.665
         axes = figure.add_axes((0.082 if layout == "wide" else 0.13, 0.125, right - 0.1, 0.835))
         _draw_panel(axes, panel, confidence, tips if layout == "wide" else {}, every=1)
-        axes.set_ylabel("Test macro AUROC")
+        axes.set_ylabel(f"Test {panel.endpoint.measure.label}")
         axes.set_xlabel("Pretraining patients (log scale)")
         _direct_labels(axes, panel)
         return _svg(figure)
@@ -178,7 +187,7 @@ def scaling_figure(name: str, panel: Panel, confidence: float) -> Drawing:
         name,
         f"{panel.title}. Dots are runs, lines their mean at each size, bands pointwise "
         f"{confidence:.0%} intervals ({_band_covers(panel)}); dashed lines are encoders and "
-        "baselines that saw no pretraining data.",
+        f"baselines that saw no pretraining data.{_direction(panel.endpoint.measure)}",
         _alt(panel),
         wide,
         narrow,
@@ -187,7 +196,8 @@ def scaling_figure(name: str, panel: Panel, confidence: float) -> Drawing:
 
 
 def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Drawing:
-    """Draw one small panel per task, each with its own scale of AUROC."""
+    """Draw one small panel per task, each with its own scale; all of one kind of metric."""
+    named = [_capital(panel.endpoint.measure.label) for panel in shown]
 
     def draw(layout: Layout) -> str:
         columns = min(3 if layout == "wide" else 2, len(shown))
@@ -198,8 +208,8 @@ def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Dr
         for place, (ax, panel) in enumerate(zip(axes, shown, strict=False)):
             _draw_panel(ax, panel, confidence, {}, every=1 if layout == "wide" else 2, small=True)
             ax.set_title(_wrapped(panel.title, 30 if layout == "wide" else 20), pad=6)
-            if place % columns == 0:
-                ax.set_ylabel("Macro AUROC")
+            if place % columns == 0 or named[place] != named[place - 1]:
+                ax.set_ylabel(named[place])
             if place + columns >= len(shown):
                 ax.set_xlabel("Patients")
         for ax in axes[len(shown) :]:
@@ -209,8 +219,10 @@ def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Dr
 
     return Drawing(
         name,
-        "The other tasks, each with its own scale of AUROC; colours and bands as above. Controls "
-        "and baselines far off a scale are left to the table of controls.",
+        f"The other {'tasks' if shown[0].endpoint.measure.higher_is_better else 'regressions'}, "
+        f"each with its own scale of {shown[0].endpoint.measure.short}; colours and bands as "
+        "above. Controls and baselines far off a scale are left to the table of controls."
+        f"{_direction(shown[0].endpoint.measure)}",
         " ".join(_alt(panel) for panel in shown),
         _styled(draw, "wide"),
         _styled(draw, "narrow"),
@@ -219,64 +231,97 @@ def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Dr
 
 
 def slopes_figure(
-    name: str, study: Study, estimates: Sequence[Correlation], titles: dict[str, str]
+    name: str,
+    study: Study,
+    estimates: Sequence[Correlation],
+    titles: dict[str, str],
+    caption: str,
 ) -> Drawing:
-    """Draw the slope per doubling of every task and objective with its interval."""
-    keys = list(dict.fromkeys((c.group.task, c.group.encoder, c.group.regime) for c in estimates))
-    several = len({key[1:] for key in keys}) > 1
+    """Draw the slope per doubling of every endpoint and objective with its interval.
+
+    Parameters
+    ----------
+    estimates
+        At least one; each measure has its own axes.
+    titles
+        Name of an endpoint to the title of its row.
+    caption
+        What the rows are.
+    """
+    several = len({(c.group.encoder, c.group.regime) for c in estimates}) > 1
     objectives = [
         name for name in study.grid.objectives if any(c.group.objective == name for c in estimates)
     ]
+    parts = [
+        [c for c in estimates if c.group.endpoint.measure == measure]
+        for measure in dict.fromkeys(c.group.endpoint.measure for c in estimates)
+    ]
 
     def draw(layout: Layout) -> str:
-        width = 8.6 if layout == "wide" else 4.9
-        row = 0.2 * len(objectives) + 0.32
-        figure = _figure(width, row * len(keys) + 0.75)
-        axes = figure.add_subplot()
-        for estimate in estimates:
-            group = estimate.group
-            place = objectives.index(group.objective)
-            colour = study.grid.objectives.index(group.objective)
-            y = keys.index((group.task, group.encoder, group.regime)) + _offset(
-                place, len(objectives)
-            )
-            low, high = estimate.slope.low, estimate.slope.high
-            axes.plot([low, high], [y, y], color=_colour(colour), linewidth=1.6)
-            axes.plot(
-                [estimate.slope.value], [y], MARKERS[colour % len(MARKERS)],
-                color=_colour(colour), markersize=5,
-            )  # fmt: skip
-        axes.axvline(0, color=MUTED, linewidth=0.9)
-        axes.set_ylim(len(keys) - 0.4, -0.6)
-        labels = [
-            titles.get(task, task) + (f", {encoder}, {regime}" if several else "")
-            for task, encoder, regime in keys
-        ]
-        axes.set_yticks(
-            range(len(keys)), [_wrapped(label, 34 if layout == "wide" else 18) for label in labels]
-        )
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x")
-        axes.grid(visible=False, axis="y")
-        axes.spines["left"].set_visible(False)
-        axes.locator_params(axis="x", nbins=6 if layout == "wide" else 4)
-        axes.set_xlabel("AUROC per doubling of patients")
-        figure.tight_layout(pad=0.4)
+        row, lengths = 0.2 * len(objectives) + 0.32, [len(_rows(part)) for part in parts]
+        figure = _figure(8.6 if layout == "wide" else 4.9, row * sum(lengths) + 0.75 * len(parts))
+        every = figure.subplots(len(parts), 1, squeeze=False, height_ratios=lengths).ravel()
+        for axes, part in zip(every, parts, strict=True):
+            rows = _rows(part)
+            for estimate in part:
+                place = objectives.index(estimate.group.objective)
+                y = rows.index(_row(estimate)) + _offset(place, len(objectives))
+                _draw_slope(axes, estimate, y, study)
+            axes.axvline(0, color=MUTED, linewidth=0.9)
+            axes.set_ylim(len(rows) - 0.4, -0.6)
+            labels = [
+                titles[endpoint.name] + (f", {encoder}, {regime}" if several else "")
+                for endpoint, encoder, regime in rows
+            ]
+            width = 34 if layout == "wide" else 18
+            axes.set_yticks(range(len(rows)), [_wrapped(label, width) for label in labels])
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="x")
+            axes.grid(visible=False, axis="y")
+            axes.spines["left"].set_visible(False)
+            axes.locator_params(axis="x", nbins=6 if layout == "wide" else 4)
+            measure = rows[0][0].measure
+            axes.set_xlabel(f"{measure.label.removeprefix('macro ')} per doubling of patients")
+        figure.tight_layout(pad=0.4, h_pad=1.2)
         return _svg(figure)
 
-    alt = "; ".join(
-        f"{c.group.objective}, {titles.get(c.group.task, c.group.task)}: "
-        f"{signed(c.slope.value, 4)} ({signed(c.slope.low, 4)} to {signed(c.slope.high, 4)})"
-        for c in estimates
-    )
+    directions = dict.fromkeys(_direction(part[0].group.endpoint.measure) for part in parts)
     return Drawing(
         name,
-        "Slope per doubling of the pretraining patients, by task, with intervals; the vertical "
-        "line is no effect. Tasks share test patients and are not independent.",
-        f"Slopes of macro AUROC per doubling of patients. {alt}.",
+        f"{caption} The vertical line is no effect.{''.join(directions)}",
+        f"Slopes per doubling of patients. {'; '.join(_slope_alt(c, titles) for c in estimates)}.",
         _styled(draw, "wide"),
         _styled(draw, "narrow"),
         {},
+    )
+
+
+def _row(estimate: Correlation) -> tuple[Endpoint, str, str]:
+    group = estimate.group
+    return group.endpoint, group.encoder, group.regime
+
+
+def _rows(estimates: Sequence[Correlation]) -> list[tuple[Endpoint, str, str]]:
+    return list(dict.fromkeys(_row(estimate) for estimate in estimates))
+
+
+def _draw_slope(axes: "Axes", estimate: Correlation, y: float, study: Study) -> None:
+    series, slope = study.grid.objectives.index(estimate.group.objective), estimate.slope
+    axes.plot([slope.low, slope.high], [y, y], color=_colour(series), linewidth=1.6)
+    axes.plot(
+        [slope.value], [y], MARKERS[series % len(MARKERS)], color=_colour(series), markersize=5
+    )
+
+
+def _slope_alt(estimate: Correlation, titles: dict[str, str]) -> str:
+    group, slope = estimate.group, estimate.slope
+    measure = group.endpoint.measure
+    value, low, high = (
+        signed(end, measure.slope_digits) for end in (slope.value, slope.low, slope.high)
+    )
+    return (
+        f"{group.objective}, {titles[group.endpoint.name]}: {measure.short} {value}"
+        f"{measure.suffix} ({low} to {high})"
     )
 
 
@@ -323,17 +368,19 @@ def _draw_panel(
 ) -> None:
     from matplotlib.ticker import FuncFormatter
 
+    measure = panel.endpoint.measure
     axes.set_xscale("log", base=2)
     sizes = sorted({int(size) for _, group in panel.series for size in group.sizes})
     for place, (series, group) in enumerate(panel.series):
         colour, marker = _colour(series), MARKERS[series % len(MARKERS)]
         runs = panel.runs[panel.runs["objective"] == group.objective]
         for row in runs.to_dict("records"):
-            size, order, seed, value = (row[k] for k in ("size", "order", "seed", "macro_auroc"))
+            size, order, seed, value = (row[k] for k in ("size", "order", "seed", "score"))
             gid = f"{group.objective}-n{size}-o{order}-s{seed}"
             tips[gid] = (
                 f"{group.objective}, {size:,} patients, order {order}, seed {seed}: "
-                f"{value:.4f}{', collapsed' if row['collapsed'] else ''}"
+                f"{value:.{measure.slope_digits}f}{measure.suffix}"
+                f"{', collapsed' if row['collapsed'] else ''}"
             )
             axes.plot(
                 [size],
@@ -348,7 +395,7 @@ def _draw_panel(
         if group.problem:
             continue
         level = [
-            level_estimate(group.auroc, group.replicates, i, confidence)
+            level_estimate(group.score, group.replicates, i, confidence)
             for i in range(len(group.sizes))
         ]
         axes.plot(
@@ -375,7 +422,8 @@ def _draw_panel(
     axes.set_xlim(sizes[0] / 1.18, sizes[-1] * 1.18)
     axes.locator_params(axis="y", nbins=4 if small else 7)
     ticks = axes.get_yticks()
-    digits = 2 if np.allclose(ticks, np.round(ticks, 2)) else 3
+    fewest = range(2 if measure.higher_is_better else 0, 4)
+    digits = next((d for d in fewest if np.allclose(ticks, np.round(ticks, d))), 3)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{digits}f}"))
 
 
@@ -399,7 +447,7 @@ def _direct_labels(axes: "Axes", panel: Panel) -> None:
     for line, r in enumerate(sorted(beyond, key=lambda r: -r.value)):
         arrow = "\N{DOWNWARDS ARROW}" if r.value < low else "\N{UPWARDS ARROW}"
         axes.annotate(
-            f"{r.name} {r.value:.2f} {arrow}",
+            f"{r.name} {r.value:.{panel.endpoint.measure.digits - 1}f} {arrow}",
             xy=(1.045, low - (line + 0.2) * gap),
             xycoords=axes.get_yaxis_transform(),
             color=MUTED,
@@ -410,9 +458,7 @@ def _direct_labels(axes: "Axes", panel: Panel) -> None:
         runs = panel.runs[panel.runs["objective"] == group.objective]
         if len(runs):
             last = runs[runs["size"] == runs["size"].max()]
-            entries.append(
-                (float(last["macro_auroc"].mean()), group.objective, _colour(series), "bold")
-            )
+            entries.append((float(last["score"].mean()), group.objective, _colour(series), "bold"))
     entries.sort(key=lambda entry: entry[0])
     places = _spread([entry[0] for entry in entries], gap, low + gap / 2, high - gap / 2)
     for place, (value, text, colour, weight) in zip(places, entries, strict=True):
@@ -444,25 +490,36 @@ def _spread(values: Sequence[float], gap: float, low: float, high: float) -> lis
 
 def _band_covers(panel: Panel) -> str:
     texts = {
-        level_estimate(group.auroc, group.replicates, 0, 0.95).covers
+        level_estimate(group.score, group.replicates, 0, 0.95).covers
         for _, group in panel.series
         if not group.problem
     }
     return "covering " + ", or ".join(sorted(texts)) if texts else "none: no complete group"
 
 
+def _direction(measure: Measure) -> str:
+    return "" if measure.higher_is_better else f" Lower {measure.short} is better."
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _alt(panel: Panel) -> str:
-    parts = []
+    parts, measure = [], panel.endpoint.measure
     for _, group in panel.series:
         if group.problem:
             parts.append(f"{group.objective}: {group.problem}")
             continue
-        means = group.auroc.mean(axis=0)
+        first, last = (float(value) for value in group.score.mean(axis=0)[[0, -1]])
         parts.append(
-            f"{group.objective}: mean macro AUROC {number(float(means[0]), 3)} at "
-            f"{group.sizes[0]:,} patients, {number(float(means[-1]), 3)} at {group.sizes[-1]:,}"
+            f"{group.objective}: mean {measure.label} {number(first, measure.digits)} at "
+            f"{group.sizes[0]:,} patients, {number(last, measure.digits)} at {group.sizes[-1]:,}"
         )
-    parts += [f"{r.name}: {number(r.value, 3)} without pretraining data" for r in panel.references]
+    parts += [
+        f"{r.name}: {number(r.value, measure.digits)} without pretraining data"
+        for r in panel.references
+    ]
     return f"{panel.title}. {'; '.join(parts)}."
 
 

@@ -5,6 +5,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ecgscale.report.figures import Drawing
+from ecgscale.report.suites import Missing
 from ecgscale.report.tables import Table
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Page:
         How much of the grid there is.
     incomplete
         Whether anything is missing.
+    readout_slopes, readouts
+        The primary task under every protocol; empty where the study has one.
+    suites, missing_tasks
+        Means over the tasks of each benchmark suite, and the tasks that are not in them.
     provenance
         Name and value, of the records themselves.
     """
@@ -68,7 +73,16 @@ class Page:
     limits: list[str]
     provenance: list[tuple[str, str]]
     runs: list[RunLink]
+    readout_slopes: list[Drawing]
+    readouts: list[Table]
+    suites: Table
+    missing_tasks: list[Missing]
     outside: list[str] = field(default_factory=list)
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """All figures, in the order of the page."""
+        return [*self.scaling, *self.multiples, *self.slopes, *self.readout_slopes]
 
 
 def to_html(page: Page) -> str:

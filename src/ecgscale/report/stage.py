@@ -13,11 +13,15 @@ import pandas as pd
 
 from ecgscale.config import Study
 from ecgscale.report import figures, tables
+from ecgscale.report.figures import Drawing
+from ecgscale.report.levels import Levels
 from ecgscale.report.page import Page, RunLink, to_html, to_markdown
+from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.results import read_results
 from ecgscale.scaling.claims import Claim, claims, comparison_sentence, completeness
 from ecgscale.scaling.collect import Collection, collect
 from ecgscale.scaling.correlate import Comparison, Correlation, Group, compare, correlate, groups
+from ecgscale.scaling.endpoints import Endpoint, endpoints, primary, protocol_words
 from ecgscale.scaling.laws import LawComparison, fit_laws
 
 if TYPE_CHECKING:
@@ -136,7 +140,7 @@ def write_report(
     shutil.rmtree(out / "figures", ignore_errors=True)
     for folder in (out, out / "figures", out / "plots"):
         folder.mkdir(parents=True, exist_ok=True)
-    for drawing in (*page.scaling, *page.multiples, *page.slopes):
+    for drawing in page.drawings:
         (out / "figures" / f"{drawing.name}.svg").write_text(drawing.wide, encoding="utf-8")
     analysis.collection.table.to_csv(out / "runs.csv", index=False)
     _correlation_frame(analysis).to_csv(out / "correlations.csv", index=False)
@@ -156,8 +160,8 @@ def analyse(
     settings = study.report
     collection = collect(study, pretrain, evaluate)
     found = groups(study, collection)
-    tasks = study.evaluation.tasks
-    found.sort(key=lambda g: (g.task != settings.primary_task, tasks.index(g.task)))
+    measured, first = endpoints(study), primary(study)
+    found.sort(key=lambda g: (g.endpoint != first, measured.index(g.endpoint)))
     correlations = [
         correlate(
             group,
@@ -182,18 +186,21 @@ def analyse(
 def _page(
     study: Study, analysis: Analysis, titles: dict[str, str], provenance: list[tuple[str, str]]
 ) -> Page:
-    confidence, primary = study.report.confidence, study.report.primary_task
+    confidence, first = study.report.confidence, primary(study)
     collection = analysis.collection
-    shown = figures.panels(study, collection, analysis.groups, titles)
-    first = [panel for panel in shown if panel.task == primary]
-    others = [panel for panel in shown if panel.task != primary]
-    estimated = [c for c in analysis.correlations if c is not None]
-    on_primary = [c for c in analysis.comparisons if c.task == primary]
+    by_task = endpoints(study)[: len(study.evaluation.tasks)]
+    pairs = list(zip(analysis.groups, analysis.correlations, strict=True))
+    tasks = [pair for pair in pairs if pair[0].endpoint in by_task]
+    readouts = [pair for pair in pairs if pair[0].endpoint.task == first.task]
+    shown = figures.panels(study, collection, [group for group, _ in tasks], titles)
+    on_primary = [c for c in analysis.comparisons if c.endpoint == first]
+    levels = Levels(study, collection)
+    several = len(study.evaluation.protocols) > 1
     return Page(
         study=study.study.name,
         description=study.study.description,
         question=QUESTION,
-        primary_task=titles[primary],
+        primary_task=titles[first.name] + (f" ({protocol_words(first.protocol)})" * several),
         cards=tables.primary_rows(analysis.claims, confidence),
         sentences=[claim.sentence for claim in analysis.claims],
         notes=[
@@ -205,15 +212,34 @@ def _page(
         incomplete=not collection.complete,
         scaling=[
             figures.scaling_figure(f"scaling-{i}" if i else "scaling", panel, confidence)
-            for i, panel in enumerate(first)
+            for i, panel in enumerate(panel for panel in shown if panel.endpoint == first)
         ],
-        multiples=[figures.multiples_figure("tasks", others, confidence)] if others else [],
-        slopes=[figures.slopes_figure("slopes", study, estimated, titles)] if estimated else [],
+        multiples=_multiples([panel for panel in shown if panel.endpoint != first], confidence),
+        slopes=_slopes(study, "slopes", tasks, titles, _OF_TASKS),
+        readout_slopes=_slopes(
+            study,
+            "readout-slopes",
+            readouts,
+            {g.endpoint.name: protocol_words(g.endpoint.protocol) for g, _ in readouts},
+            _OF_READOUTS,
+        )
+        if several
+        else [],
         legend=list(enumerate(study.grid.objectives)),
         correlations=tables.correlations_table(
-            analysis.groups, analysis.correlations, titles, confidence
+            [group for group, _ in tasks], [c for _, c in tasks], titles, confidence
         ),
-        levels=tables.levels_table(study, collection, titles),
+        readouts=[
+            tables.readouts_table(study, readouts, collection, confidence),
+            tables.readout_levels_table(
+                study, levels, [e for e in endpoints(study) if e.task == first.task]
+            ),
+        ]
+        if several
+        else [],
+        levels=tables.levels_table(study, levels, by_task, titles),
+        suites=suites_table(study, levels),
+        missing_tasks=missing_tasks(study),
         comparisons=tables.comparisons_table(on_primary, confidence),
         comparison_sentences=[comparison_sentence(c, confidence) for c in on_primary if c.slope],
         laws=tables.laws_table(analysis.laws),
@@ -229,28 +255,78 @@ def _page(
     )
 
 
+_OF_TASKS = (
+    "Slope per doubling of the pretraining patients, by task, with intervals. Tasks share test "
+    "patients and are not independent."
+)
+_OF_READOUTS = (
+    "Slope per doubling of the pretraining patients on the primary task, by readout, with "
+    "intervals. All readouts share the encoders and the test patients."
+)
+
+
+def _multiples(shown: Sequence[figures.Panel], confidence: float) -> list[Drawing]:
+    """Return small panels: classification in one figure, regressions in another."""
+    kinds = {"tasks": True, "regressions": False}
+    chosen = {
+        name: [panel for panel in shown if panel.endpoint.measure.higher_is_better == higher]
+        for name, higher in kinds.items()
+    }
+    return [
+        figures.multiples_figure(name, panels, confidence)
+        for name, panels in chosen.items()
+        if panels
+    ]
+
+
+def _slopes(
+    study: Study,
+    name: str,
+    pairs: Sequence[tuple[Group, Correlation | None]],
+    titles: dict[str, str],
+    caption: str,
+) -> list[Drawing]:
+    estimates = [c for _, c in pairs if c is not None]
+    return [figures.slopes_figure(name, study, estimates, titles, caption)] if estimates else []
+
+
 def _titles(study: Study) -> dict[str, str]:
+    """Return the title of every endpoint, by its name."""
     from ecgscale.tasks.base import tasks as known
 
-    names = set(known.names())
-    return {
-        name: known.get(name).metadata.title if name in names else name
-        for name in study.evaluation.tasks
-    }
+    names, found = set(known.names()), {}
+    for endpoint in endpoints(study):
+        task = endpoint.task
+        title = known.get(task).metadata.title if task in names else task
+        first = endpoint.name == task
+        found[endpoint.name] = title if first else f"{title}, {protocol_words(endpoint.protocol)}"
+    return found
+
+
+_READOUTS = {
+    "linear": "a linear probe of the frozen encoder, whose penalty the validation split chose",
+    "knn": "the nearest neighbours of the frozen embedding",
+    "attention": "an attention-pooling head on the tokens of the frozen encoder",
+    "finetune": "training all of the encoder on the labels",
+}
 
 
 def _methods(study: Study) -> list[tuple[str, str]]:
     level = f"{study.report.confidence:.0%}"
+    measures = dict.fromkeys(endpoint.measure for endpoint in endpoints(study))
+    errors = any(not measure.higher_is_better for measure in measures)
+    score = "macro AUROC (of a regression: the mean absolute error)" if errors else "macro AUROC"
+    readouts = dict.fromkeys(_READOUTS[p.readout] for p in study.evaluation.protocols)
     return [
         (
             "Runs and blocks",
-            "Each run is one pretraining, frozen, read out by a linear probe whose penalty the "
-            "validation split chose. Sizes are nested subsets of patients; one nesting order with "
-            "one seed is a block, with one run at every size.",
+            f"Each run is one pretraining, read out by {'; or by '.join(readouts)}. Sizes are "
+            "nested subsets of patients; one nesting order with one seed is a block, with one run "
+            "at every size.",
         ),
         (
             "Correlation",
-            "Spearman's \u03c1 and Kendall's \u03c4b of macro AUROC against size, within each "
+            f"Spearman's \u03c1 and Kendall's \u03c4b of {score} against size, within each "
             "block and averaged over blocks. p is two-sided: the sizes of the runs are permuted "
             "within each block, over all arrangements where they can be enumerated. The test is "
             "conditional on these test patients. Pre-declared tests (each objective on the primary "
@@ -258,7 +334,8 @@ def _methods(study: Study) -> list[tuple[str, str]]:
         ),
         (
             "Slope",
-            "Least-squares slope of macro AUROC on log2 of the patients, one intercept a block. "
+            f"Least-squares slope of {'the score' if errors else score} on log2 of the patients, "
+            "one intercept a block. "
             f"Its {level} interval adds the run-to-run variance (block \u00d7 size interaction) "
             "and the variance over resamples of the test patients, paired across runs, with "
             "Student's t at Satterthwaite's degrees of freedom. Intervals of \u03c1 and \u03c4b "
@@ -272,13 +349,16 @@ def _methods(study: Study) -> list[tuple[str, str]]:
         (
             "Test-set resampling",
             f"{study.evaluation.bootstrap:,} resamples of the test patients, stratified by "
-            "label, so that none loses its positives. Every run is given the same ones.",
+            "label, so that none loses its positives. Every run is given the same ones, under "
+            "every readout.",
         ),
         (
             "Controls",
-            "Random: the untrained encoder under the same probe. Supervised: the encoder trained "
-            "from scratch on labels. Age and sex only, and prevalence, use no signal. Variants "
-            "of an objective are paired with it by order and seed.",
+            "Random: the untrained encoder under the same readout. Supervised: the encoder trained "
+            "from scratch on labels. Baselines read no encoder and learn from all labels: age and "
+            "sex only; prevalence, or of a number its training mean; hand-crafted features of the "
+            "ECG where there are any. Variants of an objective are paired with it by order and "
+            "seed.",
         ),
     ]
 
@@ -365,7 +445,7 @@ def _correlation_frame(analysis: Analysis) -> pd.DataFrame:
             "objective": group.objective,
             "encoder": group.encoder,
             "regime": group.regime,
-            "task": group.task,
+            **_endpoint_columns(group.endpoint),
             "sizes": len(group.sizes),
             "blocks": len(group.blocks),
             "problem": group.problem,
@@ -374,6 +454,17 @@ def _correlation_frame(analysis: Analysis) -> pd.DataFrame:
         }
         rows.append(row | (_numbers(found) if found else {}))
     return pd.DataFrame(rows)
+
+
+def _endpoint_columns(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "endpoint": endpoint.name,
+        "task": endpoint.task,
+        **endpoint.protocol.model_dump(),
+        "metric": endpoint.measure.metric,
+        "unit": endpoint.measure.unit,
+        "higher_is_better": endpoint.measure.higher_is_better,
+    }
 
 
 def _numbers(found: Correlation) -> dict[str, float | str]:
@@ -405,9 +496,9 @@ def _comparison_frame(analysis: Analysis) -> pd.DataFrame:
     rows = []
     for comparison in analysis.comparisons:
         row: dict[str, Any] = {
-            key: getattr(comparison, key)
-            for key in ("objective", "control", "encoder", "regime", "task", "size")
+            key: getattr(comparison, key) for key in ("objective", "control", "encoder", "regime")
         }
+        row |= {**_endpoint_columns(comparison.endpoint), "size": comparison.size}
         for what in ("slope", "level"):
             estimate = getattr(comparison, what)
             values = asdict(estimate) if estimate else {}
@@ -421,11 +512,11 @@ def _plot_frame(study: Study, analysis: Analysis) -> pd.DataFrame:
     table = analysis.collection.table
     chosen = table[
         table["objective"].isin(study.grid.objectives)
-        & (table["task"] == study.report.primary_task)
+        & (table["endpoint"] == primary(study).name)
         & ~table["collapsed"].astype(bool)
     ]
-    columns = ["objective", "encoder", "regime", "size", "order", "seed", "macro_auroc"]
-    return chosen[columns].rename(columns={"size": "patients"})
+    axes = ["objective", "encoder", "regime", "size", "order", "seed"]
+    return chosen[[*axes, "score", "macro_auroc", "mae"]].rename(columns={"size": "patients"})
 
 
 def _metrics(analysis: Analysis) -> dict[str, Any]:
@@ -451,7 +542,10 @@ def _metrics(analysis: Analysis) -> dict[str, Any]:
                 "slope_high",
                 "detectable_slope",
             )
-        } | {"auroc_largest": _finite(float(found.group.auroc[:, -1].mean()) if found else None)}
+        } | {
+            "metric": claim.endpoint.measure.metric,
+            "score_largest": _finite(float(found.group.score[:, -1].mean()) if found else None),
+        }
     return metrics
 
 

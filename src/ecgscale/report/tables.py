@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ecgscale.config import Study
+from ecgscale.report.levels import Levels, level_text
 from ecgscale.scaling.claims import Claim, interval, number, p_text, signed
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
+from ecgscale.scaling.endpoints import Endpoint, Measure, endpoints, protocol_words
 from ecgscale.scaling.laws import LawComparison
 
 Rows = list[list[str]]
+LOWER = " Of an error (MAE) lower is better."
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,21 @@ def correlations_table(
     titles: dict[str, str],
     confidence: float,
 ) -> Table:
-    """Return the coefficients and slopes of every group, complete or not."""
+    """Return the coefficients and slopes of the groups, complete or not.
+
+    Parameters
+    ----------
+    correlations
+        One for each of `found`; None where the group has a problem.
+    titles
+        Name of an endpoint to its title.
+    """
     several = len({(g.encoder, g.regime) for g in found}) > 1
+    mixed = _has_errors([g.endpoint for g in found])
     rows: Rows = []
     for group, found_one in zip(found, correlations, strict=True):
-        names = [titles.get(group.task, group.task), group.objective]
+        measure = group.endpoint.measure
+        names = [_task(group.endpoint, titles), group.objective]
         names += [group.encoder, group.regime.replace("_", " ")] if several else []
         if found_one is None:
             rows.append([*names, f"not estimable: {group.problem}", *[""] * 6])
@@ -60,16 +73,18 @@ def correlations_table(
                 p_text(found_one.rho_test.p).removeprefix("= "),
                 _with_interval(found_one.tau, 2),
                 p_text(found_one.tau_test.p).removeprefix("= "),
-                _with_interval(found_one.slope, 4),
-                number(found_one.detectable_slope, 4),
-                number(found_one.reseed_sd, 4),
+                _with_interval(found_one.slope, measure.slope_digits),
+                number(found_one.detectable_slope, measure.slope_digits),
+                number(found_one.reseed_sd, measure.slope_digits),
             ]
         )
     extra = ("Encoder", "Regime") if several else ()
     return Table(
         "correlations",
-        f"Macro AUROC against log2 of the pretraining patients, with {confidence:.0%} intervals. "
-        "p values are of single tests; tasks share test patients and are not independent.",
+        f"{'The main metric' if mixed else 'Macro AUROC'} against log2 of the pretraining "
+        f"patients, with {confidence:.0%} intervals. "
+        "p values are of single tests; tasks share test patients and are not independent."
+        f"{LOWER if mixed else ''}",
         (
             "Task",
             "Objective",
@@ -87,65 +102,135 @@ def correlations_table(
     )
 
 
-def levels_table(study: Study, collection: Collection, titles: dict[str, str]) -> Table:
-    """Return mean macro AUROC of objectives at the largest size, of controls and of baselines."""
-    table = collection.table
-    largest = max(study.grid.sizes)
-    chosen = table[
-        ((table["size"] == largest) | ~table["objective"].isin(study.grid.objectives))
-        & ~table["collapsed"].astype(bool)
+def levels_table(
+    study: Study, levels: Levels, measured: Sequence[Endpoint], titles: dict[str, str]
+) -> Table:
+    """Return mean scores of objectives at the largest size, of controls and of baselines."""
+    several, mixed = len(study.grid.encoders) > 1, _has_errors(measured)
+    rows: Rows = [
+        [
+            _task(endpoint, titles),
+            *([encoder] if several else []),
+            *(
+                level_text(levels.mean(endpoint, encoder, name), endpoint.measure)
+                for name in levels.columns
+            ),
+        ]
+        for endpoint in measured
+        for encoder in study.grid.encoders
     ]
-    columns = [
-        name for name in dict.fromkeys(chosen["objective"]) if (chosen["objective"] == name).any()
-    ]
-    several = len(study.grid.encoders) > 1
-    rows: Rows = []
-    for task in study.evaluation.tasks:
-        for encoder in study.grid.encoders:
-            here = chosen[
-                (chosen["task"] == task)
-                & (chosen["encoder"].isna() | (chosen["encoder"] == encoder))
-            ]
-            rows.append(
-                [
-                    titles.get(task, task),
-                    *([encoder] if several else []),
-                    *(_level(study, here[here["objective"] == name]) for name in columns),
-                ]
-            )
     return Table(
         "levels",
-        f"Mean test macro AUROC: objectives at {largest:,} pretraining patients, then controls and "
-        "baselines, which see none. Objectives with a missing run show a dash.",
-        ("Task", *(["Encoder"] if several else []), *columns),
+        f"Mean test {'score' if mixed else 'macro AUROC'}: objectives at {levels.largest:,} "
+        "pretraining patients, then controls and baselines, which see none. Objectives with a "
+        f"missing run show a dash.{LOWER if mixed else ''}",
+        ("Task", *(["Encoder"] if several else []), *levels.columns),
         rows,
         stub=2 if several else 1,
     )
 
 
-def _level(study: Study, rows: pd.DataFrame) -> str:
-    if rows.empty or rows["macro_auroc"].isna().any():
-        return "\u2013"
-    wanted = len(study.grid.orders) * len(study.grid.seeds)
-    scaled = rows["objective"].iloc[0] in study.grid.objectives
-    if scaled and len(rows) < wanted:
-        return "\u2013"
-    return number(float(rows["macro_auroc"].mean()), 3)
+def readouts_table(
+    study: Study,
+    pairs: Sequence[tuple[Group, Correlation | None]],
+    collection: Collection,
+    confidence: float,
+) -> Table:
+    """Return the slopes of one task, a row for each protocol.
+
+    Parameters
+    ----------
+    pairs
+        Groups of the task with their correlations, None where a group has a problem.
+    """
+    measure = pairs[0][0].endpoint.measure
+    several = len(study.grid.encoders) > 1
+    found = {(g.endpoint, g.encoder, g.objective): c for g, c in pairs}
+    rows: Rows = [
+        [
+            protocol_words(endpoint.protocol),
+            *([encoder] if several else []),
+            _labelled(collection, endpoint),
+            *(
+                _with_interval(c.slope, measure.slope_digits) if c else "\u2013"
+                for c in (found[endpoint, encoder, name] for name in study.grid.objectives)
+            ),
+        ]
+        for endpoint, encoder in dict.fromkeys((g.endpoint, g.encoder) for g, _ in pairs)
+    ]
+    return Table(
+        "readouts",
+        f"Slope of {measure.label} per doubling on the primary task, with {confidence:.0%} "
+        "intervals. The first row is that of the answer; the others were not declared as tests. A "
+        f"dash: not estimable.{'' if measure.higher_is_better else LOWER}",
+        (
+            "Readout",
+            *(["Encoder"] if several else []),
+            "Labelled patients",
+            *study.grid.objectives,
+        ),
+        rows,
+        stub=2 if several else 1,
+    )
+
+
+def readout_levels_table(study: Study, levels: Levels, measured: Sequence[Endpoint]) -> Table:
+    """Return the mean scores of one task, a row for each protocol; baselines have no readout."""
+    several, measure = len(study.grid.encoders) > 1, measured[0].measure
+    rows: Rows = [
+        [
+            protocol_words(endpoint.protocol),
+            *([encoder] if several else []),
+            *(
+                level_text(levels.mean(endpoint, encoder, name), measure)
+                for name in levels.read_out
+            ),
+        ]
+        for endpoint in measured
+        for encoder in study.grid.encoders
+    ]
+    return Table(
+        "readout-levels",
+        f"Mean test {measure.label} of the same: objectives at {levels.largest:,} pretraining "
+        "patients, then controls, which see none. A dash: a run is missing."
+        f"{'' if measure.higher_is_better else LOWER}",
+        ("Readout", *(["Encoder"] if several else []), *levels.read_out),
+        rows,
+        stub=2 if several else 1,
+    )
+
+
+def _labelled(collection: Collection, endpoint: Endpoint) -> str:
+    table = collection.table
+    read_out = (table["endpoint"] == endpoint.name) & table["encoder"].notna()
+    return _range(table.loc[read_out, "train_patients"].dropna(), 0)
+
+
+def _task(endpoint: Endpoint, titles: dict[str, str]) -> str:
+    """Return the title of a row; what is not an AUROC is named with its unit."""
+    measure = endpoint.measure
+    return titles[endpoint.name] + ("" if measure.higher_is_better else f": {measure.label}")
+
+
+def _has_errors(measured: Sequence[Endpoint]) -> bool:
+    return any(not endpoint.measure.higher_is_better for endpoint in measured)
 
 
 def comparisons_table(comparisons: Sequence[Comparison], confidence: float) -> Table:
-    """Return the objectives against their controls."""
+    """Return the objectives against their controls, at one endpoint."""
     several = len({(c.encoder, c.regime) for c in comparisons}) > 1
+    measure = comparisons[0].endpoint.measure if comparisons else Measure()
     return Table(
         "comparisons",
         "Objective minus control on the primary task, "
-        f"paired by order and seed where the control scales too, with {confidence:.0%} intervals.",
+        f"paired by order and seed where the control scales too, with {confidence:.0%} intervals."
+        f"{'' if measure.higher_is_better else LOWER}",
         (
             "Objective",
             "Control",
             *(["Encoder"] if several else []),
             "Slope per doubling",
-            "AUROC at the largest size",
+            f"{measure.label.removeprefix('macro ')} at the largest size",
             "Interval covers",
         ),
         [
@@ -153,8 +238,8 @@ def comparisons_table(comparisons: Sequence[Comparison], confidence: float) -> T
                 c.objective,
                 c.control,
                 *([c.encoder] if several else []),
-                _with_interval(c.slope, 4) if c.slope else "\u2013",
-                _with_interval(c.level, 3),
+                _with_interval(c.slope, measure.slope_digits) if c.slope else "\u2013",
+                _with_interval(c.level, measure.digits),
                 c.level.covers,
             ]
             for c in comparisons
@@ -166,6 +251,8 @@ def comparisons_table(comparisons: Sequence[Comparison], confidence: float) -> T
 def laws_table(laws: Sequence[tuple[Group, LawComparison]]) -> Table:
     """Return the scaling laws of the primary groups."""
     rows: Rows = []
+    measure = laws[0][0].endpoint.measure if laws else Measure()
+    error = "error 1 \u2212 AUROC" if measure.higher_is_better else measure.label
     for group, comparison in laws:
         if comparison.problem:
             rows.append([group.objective, f"not fitted: {comparison.problem}", "", "", "", ""])
@@ -181,14 +268,15 @@ def laws_table(laws: Sequence[tuple[Group, LawComparison]]) -> Table:
                     law.formula,
                     ", ".join(f"{key} = {value:.4g}" for key, value in law.params.items()),
                     number(law.aicc - usable[0], 1),
-                    signed(law.extrapolation, 4),
+                    signed(law.extrapolation, measure.slope_digits),
                 ]
             )
     return Table(
         "laws",
-        "Laws of the error 1 \u2212 AUROC, best first. A difference of AICc below 2 does not tell "
-        "two laws apart. The last column is the predicted minus the observed AUROC at the largest "
-        "size, from a fit that had not seen it.",
+        f"Laws of the {error}, "
+        "best first. A difference of AICc below 2 does not tell two laws apart. The last column is "
+        f"the predicted minus the observed {measure.short} at the largest size, from a fit that "
+        "had not seen it.",
         ("Objective", "Law", "Form", "Fit", "\u0394 AICc", "Held-out largest size"),
         rows,
         stub=2,
@@ -198,14 +286,18 @@ def laws_table(laws: Sequence[tuple[Group, LawComparison]]) -> Table:
 def tasks_table(study: Study, collection: Collection, titles: dict[str, str]) -> Table:
     """Return what each task measures: labels used, labels left out, test positives."""
     rows: Rows = []
-    for task in study.evaluation.tasks:
-        labels = collection.labels.get(task, [])
+    for endpoint in endpoints(study)[: len(study.evaluation.tasks)]:
+        if not endpoint.measure.higher_is_better:
+            what = "a number"
+            rows.append([_task(endpoint, titles), what, "\u2013", "\u2013", "none"])
+            continue
+        labels = collection.labels.get(endpoint.name, [])
         used = [label for label in labels if label.get("included")]
         positives = [int(label.get("positives") or 0) for label in used]
         absent = [str(label["name"]) for label in labels if not label.get("included")]
         rows.append(
             [
-                titles.get(task, task),
+                titles[endpoint.name],
                 f"{len(used)} of {len(labels)}",
                 f"{sum(positives):,}" if positives else "\u2013",
                 f"{min(positives):,}" if positives else "\u2013",
@@ -287,7 +379,7 @@ def primary_rows(claims: Sequence[Claim], confidence: float) -> list[dict[str, s
     """Return the figures of the answer card, one dictionary a claim, for the templates."""
     cards = []
     for claim in claims:
-        c = claim.correlation
+        c, measure = claim.correlation, claim.endpoint.measure
         card = {
             "objective": claim.objective,
             "encoder": claim.encoder,
@@ -303,9 +395,11 @@ def primary_rows(claims: Sequence[Claim], confidence: float) -> list[dict[str, s
                 "p": p_text(c.rho_test.p),
                 "p_kind": f"{c.rho_test.draws:,} draws" if c.rho_test.draws else "exact",
                 "p_holm": p_text(claim.p_holm),
-                "slope": signed(c.slope.value, 4),
-                "slope_interval": interval(c.slope, 4),
-                "detectable": number(c.detectable_slope, 4),
+                "slope": signed(c.slope.value, measure.slope_digits),
+                "slope_of": measure.label.removeprefix("macro "),
+                "direction": "" if measure.higher_is_better else "lower is better",
+                "slope_interval": interval(c.slope, measure.slope_digits),
+                "detectable": number(c.detectable_slope, measure.slope_digits) + measure.suffix,
                 "confidence": f"{confidence:.0%}",
                 "design": f"{_count(len(c.group.sizes), 'size')}, {_count(len(orders), 'order')}, "
                 f"{_count(len(seeds), 'seed')}",

@@ -8,8 +8,9 @@ from typing import Literal
 from ecgscale.config import Study
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
+from ecgscale.scaling.endpoints import Endpoint, Measure, primary
 
-Verdict = Literal["positive", "negative", "these patients only", "none", "not estimable"]
+Verdict = Literal["better", "worse", "these patients only", "none", "not estimable"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Claim:
 
     Attributes
     ----------
+    verdict
+        "better" or "worse": with more pretraining patients the score improves or worsens, whatever
+        the direction of the metric.
     headline
         One short sentence without numbers.
     sentence
@@ -30,7 +34,7 @@ class Claim:
 
     objective: str
     encoder: str
-    task: str
+    endpoint: Endpoint
     verdict: Verdict
     headline: str
     sentence: str
@@ -41,12 +45,11 @@ class Claim:
 
 
 def primaries(study: Study, found: Sequence[Group]) -> list[Group]:
-    """Return the pre-declared groups: every objective that is no control, on the primary task."""
+    """Return the pre-declared groups: every objective that is no control, at the primary one."""
     return [
         group
         for group in found
-        if group.task == study.report.primary_task
-        and study.objectives[group.objective].control_of is None
+        if group.endpoint == primary(study) and study.objectives[group.objective].control_of is None
     ]
 
 
@@ -97,13 +100,14 @@ def _claim(
         sentence, notes = headline, tuple(f"Left out: {text}." for text in group.left_out)
     else:
         verdict = _verdict(correlation, p_holm, alpha)
-        headline = _HEADLINES[verdict].format(who=who)
-        sentence = f"{headline} {_numbers(correlation, p_holm, tests, study.report.confidence)}"
+        headline = f"{who}: {_HEADLINES[group.endpoint.measure.metric][verdict]}"
+        numbers = _numbers(correlation, verdict, p_holm, tests, study.report.confidence)
+        sentence = f"{headline} {numbers}"
         notes = tuple(_notes(correlation, alpha))
     return Claim(
         group.objective,
         group.encoder,
-        group.task,
+        group.endpoint,
         verdict,
         headline,
         sentence,
@@ -114,14 +118,24 @@ def _claim(
     )
 
 
-_HEADLINES: dict[Verdict, str] = {
-    "positive": "{who}: accuracy rises with the number of pretraining patients.",
-    "negative": "{who}: accuracy falls as the number of pretraining patients grows.",
-    "these patients only": (
-        "{who}: accuracy follows the number of pretraining patients on these test patients, but "
-        "the interval of the slope includes zero, so it is not established for others."
-    ),
-    "none": "{who}: no correlation with the number of pretraining patients was detected.",
+_NONE = "no correlation with the number of pretraining patients was detected."
+_THESE = (
+    "{} follows the number of pretraining patients on these test patients, but the interval of the "
+    "slope includes zero, so it is not established for others."
+)
+_HEADLINES: dict[str, dict[Verdict, str]] = {
+    "macro_auroc": {
+        "better": "accuracy rises with the number of pretraining patients.",
+        "worse": "accuracy falls as the number of pretraining patients grows.",
+        "these patients only": _THESE.format("accuracy"),
+        "none": _NONE,
+    },
+    "mae": {
+        "better": "the error falls (lower is better) with the number of pretraining patients.",
+        "worse": "the error rises (lower is better) as the number of pretraining patients grows.",
+        "these patients only": _THESE.format("the error"),
+        "none": _NONE,
+    },
 }
 
 
@@ -131,26 +145,43 @@ def _verdict(correlation: Correlation, p_holm: float, alpha: float) -> Verdict:
     slope, rho = correlation.slope, correlation.rho.value
     if slope.low <= 0 <= slope.high or slope.value * rho < 0:
         return "these patients only"
-    return "positive" if rho > 0 else "negative"
+    return "better" if correlation.group.endpoint.measure.better(rho) else "worse"
 
 
-def _numbers(correlation: Correlation, p_holm: float, tests: int, confidence: float) -> str:
-    percent = f"{confidence:.0%}"
+def _numbers(
+    correlation: Correlation, verdict: Verdict, p_holm: float, tests: int, confidence: float
+) -> str:
+    percent, measure = f"{confidence:.0%}", correlation.group.endpoint.measure
     test = correlation.rho_test
     kind = "exact permutation" if not test.draws else f"permutation ({test.draws:,} draws)"
     over = f" (Holm-adjusted over {tests} tests: {p_text(p_holm)})" if tests > 1 else ""
+    of = "" if measure.higher_is_better else f" of {measure.short} with size"
+    direction = "" if measure.higher_is_better else ", lower is better"
     return (
-        f"Spearman's rho {signed(correlation.rho.value, 2)} "
+        f"Spearman's rho{of} {signed(correlation.rho.value, 2)} "
         f"({percent} interval {interval(correlation.rho, 2)}), {kind} p {p_text(test.p)}{over}; "
-        f"{signed(correlation.slope.value, 4)} AUROC per doubling "
-        f"({percent} interval {interval(correlation.slope, 4)}). "
+        f"{_moves(correlation.slope, measure, verdict)} per doubling "
+        f"({percent} interval {interval(correlation.slope, measure.slope_digits)}{direction}). "
         f"The smallest slope that this design would detect with 80% power is "
-        f"{number(correlation.detectable_slope, 4)} per doubling."
+        f"{number(correlation.detectable_slope, measure.slope_digits)}{measure.suffix} per "
+        "doubling."
+    )
+
+
+def _moves(slope: Estimate, measure: Measure, verdict: Verdict) -> str:
+    """Return a slope in words that claim a direction only where one is established."""
+    if verdict not in ("better", "worse"):
+        return f"slope {signed(slope.value, measure.slope_digits)} {measure.unit or measure.short}"
+    verb = "rises" if slope.value > 0 else "falls"
+    return (
+        f"{measure.short} {verb} by {number(abs(slope.value), measure.slope_digits)}"
+        f"{measure.suffix}"
     )
 
 
 def _notes(correlation: Correlation, alpha: float) -> list[str]:
     group, test, notes = correlation.group, correlation.rho_test, []
+    measure = group.endpoint.measure
     if len(group.blocks) == 1:
         notes.append(
             "One replicate per size: how much a rerun would differ is not estimable, and the "
@@ -168,8 +199,10 @@ def _notes(correlation: Correlation, alpha: float) -> list[str]:
         abs(correlation.slope.value) < correlation.reseed_sd
     ):
         notes.append(
-            f"One doubling moves AUROC less ({number(abs(correlation.slope.value), 4)}) than a new "
-            f"order and seed do (SD {number(correlation.reseed_sd, 4)})."
+            f"One doubling moves {measure.short} less "
+            f"({number(abs(correlation.slope.value), measure.slope_digits)}{measure.suffix}) than "
+            "a new order and seed do "
+            f"(SD {number(correlation.reseed_sd, measure.slope_digits)}{measure.suffix})."
         )
     notes += [f"Left out: {text}." for text in group.left_out]
     return notes
@@ -177,27 +210,31 @@ def _notes(correlation: Correlation, alpha: float) -> list[str]:
 
 def comparison_sentence(comparison: Comparison, confidence: float) -> str:
     """Say what a comparison with a control shows."""
+    measure = comparison.endpoint.measure
     parts = []
     if comparison.slope is not None:
-        parts.append(_difference("slope per doubling", comparison.slope, 4, confidence))
-    parts.append(
-        _difference(f"AUROC at {comparison.size:,} patients", comparison.level, 3, confidence)
-    )
+        of = "" if measure.higher_is_better else f" of {measure.short}"
+        what, digits = f"slope{of} per doubling", measure.slope_digits
+        parts.append(_difference(what, comparison.slope, measure, digits, confidence))
+    what = f"{measure.short} at {comparison.size:,} patients"
+    parts.append(_difference(what, comparison.level, measure, measure.digits, confidence))
     return f"{comparison.objective} against {comparison.control}: {'; '.join(parts)}."
 
 
-def _difference(what: str, estimate: Estimate, digits: int, confidence: float) -> str:
+def _difference(
+    what: str, estimate: Estimate, measure: Measure, digits: int, confidence: float
+) -> str:
     if math.isnan(estimate.low):
         state = "difference without an interval"
-    elif estimate.low > 0:
-        state = "higher"
-    elif estimate.high < 0:
-        state = "lower"
-    else:
+    elif estimate.low <= 0 <= estimate.high:
         state = "no detectable difference"
+    else:
+        state = "higher" if estimate.low > 0 else "lower"
+        if not measure.higher_is_better:
+            state += ", better" if measure.better(estimate.value) else ", worse"
     return (
-        f"{what} {state} ({signed(estimate.value, digits)}, {confidence:.0%} interval "
-        f"{interval(estimate, digits)})"
+        f"{what} {state} ({signed(estimate.value, digits)}{measure.suffix}, "
+        f"{confidence:.0%} interval {interval(estimate, digits)})"
     )
 
 

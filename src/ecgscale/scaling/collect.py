@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from ecgscale.cells import study_cells
-from ecgscale.config import Study
+from ecgscale.config import Protocol, Study
 from ecgscale.errors import BadInputError
 from ecgscale.results import RunRecord
+from ecgscale.scaling.endpoints import Endpoint, endpoints
 
 if TYPE_CHECKING:
     from ecgscale.tracking import TrackedRecord
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 BASELINES: tuple[str, ...] = ("baseline/age-sex", "baseline/prevalence")
-"""Cells that every study has, whatever its grid."""
+"""Cells that every study has, whatever its grid; other baselines are read where recorded."""
 
 COLUMNS: tuple[str, ...] = (
     "cell",
@@ -41,32 +42,49 @@ COLUMNS: tuple[str, ...] = (
     "epochs",
     "flops",
     "collapsed",
+    "endpoint",
     "task",
-    "macro_auroc",
+    "task_kind",
+    "readout",
+    "fraction",
+    "depth",
+    "train_examples",
+    "train_patients",
+    "metric",
+    "unit",
+    "higher_is_better",
+    "score",
     "low",
     "high",
+    "macro_auroc",
     "macro_average_precision",
+    "macro_f1",
+    "ece",
     "probe_loss",
     "labels_used",
     "labels_absent",
+    "mae",
+    "r2",
     "pretrain_run_id",
     "evaluate_run_id",
     "git_commit",
     "git_dirty",
 )
-"""Columns of the flat table, one row per (cell, task)."""
+"""Columns of the flat table, one row per (cell, endpoint)."""
 
 _AXES = ("objective", "kind", "role", "control_of", "encoder", "regime", "size", "order", "seed")
 _SCALE = ("patients", "records", "hours", "sources", "samples_seen", "epochs", "flops")
-_TASK_METRICS = {
-    "macro_auroc": "macro_auroc",
-    "low": "macro_auroc_low",
-    "high": "macro_auroc_high",
-    "macro_average_precision": "macro_average_precision",
-    "probe_loss": "probe_loss",
-    "labels_used": "labels_used",
-    "labels_absent": "labels_absent",
-}
+_METRICS = (
+    "macro_auroc",
+    "macro_average_precision",
+    "macro_f1",
+    "ece",
+    "probe_loss",
+    "labels_used",
+    "labels_absent",
+    "mae",
+    "r2",
+)
 
 
 @dataclass(frozen=True)
@@ -84,15 +102,17 @@ class Collection:
     Attributes
     ----------
     table
-        The flat table with `COLUMNS`, one row per (cell, task), sorted by cell in the order of the
-        study's grid and by task in the study's order.
+        The flat table with `COLUMNS`, one row per (cell, endpoint), sorted by cell in the order of
+        the study's grid and by endpoint in the study's order. ``score`` is the endpoint's main
+        metric (``metric``, in ``unit``), ``low`` and ``high`` its interval; metrics that an
+        endpoint does not have are NaN.
     replicates
-        (cell, task) to the macro AUROC of each bootstrap resample of the test patients, shape
+        (cell, endpoint) to the score of each bootstrap resample of the test patients, shape
         (resample,), NaN where a resample has none. The b-th resample of a task holds the same
-        patients in every cell.
+        patients in every cell and under every protocol.
     labels
-        Task to its per-label rows ("name", "positives", "included", ...), as the first cell
-        of the table that has the task recorded them.
+        Endpoint to its per-label rows ("name", "positives", "included", ...; none for a
+        regression), as the first cell of the table that has the endpoint recorded them.
     gaps
         Cells of the grid that are missing or incomplete, with the reason.
     outside
@@ -110,7 +130,7 @@ class Collection:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell of the grid has every task."""
+        """Whether every cell of the grid has every endpoint."""
         return not self.gaps
 
 
@@ -122,7 +142,8 @@ def collect(
     Parameters
     ----------
     study
-        The study, which says which cells and tasks there should be.
+        The study, which says which cells and endpoints there should be. Of baselines, which have
+        no encoder to read out, only the first protocol is asked.
     pretrain, evaluate
         The tracked runs of the two phases (`ecgscale.tracking.query`), in any order.
 
@@ -132,24 +153,29 @@ def collect(
         If a cell has two runs of one phase, or a run lacks an axis of its cell.
     """
     scaled = {c.name for c in study_cells(study) if c.objective in study.grid.objectives}
-    wanted = [*(cell.name for cell in study_cells(study)), *BASELINES]
+    measured = endpoints(study)
     pretrained, evaluated = _by_cell(pretrain, "pretrain"), _by_cell(evaluate, "evaluate")
+    more = sorted(name for name in evaluated if _is_baseline(name) and name not in BASELINES)
+    wanted = [*(cell.name for cell in study_cells(study)), *BASELINES, *more]
     rows: list[dict[str, Any]] = []
     replicates: dict[tuple[str, str], FloatArray] = {}
     labels: dict[str, list[dict[str, Any]]] = {}
     gaps: list[Gap] = []
     for cell in wanted:
         before, after = pretrained.get(cell), evaluated.get(cell)
-        reason = _gap(study, before, after, needs_pretraining=cell in scaled)
+        asked = measured[: len(study.evaluation.tasks)] if _is_baseline(cell) else measured
+        reason = _gap(asked, before, after, needs_pretraining=cell in scaled)
         if reason:
             gaps.append(Gap(cell, reason))
         if after is None:
             continue
-        details = after.record.details.get("tasks", {})
-        for task in (name for name in study.evaluation.tasks if name in details):
-            rows.append(_row(cell, task, before, after))
-            replicates[cell, task] = _floats(details[task].get("replicates") or [])
-            labels.setdefault(task, details[task].get("labels") or [])
+        for endpoint in measured:
+            details = _details(endpoint, after.record)
+            if details is None:
+                continue
+            rows.append(_row(cell, endpoint, details, before, after))
+            replicates[cell, endpoint.name] = _floats(details.get("replicates") or [])
+            labels.setdefault(endpoint.name, details.get("labels") or [])
     known = set(wanted)
     outside = sorted((pretrained.keys() | evaluated.keys()) - known)
     return Collection(
@@ -173,8 +199,29 @@ def _by_cell(records: Iterable["TrackedRecord"], phase: str) -> dict[str, "Track
     return found
 
 
+def _is_baseline(cell: str) -> bool:
+    return cell.startswith("baseline/")
+
+
+def _details(endpoint: Endpoint, record: RunRecord) -> dict[str, Any] | None:
+    """Return what a record says of an endpoint; None if nothing, or of another protocol.
+
+    A record names the protocol of what it holds; one from before there were protocols holds the
+    default one. A baseline, which reads no encoder, has none and stands under the first.
+    """
+    found: dict[str, Any] | None = record.details.get("tasks", {}).get(endpoint.name)
+    if found is None or record.axes.get("role") == "baseline":
+        return found
+    protocol = found.get("protocol", {})
+    recorded = {name: protocol.get(name, field.default) for name, field in _PROTOCOL.items()}
+    return found if recorded == endpoint.protocol.model_dump() else None
+
+
+_PROTOCOL = Protocol.model_fields
+
+
 def _gap(
-    study: Study,
+    asked: Sequence[Endpoint],
     pretrain: "TrackedRecord | None",
     evaluate: "TrackedRecord | None",
     needs_pretraining: bool,
@@ -185,37 +232,69 @@ def _gap(
         return "pretrained, not evaluated"
     if needs_pretraining and pretrain is None:
         return "evaluated, but its pretraining run is not recorded"
-    metrics = evaluate.record.metrics
+    record = evaluate.record
     absent = [
-        task
-        for task in study.evaluation.tasks
-        if not math.isfinite(metrics.get(f"{task}.macro_auroc", math.nan))
+        endpoint
+        for endpoint in asked
+        if _details(endpoint, record) is None or not math.isfinite(_score(endpoint, record))
     ]
-    return f"no macro AUROC for {', '.join(absent)}" if absent else ""
+    metrics = dict.fromkeys(endpoint.measure for endpoint in absent)
+    return "; ".join(
+        f"no {measure.label.split(' (')[0]} for "
+        + ", ".join(endpoint.name for endpoint in absent if endpoint.measure == measure)
+        for measure in metrics
+    )
+
+
+def _score(endpoint: Endpoint, record: RunRecord) -> float:
+    return record.metrics.get(f"{endpoint.name}.{endpoint.measure.metric}", math.nan)
 
 
 def _row(
-    cell: str, task: str, pretrain: "TrackedRecord | None", evaluate: "TrackedRecord"
+    cell: str,
+    endpoint: Endpoint,
+    details: dict[str, Any],
+    pretrain: "TrackedRecord | None",
+    evaluate: "TrackedRecord",
 ) -> dict[str, Any]:
     record = evaluate.record
     if "role" not in record.axes:
         raise BadInputError(f"evaluate run {evaluate.run_id} of cell {cell} has no axis 'role'")
     before = pretrain.record if pretrain else None
+    measure, protocol = endpoint.measure, details.get("protocol", {})
+    metrics = {name: record.metrics.get(f"{endpoint.name}.{name}", math.nan) for name in _METRICS}
     return {
         "cell": cell,
         **{axis: record.axes.get(axis) for axis in _AXES},
         **{name: _scale(name, before, record) for name in _SCALE},
         "collapsed": bool(before and before.metrics.get("collapsed", 0.0) == 1.0),
-        "task": task,
+        "endpoint": endpoint.name,
+        "task": endpoint.task,
+        "task_kind": details.get("kind"),
+        **_coordinates(endpoint, details, record),
+        **{name: protocol.get(name, math.nan) for name in ("train_examples", "train_patients")},
+        "metric": measure.metric,
+        "unit": measure.unit,
+        "higher_is_better": measure.higher_is_better,
+        "score": _score(endpoint, record),
         **{
-            column: record.metrics.get(f"{task}.{metric}", math.nan)
-            for column, metric in _TASK_METRICS.items()
+            end: record.metrics.get(f"{endpoint.name}.{measure.metric}_{end}", math.nan)
+            for end in ("low", "high")
         },
+        **metrics,
         "pretrain_run_id": pretrain.run_id if pretrain else None,
         "evaluate_run_id": evaluate.run_id,
         "git_commit": record.tags.get("git_commit"),
         "git_dirty": record.tags.get("git_dirty"),
     }
+
+
+def _coordinates(endpoint: Endpoint, details: dict[str, Any], record: RunRecord) -> dict[str, Any]:
+    """Return readout, fraction and depth; of a baseline the fraction of labels alone."""
+    if record.axes.get("role") != "baseline":
+        return endpoint.protocol.model_dump()
+    fraction = details.get("protocol", {}).get("fraction", 1.0)
+    return {"readout": None, "fraction": fraction, "depth": math.nan}
 
 
 def _scale(name: str, pretrain: RunRecord | None, evaluate: RunRecord) -> float:

@@ -1,4 +1,4 @@
-"""Correlation and slope of accuracy against log2 of the pretraining patients.
+"""Correlation and slope of an endpoint's score against log2 of the pretraining patients.
 
 Runs lie in replicate blocks: one block is one (nesting order, seed) with one run at every size.
 `docs/statistics.md` states the model and shows by simulation what the intervals cover.
@@ -17,6 +17,7 @@ import pandas as pd
 
 from ecgscale.config import Study
 from ecgscale.scaling.collect import Collection
+from ecgscale.scaling.endpoints import Endpoint, endpoints
 
 FloatArray = npt.NDArray[np.float64]
 Coefficient = Literal["spearman", "kendall"]
@@ -36,18 +37,20 @@ _NO_VARIANCE = 1e-20
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """The runs of one objective, encoder, regime and task, as complete blocks.
+    """The runs of one objective, encoder, regime and endpoint, as complete blocks.
 
     Attributes
     ----------
+    endpoint
+        What was measured; its measure says in which direction a score is better.
     sizes
         Shape (size,), pretraining patients, ascending.
     blocks
         (order, seed) of each block.
-    auroc
-        Macro AUROC, shape (block, size).
+    score
+        The main metric as it is (an error is not turned round), shape (block, size).
     replicates
-        Macro AUROC on resampled test patients, shape (resample, block, size); the b-th resample
+        The same on resampled test patients, shape (resample, block, size); the b-th resample
         holds the same patients in every run. No resamples: shape (0, block, size).
     left_out
         Blocks left out, each with the run that collapsed.
@@ -58,10 +61,10 @@ class Group:
     objective: str
     encoder: str
     regime: str
-    task: str
+    endpoint: Endpoint
     sizes: npt.NDArray[np.int64]
     blocks: tuple[tuple[int, int], ...]
-    auroc: FloatArray
+    score: FloatArray
     replicates: FloatArray
     left_out: tuple[str, ...] = ()
     problem: str = ""
@@ -125,7 +128,7 @@ class Correlation:
     rho_of_means
         Spearman coefficient of the block means against size.
     slope
-        Change of macro AUROC per doubling of the patients.
+        Change of the score per doubling of the patients.
     detectable_slope
         Smallest slope that a study like this one finds with power 0.8 at level 0.05.
     detectable_from
@@ -148,7 +151,7 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An objective against one of its controls on one task, paired by block where both scale.
+    """An objective against one of its controls at one endpoint, paired by block if both scale.
 
     Attributes
     ----------
@@ -156,45 +159,45 @@ class Comparison:
         Difference of the slopes per doubling, objective minus control; None where the control
         has no sizes.
     level
-        Difference of the mean AUROC, objective at its largest size minus control.
+        Difference of the mean score, objective at its largest size minus control.
     """
 
     objective: str
     control: str
     encoder: str
     regime: str
-    task: str
+    endpoint: Endpoint
     size: int
     slope: Estimate | None
     level: Estimate
 
 
 def groups(study: Study, collection: Collection) -> list[Group]:
-    """Return every (objective, encoder, regime, task) of a study's grid, complete or not.
+    """Return every (objective, encoder, regime, endpoint) of a study's grid, complete or not.
 
     A group with a missing run has a `problem` and no numbers: a mean over the runs that happen to
     exist would compare different orders and seeds at different sizes. A block with a collapsed run
     is left out whole, and named.
     """
-    table = collection.table
+    table, measured = collection.table, endpoints(study)
     found = []
     for objective in study.grid.objectives:
         regime = study.training_for(objective).regime
         for encoder in study.grid.encoders:
-            for task in study.evaluation.tasks:
+            for endpoint in measured:
                 rows = table[
                     (table["objective"] == objective)
                     & (table["encoder"] == encoder)
-                    & (table["task"] == task)
-                    & table["macro_auroc"].notna()
+                    & (table["endpoint"] == endpoint.name)
+                    & table["score"].notna()
                 ]
-                names = (objective, encoder, regime, task)
+                names = (objective, encoder, regime, endpoint)
                 found.append(_group(study, collection, names, rows))
     return found
 
 
 def _group(
-    study: Study, collection: Collection, names: tuple[str, str, str, str], rows: pd.DataFrame
+    study: Study, collection: Collection, names: tuple[str, str, str, Endpoint], rows: pd.DataFrame
 ) -> Group:
     sizes = np.array(sorted(study.grid.sizes), dtype=np.int64)
     wanted = [(order, seed) for order in study.grid.orders for seed in study.grid.seeds]
@@ -219,22 +222,22 @@ def _group(
         else:
             blocks.append((order, seed))
     runs = [[by_run[(*place, int(size))] for size in sizes] for place in blocks]
-    auroc = np.array([[run["macro_auroc"] for run in block] for block in runs], dtype=np.float64)
+    score = np.array([[run["score"] for run in block] for block in runs], dtype=np.float64)
     cells = [[run["cell"] for run in block] for block in runs]
     return Group(
         *names,
         sizes,
         tuple(blocks),
-        auroc.reshape(len(blocks), len(sizes)),
-        _paired(collection, cells, names[3]) if blocks else empty,
+        score.reshape(len(blocks), len(sizes)),
+        _paired(collection, cells, names[3].name) if blocks else empty,
         tuple(left_out),
         "" if blocks else "every block holds a collapsed run",
     )
 
 
-def _paired(collection: Collection, cells: Sequence[Sequence[str]], task: str) -> FloatArray:
+def _paired(collection: Collection, cells: Sequence[Sequence[str]], endpoint: str) -> FloatArray:
     """Return paired resamples, shape (resample, block, size); those with a NaN are dropped."""
-    drawn = [[collection.replicates[cell, task] for cell in block] for block in cells]
+    drawn = [[collection.replicates[cell, endpoint] for cell in block] for block in cells]
     count = min(len(values) for block in drawn for values in block)
     stacked = np.array([[values[:count] for values in block] for block in drawn])
     stacked = np.moveaxis(stacked, -1, 0)
@@ -293,7 +296,7 @@ def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
 
 
 def permutation_test(
-    auroc: FloatArray, coefficient: Coefficient, draws: int, rng: np.random.Generator
+    score: FloatArray, coefficient: Coefficient, draws: int, rng: np.random.Generator
 ) -> PermutationTest:
     """Test that size does not order the runs of a block.
 
@@ -305,18 +308,18 @@ def permutation_test(
 
     Parameters
     ----------
-    auroc
+    score
         Shape (block, size), in ascending order of size.
     """
-    blocks, k = auroc.shape
-    observed = float(COEFFICIENTS[coefficient](auroc).mean())
+    blocks, k = score.shape
+    observed = float(COEFFICIENTS[coefficient](score).mean())
     smallest = min(1.0, 2.0 / math.factorial(k) ** blocks)
-    exact = _exact_null(auroc, coefficient) if _enumerable(k) else None
+    exact = _exact_null(score, coefficient) if _enumerable(k) else None
     if exact is not None:
         values, weights = exact
         hit = np.abs(values) >= abs(observed) * blocks - _TIE
         return PermutationTest(observed, min(1.0, float(weights[hit].sum())), smallest, 0)
-    shuffled = rng.permuted(np.broadcast_to(auroc, (draws, blocks, k)), axis=-1)
+    shuffled = rng.permuted(np.broadcast_to(score, (draws, blocks, k)), axis=-1)
     null = COEFFICIENTS[coefficient](shuffled).mean(axis=-1)
     hits = int((np.abs(null) >= abs(observed) - _TIE).sum())
     return PermutationTest(observed, (1 + hits) / (1 + draws), smallest, draws)
@@ -327,12 +330,12 @@ def _enumerable(k: int) -> bool:
 
 
 def _exact_null(
-    auroc: FloatArray, coefficient: Coefficient
+    score: FloatArray, coefficient: Coefficient
 ) -> tuple[FloatArray, FloatArray] | None:
     """Return values and probabilities of the sum over blocks; None if there are too many values."""
     values: FloatArray = np.zeros(1)
     weights: FloatArray = np.ones(1)
-    for block in _ranks(auroc):
+    for block in _ranks(score):
         own_values, own_weights = _block_null(tuple(sorted(block)), coefficient)
         if len(values) * len(own_values) > EXACT_SUPPORT * 25:
             return None
@@ -375,21 +378,21 @@ def correlate(
     if group.problem:
         return None
     rng = np.random.default_rng(seed)
-    auroc, x = group.auroc, np.log2(group.sizes)
+    score, x = group.score, np.log2(group.sizes)
     drawn = _joint_draws(group, confidence, bootstrap, rng)
-    slope = _linear(auroc, group.replicates, slope_weights(x), confidence)
+    slope = _linear(score, group.replicates, slope_weights(x), confidence)
     detectable, source = _detectable_slope(group, slope)
     return Correlation(
         group=group,
-        rho=_percentile(float(spearman(auroc).mean()), spearman(drawn), slope.covers, confidence),
-        rho_test=permutation_test(auroc, "spearman", permutations, rng),
-        tau=_percentile(float(kendall(auroc).mean()), kendall(drawn), slope.covers, confidence),
-        tau_test=permutation_test(auroc, "kendall", permutations, rng),
-        rho_of_means=float(spearman(auroc.mean(axis=0))),
+        rho=_percentile(float(spearman(score).mean()), spearman(drawn), slope.covers, confidence),
+        rho_test=permutation_test(score, "spearman", permutations, rng),
+        tau=_percentile(float(kendall(score).mean()), kendall(drawn), slope.covers, confidence),
+        tau_test=permutation_test(score, "kendall", permutations, rng),
+        rho_of_means=float(spearman(score.mean(axis=0))),
         slope=slope,
         detectable_slope=detectable,
         detectable_from=source,
-        reseed_sd=reseed_sd(auroc),
+        reseed_sd=reseed_sd(score),
     )
 
 
@@ -399,63 +402,63 @@ def slope_weights(x: FloatArray) -> FloatArray:
     return np.asarray(centred / (centred @ centred))
 
 
-def reseed_sd(auroc: FloatArray) -> float:
+def reseed_sd(score: FloatArray) -> float:
     """Return the SD between blocks at equal size, pooled over sizes; NaN with one block."""
-    if len(auroc) < 2:
+    if len(score) < 2:
         return math.nan
-    return math.sqrt(float(auroc.var(axis=0, ddof=1).mean()))
+    return math.sqrt(float(score.var(axis=0, ddof=1).mean()))
 
 
-def mean_squares(auroc: FloatArray) -> tuple[float, float]:
+def mean_squares(score: FloatArray) -> tuple[float, float]:
     """Return the mean squares of blocks and of block x size (Fisher's randomised blocks).
 
     Parameters
     ----------
-    auroc
+    score
         Shape (block, size), at least 2 x 2.
     """
-    blocks, k = auroc.shape
-    residual = _interaction(auroc)
-    between = k * float(auroc.mean(axis=1).var(ddof=1))
+    blocks, k = score.shape
+    residual = _interaction(score)
+    between = k * float(score.mean(axis=1).var(ddof=1))
     return between, float((residual**2).sum()) / ((blocks - 1) * (k - 1))
 
 
-def _interaction(auroc: FloatArray) -> FloatArray:
-    by_size = auroc.mean(axis=0, keepdims=True)
-    by_block = auroc.mean(axis=1, keepdims=True)
-    return np.asarray(auroc - by_size - by_block + auroc.mean())
+def _interaction(score: FloatArray) -> FloatArray:
+    by_size = score.mean(axis=0, keepdims=True)
+    by_block = score.mean(axis=1, keepdims=True)
+    return np.asarray(score - by_size - by_block + score.mean())
 
 
 def level_estimate(
-    auroc: FloatArray, replicates: FloatArray, position: int, confidence: float
+    score: FloatArray, replicates: FloatArray, position: int, confidence: float
 ) -> Estimate:
     """Return the mean over blocks at one size, with its interval.
 
     Parameters
     ----------
-    auroc, replicates
+    score, replicates
         Shapes (block, size) and (resample, block, size).
     position
         Which size.
     """
-    weights = np.zeros(auroc.shape[1])
+    weights = np.zeros(score.shape[1])
     weights[position] = 1.0
-    return _linear(auroc, replicates, weights, confidence)
+    return _linear(score, replicates, weights, confidence)
 
 
 def _linear(
-    auroc: FloatArray, replicates: FloatArray, weights: FloatArray, confidence: float
+    score: FloatArray, replicates: FloatArray, weights: FloatArray, confidence: float
 ) -> Estimate:
-    """Return the mean over blocks of ``auroc @ weights`` with a t interval.
+    """Return the mean over blocks of ``score @ weights`` with a t interval.
 
     Variance from runs: `mean_squares` (all sizes share one run-to-run variance, as the permutation
     test assumes under its hypothesis). A contrast (weights summing to 0) is free of block effects.
     Variance from patients: over the paired resamples.
     """
-    blocks, k = auroc.shape
+    blocks, k = score.shape
     parts = []
     if blocks > 1:
-        between, within = mean_squares(auroc)
+        between, within = mean_squares(score)
         level, spread = weights.sum() ** 2 / k, float(weights @ weights)
         parts = [
             (level * between / blocks, blocks - 1.0),
@@ -463,7 +466,7 @@ def _linear(
         ]
     patients = float((replicates.mean(axis=1) @ weights).var(ddof=1)) if len(replicates) > 1 else 0
     return _t_interval(
-        float(auroc.mean(axis=0) @ weights),
+        float(score.mean(axis=0) @ weights),
         parts,
         patients,
         covers=_covers(blocks > 1, len(replicates) > 1),
@@ -514,8 +517,8 @@ def _joint_draws(
     of freedom. Resampling whole blocks instead would cover far too little with the two to five
     blocks that studies have.
     """
-    blocks, k = group.auroc.shape
-    means = np.broadcast_to(group.auroc.mean(axis=0), (count, k))
+    blocks, k = group.score.shape
+    means = np.broadcast_to(group.score.mean(axis=0), (count, k))
     if len(group.replicates) > 1:
         curves = group.replicates.mean(axis=1)
         picked = rng.integers(len(curves), size=count)
@@ -525,7 +528,7 @@ def _joint_draws(
     df = (blocks - 1) * (k - 1)
     tail = (1 + confidence) / 2
     widen = math.sqrt(blocks * k / df) * t_quantile(tail, df) / t_quantile(tail, math.inf)
-    residuals = widen * _interaction(group.auroc).ravel()
+    residuals = widen * _interaction(group.score).ravel()
     return np.asarray(means[:, None, :] + rng.choice(residuals, size=(count, blocks, k)))
 
 
@@ -546,7 +549,7 @@ def _detectable_slope(group: Group, slope: Estimate) -> tuple[float, str]:
     se, df, source = slope.se, slope.df, "runs"
     if len(group.blocks) < 2:
         x, k = np.log2(group.sizes), len(group.sizes)
-        y = group.auroc[0]
+        y = group.score[0]
         residual = y - y.mean() - slope.value * (x - x.mean())
         scatter = float(residual @ residual) / (k - 2) / float(((x - x.mean()) ** 2).sum())
         patients = slope.se**2 if math.isfinite(slope.se) else 0.0
@@ -583,8 +586,8 @@ def compare(
 
 
 def _against_scaled(group: Group, control: Group, confidence: float) -> list[Comparison]:
-    same = (group.encoder, group.regime, group.task)
-    if (control.encoder, control.regime, control.task) != same:
+    same = (group.encoder, group.regime, group.endpoint)
+    if (control.encoder, control.regime, control.endpoint) != same:
         return []
     shared = [block for block in group.blocks if block in control.blocks]
     if not shared:
@@ -592,7 +595,7 @@ def _against_scaled(group: Group, control: Group, confidence: float) -> list[Com
     ours = [group.blocks.index(block) for block in shared]
     theirs = [control.blocks.index(block) for block in shared]
     count = min(len(group.replicates), len(control.replicates))
-    auroc = group.auroc[ours] - control.auroc[theirs]
+    score = group.score[ours] - control.score[theirs]
     replicates = group.replicates[:count, ours] - control.replicates[:count, theirs]
     return [
         Comparison(
@@ -600,8 +603,8 @@ def _against_scaled(group: Group, control: Group, confidence: float) -> list[Com
             control.objective,
             *same,
             size=int(group.sizes[-1]),
-            slope=_linear(auroc, replicates, slope_weights(np.log2(group.sizes)), confidence),
-            level=level_estimate(auroc, replicates, len(group.sizes) - 1, confidence),
+            slope=_linear(score, replicates, slope_weights(np.log2(group.sizes)), confidence),
+            level=level_estimate(score, replicates, len(group.sizes) - 1, confidence),
         )
     ]
 
@@ -612,20 +615,20 @@ def _against_fixed(
     """Compare with every control or baseline that has no sizes, each run of it one seed."""
     table = collection.table
     rows = table[
-        (table["task"] == group.task)
+        (table["endpoint"] == group.endpoint.name)
         & (~table["objective"].isin(study.grid.objectives))
         & (table["encoder"].isna() | (table["encoder"] == group.encoder))
-        & table["macro_auroc"].notna()
+        & table["score"].notna()
     ]
-    largest = level_estimate(group.auroc, group.replicates, len(group.sizes) - 1, confidence)
+    largest = level_estimate(group.score, group.replicates, len(group.sizes) - 1, confidence)
     comparisons = []
     for control, runs in rows.groupby("objective", sort=False):
-        values = runs["macro_auroc"].to_numpy(dtype=np.float64)
-        paired = _paired(collection, [list(runs["cell"])], group.task)[:, 0]
+        values = runs["score"].to_numpy(dtype=np.float64)
+        paired = _paired(collection, [list(runs["cell"])], group.endpoint.name)[:, 0]
         count = min(len(paired), len(group.replicates))
         shift = group.replicates[:count, :, -1].mean(axis=1) - paired[:count].mean(axis=1)
         seeded = runs["role"].iloc[0] != "baseline"
-        parts = _level_parts(group.auroc) if len(group.blocks) > 1 else []
+        parts = _level_parts(group.score) if len(group.blocks) > 1 else []
         if parts and seeded and len(values) > 1:
             parts.append((float(values.var(ddof=1)) / len(values), len(values) - 1.0))
         covers = _covers(len(group.blocks) > 1, count > 1)
@@ -644,7 +647,7 @@ def _against_fixed(
                 str(control),
                 group.encoder,
                 group.regime,
-                group.task,
+                group.endpoint,
                 size=int(group.sizes[-1]),
                 slope=None,
                 level=level,
@@ -653,9 +656,9 @@ def _against_fixed(
     return comparisons
 
 
-def _level_parts(auroc: FloatArray) -> list[tuple[float, float]]:
-    blocks, k = auroc.shape
-    between, within = mean_squares(auroc)
+def _level_parts(score: FloatArray) -> list[tuple[float, float]]:
+    blocks, k = score.shape
+    between, within = mean_squares(score)
     return [
         (between / k / blocks, blocks - 1.0),
         ((k - 1) / k * within / blocks, (blocks - 1.0) * (k - 1)),

@@ -1,4 +1,6 @@
-"""Scaling laws of the error 1 - AUROC, fitted only where there are sizes enough to tell them apart.
+"""Scaling laws of the error, fitted only where there are sizes enough to tell them apart.
+
+The error is 1 - AUROC, or of a regression the mean absolute error itself.
 
 All laws are fitted by least squares to the logarithm of the error of every run, so that their AICc
 compare, and judged as well by what they predict for the largest size when they have not seen it
@@ -32,13 +34,13 @@ class Law:
     Attributes
     ----------
     formula
-        Of the error 1 - AUROC, with N the pretraining patients.
+        Of the error, with N the pretraining patients.
     params
         Fitted values; N is in patients.
     aicc
         NaN where there are too few runs for the number of parameters.
     extrapolation
-        Predicted minus observed AUROC at the largest size, from a fit without it.
+        Predicted minus observed score at the largest size, from a fit without it.
     problem
         Why the fit is not to be used, or "".
     """
@@ -112,7 +114,7 @@ _FORMS: tuple[_Form, ...] = (
         lambda p, n: np.full_like(n, p[0]),
         lambda n, error: [[float(error.mean())], [float(np.median(error))]],
         (1e-9,),
-        (1.0,),
+        (_INF,),
     ),
     _Form(
         "log-linear",
@@ -139,7 +141,7 @@ _FORMS: tuple[_Form, ...] = (
         lambda p, n: np.asarray(p[0] + np.exp(p[1] - p[2] * np.log(n))),
         _offset_starts,
         (0.0, -_INF, 0.0),
-        (1.0, _INF, 5.0),
+        (_INF, _INF, 5.0),
     ),
 )
 
@@ -151,7 +153,7 @@ def fit_laws(group: Group) -> LawComparison:
     -------
     LawComparison
         With a `problem` and no laws where the group has one, has fewer than `MIN_SIZES` sizes, or
-        holds an AUROC of 1 (whose error has no logarithm).
+        holds a run without error (which has no logarithm).
     """
     if group.problem:
         return LawComparison(problem=group.problem)
@@ -159,24 +161,27 @@ def fit_laws(group: Group) -> LawComparison:
         return LawComparison(
             problem=f"{len(group.sizes)} sizes; laws are fitted from {MIN_SIZES} upwards"
         )
-    error = 1 - group.auroc
+    rising = group.endpoint.measure.higher_is_better
+    error = 1 - group.score if rising else group.score
     if (error <= 0).any():
-        return LawComparison(problem="an AUROC of 1 leaves no error to fit")
+        best = "an AUROC of 1" if rising else "an error of 0"
+        return LawComparison(problem=f"{best} leaves no error to fit")
     n = np.broadcast_to(group.sizes.astype(np.float64), error.shape)
-    laws = [_law(form, n, error) for form in _FORMS]
+    laws = [_law(form, n, error, -1 if rising else 1) for form in _FORMS]
     return LawComparison(
         tuple(sorted(laws, key=lambda law: (bool(law.problem), math.isnan(law.aicc), law.aicc)))
     )
 
 
-def _law(form: _Form, n: FloatArray, error: FloatArray) -> Law:
+def _law(form: _Form, n: FloatArray, error: FloatArray, sign: int) -> Law:
+    """Return a fitted law; `sign` is that of the score against the error."""
     values, cost, problem = _fit(form, n.ravel(), error.ravel())
     if problem:
         return Law(form.name, form.formula, problem=problem)
     shorter, _, stuck = _fit(form, n[:, :-1].ravel(), error[:, :-1].ravel())
     ahead = math.nan
     if not stuck:
-        ahead = float(error[:, -1].mean() - form.predict(shorter, n[:1, -1])[0])
+        ahead = sign * float(form.predict(shorter, n[:1, -1])[0] - error[:, -1].mean())
     named = dict(zip(form.params, map(float, values), strict=True))
     if "A" in named:
         named["A"] = math.exp(named["A"])

@@ -151,7 +151,8 @@ def _index() -> str:
         parts.append(f"## {suite.name}, version {suite.version}")
         parts.append(f"{suite.title} ({suite.citation}).")
         parts.append(
-            "| Task | Kind | Labels | Data set | Access | Main metric |\n|---|---|---|---|---|---|\n"
+            "| Task | Kind | Labels | Data set | Access | Main metric |\n"
+            "|---|---|---|---|---|---|\n"
             + "\n".join(_index_row(tasks.get(name).metadata) for name in suite.available())
         )
     return "\n\n".join(parts) + "\n"

@@ -207,6 +207,21 @@ def test_a_participant_without_row_or_baseline_is_still_a_record(one):
     assert "not in participants.tsv" in record.notes
 
 
+def test_a_baseline_needs_both_pressures(one):
+    root, _ = one
+    rewrite(root / "features.tsv", [{**rows(root / "features.tsv")[0], "baseline_dbp": ""}])
+    (record,) = read(root, **ONLY)
+    assert set(record.measurements) == {"sbp", "dbp"}
+
+
+def test_clinical_values_from_the_patient_table(one):
+    root, _ = one
+    pid = rows(root / "measurements_auscultatory.tsv")[0]["pid"]
+    (root / "patient_metadata.csv").write_text(f"patient_id,sbp,smoker\n{pid},99,1\n")
+    (record,) = read(root, **ONLY)
+    assert (record.clinical["sbp"], record.clinical["smoker"]) == (99, 1)
+
+
 def edit(path, old, new, count=1):
     text = path.read_text()
     assert old in text
@@ -281,9 +296,10 @@ def test_tables_that_all_records_need(one):
     (root / "features.tsv").write_text("pid\tbaseline_sbp\na0\t120\n")
     with pytest.raises(BadInputError, match=r"features\.tsv has no column 'baseline_dbp'"):
         read(root, **ONLY)
-    (root / "features.tsv").write_text("pid\n1\t2\t3\n1\n1\t2\t3\t4\t5\n")
-    with pytest.raises(BadInputError, match=r"features\.tsv cannot be read"):
-        read(root, **ONLY)
+    for content in (b"", b"pid\n\xff\n"):
+        (root / "features.tsv").write_bytes(content)
+        with pytest.raises(BadInputError, match=r"features\.tsv (has no column|cannot be read)"):
+            read(root, **ONLY)
     (root / "participants.tsv").unlink()
     with pytest.raises(BadInputError, match=r"participants\.tsv does not exist"):
         read(root, **ONLY)

@@ -35,6 +35,11 @@ SIMULATED = {
         **{"recording_seconds": 40, "no_holter": 0, "late_start": 0, "flat": 0},
         "lost_signal": 0,
     },
+    "aurora-bp": {
+        **{"measurement_seconds": 2, "measurements": 1, "unrecorded": 0, "late": 0, "gaps": 0},
+        "lost_signal": 0,
+    },
+    "code-15": {"blank": 0, "lost_signal": 0},
 }
 """Options of the cohorts of sources that are written by their simulated layout."""
 UNREAD = {
@@ -50,9 +55,11 @@ def make(name, root, write):
     """Write two records in the layout of a source; return the source."""
     if name == "ptb-xl":
         write.ptb_xl(root, [{}, {}])
-    elif name == "challenge":
+    elif name in ("challenge", "wfdb-tree", "folder"):
         write.wfdb(root, "a", write.beats(0))
         write.wfdb(root, "b", write.beats(1))
+        if name == "folder":
+            (root / "source.yaml").write_text("format: wfdb\n")
     elif name == "packed":
         write.packed(root, [{}, {}])
     elif name in SIMULATED:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ecgscale.data.record import LEADS, Record
 from ecgscale.data.sources.base import (
@@ -28,6 +28,7 @@ from ecgscale.data.sources.base import (
     sources,
     whole_number,
 )
+from ecgscale.data.sources.metadata import GroupPattern
 from ecgscale.errors import BadInputError
 
 MILLIVOLT_STEPS = 1000.0
@@ -45,19 +46,8 @@ class PackedOptions(SourceOptions):
     """Sampling rate of the array, Hz."""
     leads: tuple[str, ...] = LEADS
     """Leads of the array, in its order."""
-    patient_pattern: str = "(.+)"
+    patient_pattern: GroupPattern = "(.+)"
     """Its first group, matched against the whole `patient_id`, is the id under the namespace."""
-
-    @field_validator("patient_pattern")
-    @classmethod
-    def _has_a_group(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-        if groups < 1:
-            raise ValueError(f"{pattern!r} has no group")
-        return pattern
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,300 @@
+"""Aurora-BP, cuffless blood pressure with lead I, as Microsoft Research hands it out.
+
+Known from the data set's own documentation and sample (repository `microsoft/aurorabp-sample-data`,
+twelve participants in the published layout) and from public code that reads the whole:
+
+- ``participants.tsv``: a row a participant; height in inches, weight in pounds;
+- ``measurements_{auscultatory,oscillometric}.tsv``: a row a measurement, with its pressures, its
+  duration and the path of its waveforms; ``waveforms_generated`` is 0, the path empty and the
+  duration 0.0 where there are none; `sbp` and `dbp` may be empty (ambulatory), and `dbp` is 0.0
+  where the sounds never went away (after exercise);
+- ``measurements_<protocol>/<pid>/<pid>.<phase>.<measurement>.tsv``: columns t (s), ekg (mV),
+  optical, pressure, accel_x, accel_y, accel_z at 500 Hz, five significant digits;
+- ``features.tsv``: a row a featurised measurement, with the participant's `baseline_sbp` and
+  `baseline_dbp` (mean of the calibration measurements) on every one.
+
+The ECG is lead I: electrodes on one wrist or arm, and on the chest across the heart. It keeps the
+offset of the electrodes (several mV). Auscultatory waveforms last about 20 s, oscillometric ones
+30 s in the laboratory and 15 s outside. Assumed: a sensor that started late or stopped early leaves
+empty cells at the ends.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from ecgscale.data.record import Record, Sex
+from ecgscale.data.sources.base import (
+    PATIENT_METADATA,
+    QuarantineError,
+    Ref,
+    Source,
+    SourceOptions,
+    is_inside,
+    parse_age,
+    parse_sex,
+    read_clinical,
+    read_table,
+    sources,
+)
+from ecgscale.errors import BadInputError
+
+PARTICIPANTS = "participants.tsv"
+FEATURES = "features.tsv"
+FS = 500.0
+"""Hz, of every waveform file."""
+
+BASELINE_AT = ("initial", "Calibration start 1")
+"""Phase and name of the measurement that stands for the participant's baseline, as in CLEF."""
+
+PRESSURE_RANGE = (20.0, 300.0)
+"""mmHg outside which a number is no blood pressure (an assumption of this reader)."""
+
+CM_PER_INCH = 2.54
+KG_PER_POUND = 0.45359237
+
+Protocol = Literal["auscultatory", "oscillometric"]
+
+
+class AuroraBpOptions(SourceOptions):
+    """Which measurements, and which windows of them, are read."""
+
+    protocols: tuple[Protocol, ...] = Field(default=("auscultatory", "oscillometric"), min_length=1)
+    """Cuff and stethoscope, or automatic cuff; the tasks need only the first."""
+    window_seconds: float = Field(default=10.0, gt=0)
+    windows: int = Field(default=1, ge=1)
+    """Most windows of a measurement, one after the other from its first number."""
+
+
+@dataclass(frozen=True)
+class AuroraBpRef(Ref):
+    """A window of a measurement, with what the tables say of it."""
+
+    patient: str
+    path: str
+    start: int
+    age: float | None
+    sex: Sex | None
+    clinical: dict[str, float]
+    measurements: dict[str, float]
+    notes: tuple[str, ...]
+
+
+@sources.register("aurora-bp")
+class AuroraBp(Source[AuroraBpRef]):
+    """Lead I at every measurement of blood pressure, in the laboratory and on the move."""
+
+    Options: ClassVar[type[SourceOptions]] = AuroraBpOptions
+    leads = ("I",)
+    title = "Aurora-BP: wearable tonometry, photoplethysmography and ECG with blood pressure"
+    licence = "Aurora-BP data use agreement (application to the data access committee)"
+    access = "credentialed"
+    unit = "mV"
+    patient_key = "pid"
+    citation = (
+        "Mieloszyk et al., IEEE Journal of Biomedical and Health Informatics 26(7):2864-2875 (2022)"
+    )
+    url = "https://github.com/microsoft/aurorabp-sample-data"
+
+    def index(self) -> list[AuroraBpRef]:
+        """List the windows of every measurement with waveforms, in the order of the tables."""
+        self.require_root()
+        participants = {
+            row["pid"]: row
+            for row in read_table(self.root / PARTICIPANTS, ("pid", "age", "gender", *_BODY), "\t")
+        }
+        baselines = self._baselines()
+        clinical = read_clinical(self.root)
+        refs = []
+        for protocol in self.options.protocols:
+            for row in read_table(self.root / _measurements(protocol), _MEASUREMENT_COLUMNS, "\t"):
+                if row["waveforms_generated"].strip() in ("1", "1.0"):
+                    baseline = baselines.get(row["pid"], {})
+                    person = _person(participants.get(row["pid"]), baseline)
+                    person["clinical"].update(clinical.get(row["pid"], {}))
+                    refs += self._windows(row, person, baseline)
+        if not refs:
+            raise BadInputError(f"source folder {self.root} lists no measurement with waveforms")
+        return refs
+
+    def read(self, ref: AuroraBpRef) -> Record:
+        """Read one window."""
+        if not ref.patient:
+            raise QuarantineError("bad-metadata", f"no pid for {ref.record_id}")
+        path = self.root / ref.path
+        if not is_inside(self.root, path):
+            raise QuarantineError("path-traversal", f"a table names the file {ref.path!r}")
+        if not path.is_file():
+            raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
+        ecg, notes = _within_ends(_read_ecg(path), path.name)
+        window = ecg[ref.start : ref.start + self._window_samples]
+        if not len(window):
+            raise QuarantineError("too-short", f"{path.name} has {len(ecg) / FS:g} s of ECG")
+        return Record(
+            record_id=ref.record_id,
+            patient_id=f"{self.namespace}:{ref.patient}",
+            signal=window[None].astype(np.float32),
+            fs=FS,
+            leads=self.leads,
+            age=ref.age,
+            sex=ref.sex,
+            clinical=ref.clinical,
+            measurements=ref.measurements,
+            notes=(*ref.notes, *notes),
+        )
+
+    def files(self, ref: AuroraBpRef) -> list[Path]:
+        """Return the waveform file."""
+        return [self.root / ref.path]
+
+    def tables(self) -> list[Path]:
+        """Return the tables of participants, measurements, features and patients."""
+        measurements = (_measurements(protocol) for protocol in self.options.protocols)
+        names = (PARTICIPANTS, *measurements, FEATURES, PATIENT_METADATA)
+        return [self.root / name for name in names]
+
+    @property
+    def _window_samples(self) -> int:
+        samples: int = round(self.options.window_seconds * FS)
+        return samples
+
+    def _baselines(self) -> dict[str, dict[str, float]]:
+        """Read the baseline of every participant who has both pressures."""
+        columns = ("baseline_sbp", "baseline_dbp")
+        baselines: dict[str, dict[str, float]] = {}
+        for row in read_table(self.root / FEATURES, ("pid", *columns), "\t"):
+            values = {name: _pressure(row[name]) for name in columns}
+            known = {name: value for name, value in values.items() if value is not None}
+            if len(known) == len(columns):
+                baselines.setdefault(row["pid"], known)
+        return baselines
+
+    def _windows(
+        self, row: dict[str, str], person: dict[str, Any], baseline: dict[str, float]
+    ) -> list[AuroraBpRef]:
+        path = row["waveform_file_path"].strip()
+        values = {name: _pressure(row[name]) for name in ("sbp", "dbp")}
+        measured = {name: value for name, value in values.items() if value is not None}
+        notes = tuple(
+            f"impossible {name} {row[name][:20]!r} left out"
+            for name, value in values.items()
+            if value is None and row[name].strip()
+        )
+        is_baseline = (row["phase"].strip(), row["measurement"].strip()) == BASELINE_AT
+        return [
+            AuroraBpRef(
+                record_id=f"{Path(path).stem}:{start}",
+                patient=row["pid"].strip(),
+                path=path,
+                start=start,
+                age=person["age"],
+                sex=person["sex"],
+                clinical={**measured, **person["clinical"]},
+                measurements={**measured, **(baseline if is_baseline else {})},
+                notes=(*person["notes"], *notes),
+            )
+            for start in self._starts(row["duration"])
+        ]
+
+    def _starts(self, duration: str) -> list[int]:
+        """Return where the windows start; one that has no stated duration has the first."""
+        whole = int((_number(duration) or 0.0) / self.options.window_seconds)
+        count = min(self.options.windows, max(whole, 1))
+        return [number * self._window_samples for number in range(count)]
+
+
+_BODY = ("height", "weight", "diabetes")
+_MEASUREMENT_COLUMNS = (
+    *("pid", "phase", "measurement", "sbp", "dbp", "duration"),
+    *("waveform_file_path", "waveforms_generated"),
+)
+
+
+def _measurements(protocol: Protocol) -> str:
+    return f"measurements_{protocol}.tsv"
+
+
+def _person(row: dict[str, str] | None, baseline: dict[str, float]) -> dict[str, Any]:
+    """Return what ``participants.tsv`` and the baseline say of a participant."""
+    resting = {name.removeprefix("baseline_"): value for name, value in baseline.items()}
+    if row is None:
+        notes: tuple[str, ...] = (f"not in {PARTICIPANTS}",)
+        return {"age": None, "sex": None, "clinical": resting, "notes": notes}
+    age, notes = parse_age(row["age"])
+    height, weight, diabetes = (_number(row[name]) for name in _BODY)
+    clinical = dict(resting)
+    if height:
+        clinical["height"] = height * CM_PER_INCH
+    if weight:
+        clinical["weight"] = weight * KG_PER_POUND
+    if diabetes in (0, 1):
+        clinical["diabetes"] = diabetes
+    return {"age": age, "sex": parse_sex(row["gender"]), "clinical": clinical, "notes": notes}
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _pressure(text: str) -> float | None:
+    value = _number(text)
+    return value if value and PRESSURE_RANGE[0] <= value <= PRESSURE_RANGE[1] else None
+
+
+def _read_ecg(path: Path) -> npt.NDArray[np.float64]:
+    """Read shape (time,), mV, NaN where a cell is empty.
+
+    Raises
+    ------
+    QuarantineError
+        With reason missing-lead, nan-samples (a cell is no number), truncated-signal or wrong-rate.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    try:
+        table = csv.read_csv(
+            path,
+            read_options=csv.ReadOptions(use_threads=False),
+            parse_options=csv.ParseOptions(delimiter="\t"),
+            convert_options=csv.ConvertOptions(
+                include_columns=["t", "ekg"],
+                column_types={"t": pa.float64(), "ekg": pa.float64()},
+            ),
+        )
+    except KeyError as error:
+        raise QuarantineError("missing-lead", f"{path.name} has no column t or ekg") from error
+    except pa.ArrowInvalid as error:
+        converts = "conversion error" in str(error)
+        reason = "nan-samples" if converts else "truncated-signal"
+        raise QuarantineError(reason, f"{path.name}: {error}") from error
+    time, ecg = (np.asarray(table[name].to_numpy()) for name in ("t", "ekg"))
+    if len(time) < 2:
+        raise QuarantineError("truncated-signal", f"{path.name} has {len(time)} samples")
+    seconds = time[-1] - time[0]
+    if not seconds > 0 or abs((len(time) - 1) / seconds / FS - 1) > 0.01:
+        raise QuarantineError(
+            "wrong-rate", f"{path.name} has {len(time)} samples in {seconds:g} s, not {FS:g} Hz"
+        )
+    return ecg
+
+
+def _within_ends(
+    ecg: npt.NDArray[np.float64], name: str
+) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
+    """Cut off the ends without numbers."""
+    known = np.flatnonzero(np.isfinite(ecg))
+    if not len(known):
+        raise QuarantineError("nan-samples", f"{name} has no ECG")
+    first, stop = int(known[0]), int(known[-1]) + 1
+    cut = len(ecg) - (stop - first)
+    notes = (f"{cut} empty samples at the ends left out",) if cut else ()
+    return ecg[first:stop], notes

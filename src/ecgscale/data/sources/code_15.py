@@ -1,0 +1,223 @@
+"""CODE-15%: 12-lead ECGs of telehealth in Minas Gerais, as published on Zenodo.
+
+Known from the record's description (zenodo.org/records/4916206, version 1.0.0) and from public code
+that reads it (`antonior92/ecg-age-prediction`, the George B. Moody PhysioNet Challenge 2025):
+
+- ``exams.csv``: exam_id, age, is_male, nn_predicted_age, 1dAVb, RBBB, LBBB, SB, ST, AF, patient_id,
+  death, timey, normal_ecg, trace_file; `death` and `timey` at a patient's first exam only;
+- ``exams_part0.hdf5`` to ``exams_part17.hdf5`` (each in a zip of its own): `exam_id` of shape (n,)
+  and `tracings` of shape (n, 4096, 12), float32 at 400 Hz, zeros at both ends of shorter exams,
+  leads DI, DII, DIII, AVR, AVL, AVF, V1 to V6. The last row of a shard is zeros, its exam_id 0.
+
+The unit is in doubt. The authors' answer is mV and the Challenge takes them so; but the files were
+made with a factor of 2, and readers found twice the amplitude of other data sets (issue 5 of
+`antonior92/ecg-age-prediction`). They are read as mV; the option `millivolts` changes that.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from ecgscale.data.record import LEADS, Record, Sex
+from ecgscale.data.sources.base import (
+    PATIENT_METADATA,
+    QuarantineError,
+    Ref,
+    Source,
+    SourceOptions,
+    is_inside,
+    parse_age,
+    read_clinical,
+    read_table,
+    sources,
+    whole_number,
+)
+from ecgscale.errors import BadInputError
+
+TABLE = "exams.csv"
+FS = 400.0
+LABELS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
+"""Columns that are true where the exam has the statement; they are its codes."""
+
+_COLUMNS = ("exam_id", "age", "is_male", *LABELS, "patient_id", "death", "timey", "trace_file")
+
+
+class Code15Options(SourceOptions):
+    """Which shards are read, and what their numbers mean."""
+
+    parts: tuple[int, ...] | None = None
+    """Numbers of the shards to read, where not all were downloaded; default all of the table."""
+    millivolts: float = Field(default=1.0, gt=0)
+    """mV per unit of the tracings."""
+
+
+@dataclass(frozen=True)
+class Code15Ref(Ref):
+    """A row of the table, as text."""
+
+    row: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """An open shard: its tracings, and the position of every exam."""
+
+    tracings: Any
+    positions: dict[str, int]
+
+
+@sources.register("code-15")
+class Code15(Source[Code15Ref]):
+    """345,779 exams of 7 to 10 s from 233,770 patients (version 1.0.0)."""
+
+    Options: ClassVar[type[SourceOptions]] = Code15Options
+    title = "CODE-15%: a large scale annotated dataset of 12-lead ECGs"
+    licence = "CC BY 4.0"
+    access = "open"
+    unit = "mV (in doubt, see the option millivolts)"
+    patient_key = "patient_id"
+    citation = (
+        "Ribeiro et al., CODE-15%, Zenodo (2021), doi:10.5281/zenodo.4916206; Lima et al., Nature "
+        "Communications 12:5117 (2021), doi:10.1038/s41467-021-25351-7"
+    )
+    url = "https://zenodo.org/records/4916206"
+
+    def __init__(self, root: Path, namespace: str, options: dict[str, Any] | None = None) -> None:
+        super().__init__(root, namespace, options)
+        self._open: dict[str, _Shard | QuarantineError] = {}
+
+    def index(self) -> list[Code15Ref]:
+        """List the rows of the table, in its order; no shard is opened."""
+        self.require_root()
+        rows = read_table(self.root / TABLE, _COLUMNS)
+        if self.options.parts is not None:
+            wanted = set(self._shards())
+            rows = [row for row in rows if row["trace_file"].strip() in wanted]
+        if not rows:
+            raise BadInputError(f"{self.root / TABLE} lists no exams")
+        return [
+            Code15Ref(whole_number(row["exam_id"]), {name: row[name] for name in _COLUMNS})
+            for row in rows
+        ]
+
+    def read(self, ref: Code15Ref) -> Record:
+        """Read one exam without the zeros at its ends; a worker opens each shard once."""
+        row = ref.row
+        patient = whole_number(row["patient_id"])
+        if not patient:
+            raise QuarantineError("bad-metadata", f"exam {ref.record_id} has no patient_id")
+        age, notes = parse_age(row["age"])
+        labels = {name: 100.0 for name in LABELS if _truth(row, name)}
+        return Record(
+            record_id=ref.record_id,
+            patient_id=f"{self.namespace}:{patient}",
+            signal=self._signal(ref),
+            fs=FS,
+            leads=LEADS,
+            age=age,
+            sex=_sex(row),
+            labels=labels,
+            clinical=self._clinical.get(patient, {}),
+            measurements=_follow_up(row),
+            notes=notes,
+        )
+
+    def tables(self) -> list[Path]:
+        """Return the table, the shards and the patient table."""
+        return [self.root / name for name in (TABLE, *self._shards(), PATIENT_METADATA)]
+
+    @cached_property
+    def _clinical(self) -> dict[str, dict[str, float]]:
+        return read_clinical(self.root)
+
+    def _shards(self) -> list[str]:
+        if self.options.parts is not None:
+            return [f"exams_part{number}.hdf5" for number in self.options.parts]
+        return sorted(path.name for path in self.root.glob("exams_part*.hdf5"))
+
+    def _signal(self, ref: Code15Ref) -> npt.NDArray[np.float32]:
+        name = ref.row["trace_file"].strip()
+        shard = self._shard(name)
+        if ref.record_id not in shard.positions:
+            raise QuarantineError("missing-signal-file", f"{name} has no exam {ref.record_id}")
+        try:
+            tracing = np.asarray(shard.tracings[shard.positions[ref.record_id]], dtype=np.float32)
+        except OSError as error:
+            raise QuarantineError("truncated-signal", f"{name}: {error}") from error
+        recorded = np.flatnonzero(tracing.any(axis=1))
+        if not len(recorded):
+            raise QuarantineError("too-short", f"exam {ref.record_id} of {name} holds only zeros")
+        signal = tracing[recorded[0] : recorded[-1] + 1].T * np.float32(self.options.millivolts)
+        return np.ascontiguousarray(signal)
+
+    def _shard(self, name: str) -> _Shard:
+        if name not in self._open:
+            try:
+                self._open[name] = _open_shard(self.root, name)
+            except QuarantineError as error:
+                self._open[name] = error
+        shard = self._open[name]
+        if isinstance(shard, QuarantineError):
+            raise QuarantineError(shard.reason, shard.detail)
+        return shard
+
+
+def _open_shard(root: Path, name: str) -> _Shard:
+    import h5py
+
+    path = root / name
+    if not name or not is_inside(root, path):
+        raise QuarantineError("path-traversal", f"{TABLE} names the file {name!r}")
+    if not path.is_file():
+        raise QuarantineError("missing-signal-file", f"{name} does not exist")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise QuarantineError("truncated-signal", f"{name}: {error}") from error
+    try:
+        return _contents(file, name)
+    except QuarantineError:
+        file.close()
+        raise
+
+
+def _contents(file: Any, name: str) -> _Shard:
+    try:
+        exams, tracings = file["exam_id"][:], file["tracings"]
+    except (OSError, KeyError) as error:
+        reason = "truncated-signal" if isinstance(error, OSError) else "unreadable-header"
+        raise QuarantineError(reason, f"{name}: {error}") from error
+    if getattr(tracings, "ndim", 0) != 3 or tracings.shape[::2] != (len(exams), len(LEADS)):
+        raise QuarantineError(
+            "unreadable-header", f"{name}: {len(exams)} exams, tracings of shape {tracings.shape}"
+        )
+    return _Shard(tracings, {str(exam): place for place, exam in enumerate(exams) if exam != 0})
+
+
+def _truth(row: dict[str, str], name: str) -> bool:
+    known = {"true": True, "1": True, "false": False, "0": False, "": False}
+    text = whole_number(row[name]).lower()
+    if text not in known:
+        raise QuarantineError("bad-metadata", f"{name} is {row[name]!r}")
+    return known[text]
+
+
+def _sex(row: dict[str, str]) -> Sex | None:
+    if not row["is_male"].strip():
+        return None
+    return "M" if _truth(row, "is_male") else "F"
+
+
+def _follow_up(row: dict[str, str]) -> dict[str, float]:
+    """Return whether the patient died and after how many years, where the exam has it."""
+    if not row["death"].strip() or not row["timey"].strip():
+        return {}
+    try:
+        return {"death": float(_truth(row, "death")), "follow_up_years": float(row["timey"])}
+    except ValueError:
+        raise QuarantineError("bad-metadata", f"timey is {row['timey']!r}") from None

@@ -1,0 +1,110 @@
+"""Benchmark suites in the report: means with the number of tasks behind them, and what lacks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ecgscale.config import Study
+from ecgscale.report.levels import Levels, level_text
+from ecgscale.report.tables import Rows, Table
+from ecgscale.scaling.endpoints import Endpoint, Measure, endpoints
+from ecgscale.tasks.base import tasks
+from ecgscale.tasks.suites import SUITES, Suite
+
+
+def suites_table(study: Study, levels: Levels) -> Table:
+    """Return the mean over a suite's tasks, for every suite that the study has a task of.
+
+    Errors in different units have no common mean: there is one row a unit.
+    """
+    several = len(study.grid.encoders) > 1
+    rows: Rows = [
+        [
+            f"{suite.name}\u00a0v{suite.version}",
+            _behind(suite, measure, len(measured)),
+            *([encoder] if several else []),
+            *(
+                level_text(_mean(levels, measured, encoder, name), measure)
+                for name in levels.columns
+            ),
+        ]
+        for suite in _present(study)
+        for measure, measured in _by_measure(study, suite)
+        for encoder in study.grid.encoders
+    ]
+    return Table(
+        "suites",
+        f"Unweighted means over tasks: objectives at {levels.largest:,} pretraining patients, then "
+        "controls and baselines. A mean over fewer tasks than a suite declares is not the suite's "
+        "score and does not compare with one. A dash: a run of one of the tasks is missing.",
+        ("Suite", "What the number is", *(["Encoder"] if several else []), *levels.columns),
+        rows,
+        stub=3 if several else 2,
+    )
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Tasks of a suite that the study lacks for the same reason.
+
+    Attributes
+    ----------
+    why
+        Ends in "from" where `url` says from where.
+    """
+
+    suite: str
+    tasks: tuple[str, ...]
+    why: str
+    url: str = ""
+    access: str = ""
+
+    def __str__(self) -> str:
+        """Return one line of plain text."""
+        source = f" {self.url} ({self.access})" if self.url else ""
+        return f"{self.suite}: {', '.join(self.tasks)}: {self.why}{source}"
+
+
+def missing_tasks(study: Study) -> list[Missing]:
+    """Return what the study lacks of the suites that it has a task of, and what to do."""
+    found: list[Missing] = []
+    for suite in _present(study):
+        reasons: dict[tuple[str, str, str], list[str]] = {}
+        for name in suite.declared:
+            if name not in study.evaluation.tasks:
+                reasons.setdefault(_why(study, name), []).append(name)
+        found += [Missing(suite.name, tuple(names), *why) for why, names in reasons.items()]
+    return found
+
+
+def _present(study: Study) -> list[Suite]:
+    wanted = set(study.evaluation.tasks)
+    return [suite for suite in SUITES.values() if wanted & set(suite.declared)]
+
+
+def _by_measure(study: Study, suite: Suite) -> Iterator[tuple[Measure, list[Endpoint]]]:
+    mine = [e for e in endpoints(study) if e.name in suite.declared]
+    for measure in dict.fromkeys(endpoint.measure for endpoint in mine):
+        yield measure, [endpoint for endpoint in mine if endpoint.measure == measure]
+
+
+def _behind(suite: Suite, measure: Measure, count: int) -> str:
+    total = len(suite.declared)
+    if count == total:
+        return f"score: mean {measure.label} of all {total} tasks"
+    if count == 1:
+        return f"{measure.label} of 1 of the {total} tasks"
+    return f"mean {measure.label} of {count} of the {total} tasks"
+
+
+def _mean(levels: Levels, measured: Sequence[Endpoint], encoder: str, objective: str) -> float:
+    return sum(levels.mean(e, encoder, objective) for e in measured) / len(measured)
+
+
+def _why(study: Study, name: str) -> tuple[str, str, str]:
+    """Return why a study lacks a task, where to get it and under which access."""
+    if name not in tasks.names():
+        return "not available in this version of ecgscale", "", ""
+    metadata = tasks.get(name).metadata
+    if metadata.dataset in study.evaluation.data:
+        return "not asked for: name it in evaluation.tasks", "", ""
+    return "not installed: get it from", metadata.url, metadata.access

@@ -1,0 +1,171 @@
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ecgscale.errors import BadInputError
+from ecgscale.evaluation.bootstrap import bootstrap_auroc, bootstrap_mae, interval
+from ecgscale.evaluation.compare import compare, difference_table
+from ecgscale.evaluation.metrics import included_labels, label_metrics, regression_metrics
+from ecgscale.results import DatasetInput, RunRecord
+
+N, RESAMPLES = 200, 300
+PATIENTS = [f"p{number // 2:03d}" for number in range(N)]
+RNG = np.random.default_rng(0)
+Y = (RNG.random((N, 2)) < 0.3).astype(np.float32)
+VALUE = RNG.normal(55, 10, (N, 1))
+SHARED, SHARED_ERROR = 1.5 * RNG.normal(size=Y.shape), 8 * RNG.normal(size=VALUE.shape)
+
+
+def make_record(name: str, skill: float, **changes: Any) -> RunRecord:
+    """A cell with one classification at two protocols, and one regression."""
+    rng = np.random.default_rng(int(name))
+    scores = skill * Y + SHARED + 0.3 * rng.normal(size=Y.shape)
+    predicted = VALUE + SHARED_ERROR / (1 + skill)
+    included = included_labels(Y, 10)
+    common = {"resamples": RESAMPLES, "seed": 0}
+    replicates = bootstrap_auroc(Y, scores, PATIENTS, included, task="cls", **common).macro
+    errors = bootstrap_mae(VALUE, predicted, PATIENTS, task="reg", **common)
+    area = label_metrics(Y, scores, 10).macro_auroc
+    rows = [{"name": f"l{k}", "included": bool(included[k])} for k in range(2)]
+    entry = {"metric": "macro_auroc", "labels": rows, "replicates": replicates.tolist()}
+    tasks = {
+        "cls": entry,
+        "cls@knn": entry | {"replicates": (replicates - 0.1).tolist()},
+        "reg": {"metric": "mae", "labels": [], "replicates": errors.tolist()},
+    }
+    settings: dict[str, Any] = {
+        "phase": "evaluate",
+        "study": "made-up",
+        "cell": f"clef/net1d/n100-o0-s{name}",
+        "axes": {},
+        "params": {"bootstrap_seed": 0},
+        "metrics": {
+            "cls.macro_auroc": area,
+            "cls@knn.macro_auroc": area - 0.1,
+            "reg.mae": regression_metrics(VALUE, predicted).mae,
+        },
+        "inputs": [
+            DatasetInput(name=task, digest=f"d-{task}", context="test", source="x")
+            for task in ("cls", "reg")
+        ],
+        "details": {"tasks": tasks},
+        "started": "now",
+        "ended": "now",
+    }
+    return RunRecord(**(settings | changes))
+
+
+def test_differences_are_paired_resample_by_resample():
+    first, second = make_record("1", 2.5), make_record("2", 1.0)
+    found = {row.endpoint: row for row in compare(first, second)}
+    assert list(found) == ["cls", "cls@knn", "reg"]
+    assert [row.metric for row in found.values()] == ["macro_auroc", "macro_auroc", "mae"]
+    for endpoint, row in found.items():
+        ones, others = (
+            np.array(record.details["tasks"][endpoint]["replicates"]) for record in (first, second)
+        )
+        assert (row.low, row.high) == interval(ones - others)
+        assert row.resamples == RESAMPLES
+        assert row.first == first.metrics[f"{endpoint}.{row.metric}"]
+        assert row.difference == pytest.approx(row.first - row.second)
+        assert row.low < row.difference < row.high
+        width = sum(np.subtract(*interval(part)[::-1]) for part in (ones, others))
+        assert row.high - row.low < 0.8 * width, "the patients are the same"
+    assert found["cls"].low > 0, "more skill, more AUROC"
+    assert found["reg"].high < 0, "and less error"
+
+
+def test_the_sign_turns_with_the_order_and_a_cell_equals_itself():
+    first, second = make_record("1", 2.5), make_record("2", 1.0)
+    there, back = compare(first, second), compare(second, first)
+    for one, other in zip(there, back, strict=True):
+        assert one.difference == -other.difference
+        assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+    assert all((row.low, row.difference, row.high) == (0, 0, 0) for row in compare(first, first))
+
+
+def test_records_as_they_are_read_from_disk(tmp_path: Path):
+    second = make_record("2", 1.0)
+    second.details["tasks"]["reg"]["replicates"] = [math.nan] * RESAMPLES
+    second.write(tmp_path / "cell.json")
+    rows = compare(make_record("1", 2.5), RunRecord.read(tmp_path / "cell.json"))
+    assert rows[0].low > 0
+    assert math.isnan(rows[2].low)
+    assert math.isnan(rows[2].high)
+
+
+def test_only_shared_endpoints_and_shared_resamples_are_compared():
+    first, second = make_record("1", 2.5), make_record("2", 1.0)
+    del second.details["tasks"]["cls@knn"]
+    replicates = second.details["tasks"]["reg"]["replicates"]
+    second.details["tasks"]["reg"]["replicates"] = replicates[:100]
+    rows = compare(first, second)
+    assert [(row.endpoint, row.resamples) for row in rows] == [("cls", RESAMPLES), ("reg", 100)]
+    ones = np.array(first.details["tasks"]["reg"]["replicates"][:100])
+    assert (rows[1].low, rows[1].high) == interval(ones - np.array(replicates[:100]))
+    second.details["tasks"] = {"other": second.details["tasks"]["cls"]}
+    with pytest.raises(BadInputError, match="share no endpoint"):
+        compare(first, second)
+
+
+def other_digest(record: RunRecord) -> None:
+    record.inputs[1].digest = "another table"
+
+
+def other_labels(record: RunRecord) -> None:
+    record.details["tasks"]["cls@knn"]["labels"] = [{"name": "l0", "included": True}]
+
+
+def other_seed(record: RunRecord) -> None:
+    record.params["bootstrap_seed"] = 1
+
+
+def no_digest(record: RunRecord) -> None:
+    record.inputs.pop(0)
+
+
+def no_replicates(record: RunRecord) -> None:
+    del record.details["tasks"]["cls"]["replicates"]
+
+
+def other_phase(record: RunRecord) -> None:
+    record.phase = "pretrain"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (other_digest, "reg cannot be compared: .*s1 and .*s2 .*different test examples"),
+        (other_labels, "cls@knn cannot be compared: .*different labels"),
+        (other_seed, "cls cannot be compared: .*different resamples"),
+        (no_digest, "s2 does not say on which examples of cls"),
+        (no_replicates, "s2 has no replicates of cls: evaluate it again"),
+        (other_phase, "s2 is a run of phase pretrain"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(spoil, message):
+    second = make_record("2", 1.0)
+    spoil(second)
+    with pytest.raises(BadInputError, match=message):
+        compare(make_record("1", 2.5), second)
+
+
+def test_the_table_shows_every_endpoint_and_marks_what_excludes_zero():
+    first, second = make_record("1", 2.5), make_record("2", 1.0)
+    console = Console(file=io.StringIO(), width=160)
+    console.print(difference_table(first, second, compare(first, second)))
+    console.print(difference_table(first, first, compare(first, first)))
+    text = console.file.getvalue()
+    apart, alike = text.split("first: ")[1:]
+    assert "clef/net1d/n100-o0-s2" in apart
+    lines = {line.split()[1]: line for line in apart.splitlines() if "│" in line}
+    assert list(lines) == ["cls", "cls@knn", "reg"]
+    row = compare(first, second)[0]
+    for shown in (f"{row.first:.4g}", f"{row.difference:+.4f}*", f"{row.low:+.4f} to", "300"):
+        assert shown in lines["cls"]
+    assert "*" not in alike

@@ -20,6 +20,8 @@ COMMANDS = (
     "pretrain",
     "evaluate",
     "baseline",
+    "compare",
+    "tasks",
     "tune",
     "import-weights",
     "sync",
@@ -80,7 +82,7 @@ def test_the_command_line_starts_without_the_heavy_libraries(tmp_path):
         ),
         (
             ("ingest", "--source", "holter", "--root", ".", "--out", "store"),
-            "no source is named 'holter'; there are: challenge, ",
+            "no source is named 'holter'; there are: aurora-bp, ",
         ),
         (
             ("ingest", "--source", "challenge", "--root", ".", "--out", "store"),

@@ -154,7 +154,8 @@ def test_an_error_marks_the_run_failed(root):
 
 
 def test_a_lost_store_is_written_again_with_its_links(root):
-    pretrained, evaluated = record(), record("evaluate", metrics={"t.macro_auroc": 0.8})
+    metrics = {"t.macro_auroc": 0.8, "t@knn-10pct.mae": 7.5}
+    pretrained, evaluated = record(), record("evaluate", metrics=metrics)
     first = log(root, pretrained)
     log(root, evaluated)
     assert tracking.query("trial", "evaluate", root)[0].tags["pretrain_run_id"] == first

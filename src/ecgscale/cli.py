@@ -231,7 +231,7 @@ def tasks_(
 
 @app.command()
 def baseline(name: str, study: StudyFile = PARAMS) -> None:
-    """Evaluate a baseline that sees no ECG: age-sex or prevalence."""
+    """Evaluate a baseline without an encoder: age-sex, ecg-features or prevalence."""
     from ecgscale.evaluation.stage import evaluate_baseline
 
     evaluate_baseline(load_study(study), name, ROOT)

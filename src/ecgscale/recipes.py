@@ -25,7 +25,12 @@ TRAINING_CODE = (
     "ecgscale.data.risk",
     "ecgscale.objectives.base",
 )
-EVALUATION_CODE = ("ecgscale.evaluation", "ecgscale.data.normalise", "ecgscale.data.store")
+EVALUATION_CODE = (
+    "ecgscale.evaluation",
+    "ecgscale.evaluation.readouts",
+    "ecgscale.data.normalise",
+    "ecgscale.data.store",
+)
 INGEST_CODE = ("ecgscale.data.ingest", "ecgscale.data.preprocess", "ecgscale.data.store")
 
 

@@ -573,7 +573,7 @@ def _runs(
 def _tracked(client: "MlflowClient", run: "Run") -> TrackedRecord:
     path = Path(client.download_artifacts(run.info.run_id, RECORD_FILE))
     record = RunRecord.read(path)
-    metrics = {name: run.data.metrics[name] for name in record.metrics}
+    metrics = {name: run.data.metrics[_metric_name(name)] for name in record.metrics}
     return TrackedRecord(
         run_id=run.info.run_id,
         cell=record.cell,
@@ -597,10 +597,16 @@ def _log_metrics(client: "MlflowClient", run_id: str, record: RunRecord) -> None
     when = _milliseconds(record.ended)
     last = {name: points[-1][0] for name, points in record.curves.items() if points}
     metrics = [
-        Metric(name, value, when, last.get(name, 0)) for name, value in record.metrics.items()
+        Metric(_metric_name(name), value, when, last.get(name, 0))
+        for name, value in record.metrics.items()
     ]
     for part in _chunks(metrics, BATCH_LIMIT):
         client.log_batch(run_id, metrics=part)
+
+
+def _metric_name(name: str) -> str:
+    """Return a metric's name as MLflow accepts it: an endpoint's @ is refused."""
+    return name.replace("@", ":")
 
 
 def _log_inputs(client: "MlflowClient", run_id: str, record: RunRecord) -> None:

@@ -86,7 +86,10 @@ def make_store(recipe: Recipe) -> Callable[..., Store]:
 
 
 class Filters(Encoder):
-    """Mean magnitude of random filters' outputs, through batch normalisation and dropout."""
+    """Mean magnitude of random filters' outputs, through batch normalisation and dropout.
+
+    Two blocks: the filters, and what makes tokens of their outputs.
+    """
 
     class Params(EncoderParams):
         width: int = 16
@@ -104,9 +107,11 @@ class Filters(Encoder):
     def embed_dim(self) -> int:
         return self.params.width
 
-    def forward(self, x: Tensor) -> Tensor:
+    def hidden_states(self, x: Tensor, mask: Tensor | None = None, fill: Tensor | None = None):
         type(self).calls += 1
-        return self.dropout(self.norm(self.conv(x)).abs()).transpose(1, 2)
+        filtered = self.conv(x)
+        tokens = self.dropout(self.norm(filtered).abs())
+        return [filtered.transpose(1, 2), tokens.transpose(1, 2)]
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from ecgscale.encoders import base as encoders
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, model_digest
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.embed import cached_embeddings, embed_store
+from ecgscale.evaluation.embed import cached_embeddings, embed_depths, embed_store
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def encoder(tmp_path, save_encoder):
 
 @pytest.fixture
 def cached(tmp_path, encoder, store, recipe):
-    def embed(rows=range(30), lead="II", recipe=recipe):
+    def embed(rows=range(30), lead="II", recipe=recipe, depth=1.0):
         return cached_embeddings(
             tmp_path / "model",
             encoder,
@@ -28,9 +29,10 @@ def cached(tmp_path, encoder, store, recipe):
             recipe,
             lead,
             8,
+            (depth,),
             "cpu",
             tmp_path / "cache",
-        )
+        )[depth]
 
     return embed
 
@@ -101,17 +103,60 @@ def test_whatever_changes_the_embeddings_is_another_file(tmp_path, cached, recip
     cached(rows=[1, 0, *range(2, 30)])
     cached(lead="V1")
     cached(recipe=recipe.model_copy(update={"normalise": "none"}))
-    assert len(list((tmp_path / "cache").iterdir())) == 5
+    cached(depth=0.5)
+    assert len(list((tmp_path / "cache").iterdir())) == 6
 
 
 def test_new_weights_are_not_taken_for_the_old(tmp_path, cached, save_encoder, store, recipe):
     before = cached()
     directory = tmp_path / "model"
     retrained = save_encoder(directory, seed=1)
-    after = cached_embeddings(
-        directory, retrained, store, np.arange(30), recipe, "II", 8, "cpu", tmp_path / "cache"
-    )
+    inputs = (directory, retrained, store, np.arange(30), recipe, "II", 8, (1.0,), "cpu")
+    after = cached_embeddings(*inputs, tmp_path / "cache")[1.0]
     assert not np.array_equal(before, after)
+
+
+def test_one_pass_gives_every_depth(encoder, store, recipe, filters):
+    rows = np.arange(16)
+    found = embed_depths(encoder, store, rows, recipe, "II", 8, (0.5, 0.51, 1.0))
+    assert filters.calls == 2
+    signal = store.signals(rows, ["II"])
+    signal = (signal - signal.mean(-1, keepdims=True)) / signal.std(-1, keepdims=True)
+    with torch.no_grad():
+        first, last = encoder.hidden_states(torch.from_numpy(signal))
+    np.testing.assert_allclose(found[0.5], first.mean(dim=1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[1.0], last.mean(dim=1), rtol=1e-4, atol=1e-6)
+    assert np.array_equal(found[0.51], found[1.0])
+    assert np.array_equal(found[1.0], embed_store(encoder, store, rows, recipe, "II", 8))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "depth", "block"),
+    [(10, 0.1, 1), (10, 0.11, 2), (30, 0.1, 3), (7, 0.5, 4), (7, 1, 7)],
+)
+def test_the_block_of_a_depth_is_rounded_up(store, recipe, blocks, depth, block):
+    class Counting(encoders.Encoder):
+        """Block number i gives i."""
+
+        @property
+        def embed_dim(self):
+            return 1
+
+        def hidden_states(self, x, mask=None, fill=None):
+            return [torch.full((len(x), 3, 1), float(i + 1)) for i in range(blocks)]
+
+    counting = Counting(encoders.EncoderParams(in_channels=1))
+    found = embed_depths(counting, store, np.arange(2), recipe, "II", 8, (depth, 1.0))
+    assert found[depth].tolist() == [[block], [block]]
+
+
+def test_only_depths_that_are_not_cached_are_computed(tmp_path, cached, encoder, store, recipe):
+    kept = cached()
+    inputs = (tmp_path / "model", encoder, store, np.arange(30), recipe, "II", 8, (0.5, 1.0), "cpu")
+    encoder.norm.running_mean.fill_(5.0)  # what is in the cache does not know
+    found = cached_embeddings(*inputs, tmp_path / "cache")
+    assert np.array_equal(found[1.0], kept)
+    assert np.array_equal(found[0.5], cached(depth=0.5))
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
-import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss as sklearn_log_loss
-from sklearn.neighbors import KNeighborsClassifier
 
 from ecgscale.evaluation.metrics import auroc
 from ecgscale.evaluation.probe import (
     TOLERANCE,
     fit_linear_probes,
-    knn_scores,
+    fit_ridge_probes,
     log_loss,
     selection_auroc,
 )
@@ -124,18 +122,27 @@ def test_selection_counts_common_labels_and_falls_back_to_defined_ones():
     assert np.isnan(selection_auroc(np.zeros((4, 2)), np.ones((4, 2)), 1))
 
 
-def test_knn_scores():
-    rng = np.random.default_rng(2)
-    train, queries = rng.normal(size=(70, 5)), rng.normal(size=(20, 5))
-    targets = rng.integers(0, 2, (70, 3))
-    found = knn_scores(*(torch.from_numpy(part) for part in (train, targets, queries)), k=7)
-    unit = train / np.linalg.norm(train, axis=1, keepdims=True)
-    reference = KNeighborsClassifier(7, metric="cosine").fit(unit, targets)
-    expected = [part[:, 1] for part in reference.predict_proba(queries)]
-    np.testing.assert_allclose(found.numpy(), np.transpose(expected), atol=1e-6)
+@pytest.mark.parametrize(("examples", "dim"), [(300, 16), (40, 90), (1, 5)])
+def test_ridge_is_that_of_scikit_learn_at_every_penalty(examples, dim):
+    rng = np.random.default_rng(examples)
+    x = rng.normal(size=(examples, 6)) @ rng.normal(size=(6, dim)) * np.geomspace(0.1, 50, dim)
+    x += rng.normal(size=(examples, dim))
+    y = 120 + 15 * rng.normal(size=(examples, 2)) + x[:, :1]
+    queries = rng.normal(size=(20, dim))
+    sd = x.std(axis=0)
+    scale = np.where(sd > 0, 1 / np.where(sd > 0, sd, 1), 0)
+    probes = fit_ridge_probes(x, y, PENALTIES)
+    assert [probe.penalty for probe in probes] == sorted(PENALTIES, reverse=True)
+    for probe in probes:
+        model = Ridge(alpha=examples * probe.penalty, solver="svd")
+        model.fit((x - x.mean(axis=0)) * scale, y)
+        expected = model.predict((queries - x.mean(axis=0)) * scale)
+        np.testing.assert_allclose(probe.scores(queries), expected, rtol=1e-6)
 
 
-def test_knn_with_fewer_examples_than_neighbours():
-    train = torch.eye(3)
-    targets = torch.tensor([[1.0], [0.0], [1.0]])
-    assert knn_scores(train, targets, torch.ones(2, 3)).tolist() == [[pytest.approx(2 / 3)]] * 2
+def test_ridge_of_constant_embeddings_or_targets_predicts_the_mean():
+    y = np.array([[1.0], [2.0], [6.0]])
+    (probe,) = fit_ridge_probes(np.ones((3, 4)), y, (1e-3,))
+    np.testing.assert_allclose(probe.scores(np.full((2, 4), 5.0)), 3.0)
+    (probe,) = fit_ridge_probes(np.eye(3), np.full((3, 1), 7.0), (1e-3,))
+    np.testing.assert_allclose(probe.scores(np.eye(3)), 7.0)

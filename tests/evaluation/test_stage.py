@@ -4,16 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from pydantic import ValidationError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score, log_loss, roc_auc_score
+from sklearn.multiclass import OneVsRestClassifier
 
-from ecgscale.config import Study
+from ecgscale import encoders
+from ecgscale.config import Recipe, Study
 from ecgscale.data.store import open_store
 from ecgscale.data.subsets import build_subset
 from ecgscale.encoders.base import model_digest
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.embed import embed_store
-from ecgscale.evaluation.stage import evaluate, evaluate_baseline, evaluate_encoder
+from ecgscale.evaluation.readouts.knn import Knn
+from ecgscale.evaluation.stage import (
+    evaluate,
+    evaluate_baseline,
+    evaluate_directory,
+    evaluate_encoder,
+)
 from ecgscale.results import RunRecord
 from ecgscale.tasks import Targets, Task, TaskMetadata, tasks
 from ecgscale.tasks.base import Label
@@ -22,23 +31,39 @@ from ecgscale.tracking import TrackedRun, query
 
 CELL = "simclr/small/n20-o0-s0"
 TASKS = ("made-up-first", "made-up-second")
+KINDS = ("multi-label", "multi-class", "binary", "regression")
+QUICK = {"epochs": 2, "batch_size": 32}
 
 
-def made_up_task(name: str, codes: tuple[str, ...], keep: int) -> type[Task]:
+def made_up_targets(kind: str, present: np.ndarray) -> np.ndarray:
+    """The targets of a kind that follow from which codes are present."""
+    if kind == "regression":
+        return 100 + 10 * present.sum(axis=1, keepdims=True)
+    if kind == "multi-class":
+        return np.eye(present.shape[1])[present.argmax(axis=1)]
+    return present
+
+
+def made_up_task(
+    name: str, codes: tuple[str, ...], keep: int, kind: str = "multi-label"
+) -> type[Task]:
     """A task on the store's labels: `codes`, of the first `keep` records."""
+    regression = kind == "regression"
+    names = ("value",) if regression else codes
     metadata = TaskMetadata(
         name=name,
         version=1,
         title="made up",
-        kind="multi-label",
+        kind=kind,
         dataset="made-up",
-        labels=tuple(Label(name=code, codes=(code,), description="made up") for code in codes),
+        labels=tuple(Label(name=name, codes=(name,), description="made up") for name in names),
         selection_rule="made up",
         label_rule="made up",
         split_rule="made up",
         patient_key="patient_id",
-        main_metric="macro_auroc",
-        higher_is_better=True,
+        main_metric="mae" if regression else "macro_auroc",
+        higher_is_better=not regression,
+        unit="mmHg" if regression else None,
         minimum_positives=5,
         published_counts={"train": 1, "validation": 1, "test": 1},
         counts_source="made up",
@@ -50,11 +75,12 @@ def made_up_task(name: str, codes: tuple[str, ...], keep: int) -> type[Task]:
 
     def targets(records):
         chosen = records.iloc[:keep]
-        y = [[code in labels for code in codes] for labels in chosen["labels"]]
+        present = [[code in labels for code in codes] for labels in chosen["labels"]]
+        y = made_up_targets(kind, np.array(present, dtype=np.float32))
         return Targets(
             rows=np.arange(keep),
             split=chosen["split"].to_numpy(str),
-            y=np.array(y, dtype=np.float32),
+            y=y.astype(np.float32),
             patient_id=chosen["patient_id"].to_numpy(str),
         )
 
@@ -111,15 +137,18 @@ def root(pretrained, monkeypatch):
     """The same without a tracking store, which would cost a second per evaluation."""
     monkeypatch.setattr(TrackedRun, "_open", lambda *arguments: None)
     monkeypatch.setattr(TrackedRun, "write", lambda *arguments: None)
+    monkeypatch.setattr(TrackedRun, "_terminate", lambda *arguments: None)
     return pretrained
 
 
 def test_every_evaluation_is_a_tracked_run(study, pretrained):
     record = evaluate(study, CELL, pretrained)
     baseline = evaluate_baseline(study, "prevalence", pretrained)
+    other = evaluate_directory(study, pretrained / "models" / CELL, [TASKS[1]], pretrained, "mine")
     tracked = query(study.study.name, "evaluate", pretrained)
-    assert [run.cell for run in tracked] == ["baseline/prevalence", CELL]
-    assert [run.record.digest for run in tracked] == [baseline.digest, record.digest]
+    assert [run.cell for run in tracked] == ["baseline/prevalence", "external/mine", CELL]
+    found = [run.record.digest for run in tracked]
+    assert found == [baseline.digest, other.digest, record.digest]
 
 
 def test_metrics_are_those_of_scikit_learn_on_the_same_embeddings(
@@ -160,6 +189,7 @@ def test_the_record(study, root):
     assert metrics == {
         *("macro_auroc", "macro_auroc_low", "macro_auroc_high", "macro_average_precision"),
         *("probe_loss", "labels_used", "labels_absent", "validation_macro_auroc", "penalty"),
+        *("macro_f1", "ece"),
     }
     assert record.metrics[f"{TASKS[0]}.labels_used"] == 3
     assert record.metrics[f"{TASKS[0]}.labels_absent"] == 1
@@ -176,6 +206,13 @@ def test_the_record(study, root):
     assert record.tags["recipe_digest"] == study.recipe.digest
     assert [item.name for item in record.inputs] == list(TASKS)
     details = record.details["tasks"][TASKS[0]]
+    assert (details["kind"], details["metric"]) == ("multi-label", "macro_auroc")
+    table = read_targets(root / "data/tasks", TASKS[0])
+    assert details["protocol"] == {
+        **{"name": "linear", "readout": "linear", "fraction": 1.0, "depth": 1.0},
+        "train_examples": table.where("train").sum(),
+        "train_patients": table.frame["patient_id"][table.where("train")].nunique(),
+    }
     assert len(details["replicates"]) == 40
     low = record.metrics[f"{TASKS[0]}.macro_auroc_low"]
     assert low == pytest.approx(np.quantile(details["replicates"], 0.025), abs=1e-6)
@@ -261,7 +298,8 @@ def test_labels_below_the_minimum_stay_out_of_the_macro_mean(study, root):
 def test_an_encoder_of_another_recipe_is_refused(study, root, save_encoder, recipe):
     other = recipe.model_copy(update={"band": (1.0, 15.0)})
     save_encoder(root / "models" / CELL, recipe=other)
-    with pytest.raises(BadInputError, match=f"recipe {other.digest}, the study has"):
+    said = r"signals with recipe\.band \[1\.0, 15\.0\], the study has \[0\.5, 20\.0\]"
+    with pytest.raises(BadInputError, match=said):
         evaluate(study, CELL, root)
 
 
@@ -285,3 +323,253 @@ def test_tasks_of_another_store_are_refused(study, root, make_store, tmp_path):
 def test_cells_that_are_not_there(study, root, cell, message):
     with pytest.raises(BadInputError, match=message):
         evaluate(study, cell, root)
+
+
+def with_evaluation(study, **changes):
+    """The study with other settings of the evaluation, checked as in a file."""
+    settings = {**study.evaluation.model_dump(), **changes}
+    return Study(**{**study.model_dump(), "evaluation": settings})
+
+
+@pytest.fixture
+def kinds(study, root, monkeypatch):
+    """A study with a task of every kind."""
+    codes = {"binary": ("f1",), "multi-class": ("f0", "f1", "f2")}
+    for kind in KINDS:
+        task = made_up_task(kind, codes.get(kind, ("f0", "f1", "f2", "f3")), 200, kind)
+        monkeypatch.setitem(tasks._entries, kind, task)
+    study = Study(
+        **{
+            **study.model_dump(),
+            "evaluation": {**study.evaluation.model_dump(), "tasks": KINDS},
+            "report": {"primary_task": KINDS[0]},
+            "tune": {**study.tune.model_dump(), "task": KINDS[0]},
+        }
+    )
+    materialise(study, root / "data/store", root / "data/tasks")
+    return study
+
+
+def test_every_kind_under_every_readout(kinds, root):
+    readouts = ("linear", "knn", "attention", "finetune")
+    protocols = [{"readout": readout} for readout in readouts]
+    kinds = with_evaluation(kinds, protocols=protocols, attention=QUICK, finetune=QUICK)
+    record = evaluate(kinds, CELL, root)
+    endpoints = [
+        task if readout == "linear" else f"{task}@{readout}"
+        for task in KINDS
+        for readout in readouts
+    ]
+    assert list(record.details["tasks"]) == endpoints
+    assert {name.rpartition(".")[0] for name in record.metrics} == set(endpoints)
+    common = {"mae", "mae_low", "mae_high", "r2", "validation_mae"}
+    for endpoint, details in record.details["tasks"].items():
+        kind, _, readout = endpoint.partition("@")
+        assert details["kind"] == kind
+        assert details["protocol"]["readout"] == (readout or "linear")
+        assert len(details["replicates"]) == 40
+        names = {n.rpartition(".")[2] for n in record.metrics if n.startswith(f"{endpoint}.")}
+        assert ("penalty" in names) == (readout == "")
+        values = {name: record.metrics[f"{endpoint}.{name}"] for name in names}
+        if kind == "regression":
+            assert names - {"penalty"} == common
+            assert details["metric"] == "mae"
+            assert details["labels"] == []
+            assert values["mae_low"] <= values["mae"] <= values["mae_high"]
+        else:
+            assert 0 < values["macro_f1"] <= 1
+            assert 0 <= values["ece"] <= 1
+            assert values["macro_auroc_low"] <= values["macro_auroc"] <= values["macro_auroc_high"]
+            assert all(math.isfinite(label["f1"]) for label in details["labels"])
+    assert record.metrics["regression.r2"] > 0.2
+    assert record.metrics["multi-class.macro_auroc"] > 0.6
+    assert record.params["protocols"] == "linear, knn, attention, finetune"
+    assert record.params["finetune.epochs"] == 2
+
+
+def test_regression_and_multi_class_metrics_against_their_definitions(kinds, root, recipe):
+    record = evaluate(kinds, CELL, root)
+    encoder = encoders.load(root / "models" / CELL)
+    store = open_store(root / "data/store/test")
+    table = read_targets(root / "data/tasks", "regression")
+    x = embed_store(encoder, store, table.frame["row"].to_numpy(), recipe, "II", 64)
+    train, test = table.where("train"), table.where("test")
+    x = (x - x[train].mean(axis=0)) / x[train].std(axis=0)
+    ridge = Ridge(alpha=train.sum() * record.metrics["regression.penalty"])
+    error = table.y[test, 0] - ridge.fit(x[train], table.y[train, 0]).predict(x[test])
+    assert record.metrics["regression.mae"] == pytest.approx(np.abs(error).mean(), rel=1e-4)
+    r2 = 1 - (error**2).sum() / ((table.y[test, 0] - table.y[test, 0].mean()) ** 2).sum()
+    assert record.metrics["regression.r2"] == pytest.approx(r2, rel=1e-3)
+
+    y = read_targets(root / "data/tasks", "multi-class").y.argmax(axis=1)
+    penalty = record.metrics["multi-class.penalty"]
+    model = OneVsRestClassifier(LogisticRegression(C=1 / (train.sum() * penalty), tol=1e-8))
+    probability = model.fit(x[train], y[train]).predict_proba(x[test])
+    expected = {
+        "macro_auroc": roc_auc_score(y[test], probability, multi_class="ovr"),
+        "macro_f1": f1_score(y[test], probability.argmax(axis=1), average="macro"),
+        "probe_loss": log_loss(y[test], probability),
+    }
+    for name, value in expected.items():
+        assert record.metrics[f"multi-class.{name}"] == pytest.approx(value, abs=0.02)
+
+
+def test_baselines_of_every_kind(kinds, root):
+    for name in ("prevalence", "age-sex"):
+        record = evaluate_baseline(kinds, name, root)
+        assert list(record.details["tasks"]) == list(KINDS)
+        assert all(math.isfinite(value) for value in record.metrics.values())
+        if name == "prevalence":
+            table = read_targets(root / "data/tasks", "regression")
+            mean = table.y[table.where("train")].mean(dtype=np.float64)
+            mae = np.abs(table.y[table.where("test")] - mean).mean()
+            assert record.metrics["regression.mae"] == pytest.approx(mae)
+            assert record.metrics["multi-class.macro_auroc"] == 0.5
+    assert record.details["tasks"]["binary"]["protocol"]["name"] == "age-sex"
+
+
+@pytest.mark.parametrize("recipe", [Recipe(fs=100.0, seconds=5.0, band=(0.5, 40.0))])
+def test_hand_crafted_features_as_a_baseline(study, root):
+    record = evaluate_baseline(study, "ecg-features", root)
+    assert record.cell == "baseline/ecg-features"
+    assert list(record.details["tasks"]) == list(TASKS)
+    # The slowest sine is a swing of the baseline, which amplitudes and spectrum tell.
+    assert record.details["tasks"][TASKS[0]]["labels"][0]["auroc"] > 0.6
+
+
+def test_label_fractions_and_depths(study, root, filters):
+    protocols = [
+        *({"readout": "linear", "fraction": fraction} for fraction in (1.0, 0.1, 0.01)),
+        *({"readout": "linear", "depth": depth} for depth in (0.99, 0.5)),
+        {"readout": "knn", "fraction": 0.1, "depth": 0.5},
+    ]
+    plain = evaluate(study, CELL, root)
+    filters.calls = 0
+    record = evaluate(with_evaluation(study, protocols=protocols), CELL, root)
+    assert filters.calls == 1  # depth 1 was cached, one pass of one batch gives the rest
+    found = {name: record.details["tasks"][name] for name in record.details["tasks"]}
+    assert list(found)[:6] == [
+        TASKS[0],
+        *(f"{TASKS[0]}@linear-{name}" for name in ("10pct", "1pct", "d99", "d50")),
+        f"{TASKS[0]}@knn-10pct-d50",
+    ]
+    patients = [found[name]["protocol"]["train_patients"] for name in list(found)[:3]]
+    assert patients[1:] == [round(0.1 * patients[0]), 1]
+    assert found[f"{TASKS[0]}@linear-1pct"]["protocol"]["train_examples"] == 2
+    # The first protocol is what there was before there were protocols.
+    for name, value in plain.metrics.items():
+        assert record.metrics[name] == pytest.approx(value, rel=0, abs=0, nan_ok=True)
+    # Of two blocks, 99 % are both: the same scores and, resamples being paired, replicates.
+    same, half = (found[f"{TASKS[0]}@linear-{depth}"] for depth in ("d99", "d50"))
+    assert same["replicates"] == found[TASKS[0]]["replicates"]
+    assert half["replicates"] != found[TASKS[0]]["replicates"]
+    for label in found[f"{TASKS[0]}@linear-1pct"]["labels"]:
+        assert label["constant"] or 0 <= label["auroc"] <= 1
+        if label["constant"] and label["name"] != "nowhere":
+            assert label["auroc"] == 0.5
+
+
+def test_a_killed_evaluation_goes_on_where_it_was(study, root, monkeypatch):
+    protocols = [{"readout": "linear"}, {"readout": "knn"}]
+    study = with_evaluation(study, protocols=protocols)
+    whole = evaluate(study, CELL, root)
+    (root / "results/evaluate" / f"{CELL}.json").unlink()
+    predict, seen = Knn.predict, []
+
+    def killed(self, problem):
+        seen.append(problem.table.task)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return predict(self, problem)
+
+    monkeypatch.setattr(Knn, "predict", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(study, CELL, root)
+    (folder,) = (root / ".ecgscale/work").iterdir()
+    begun = (folder / "started").read_text()
+    assert sorted(file.name for file in (folder / "endpoints").iterdir()) == [
+        f"{TASKS[0]}.json",
+        f"{TASKS[0]}@knn.json",
+        f"{TASKS[1]}.json",
+    ]
+    again = evaluate(study, CELL, root)
+    assert seen == [TASKS[0], TASKS[1], TASKS[1]]
+    assert again.started == begun
+    times = {"started": whole.started, "ended": whole.ended}
+    assert again.model_copy(update=times).to_json() == whole.to_json()
+    assert list((root / ".ecgscale/work").iterdir()) == []
+
+
+def test_other_settings_take_nothing_from_a_killed_evaluation(study, root, monkeypatch):
+    study = with_evaluation(study, protocols=[{"readout": "linear"}, {"readout": "knn"}])
+    with monkeypatch.context() as broken:
+        broken.setattr(Knn, "predict", lambda self, problem: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(study, CELL, root)
+    other = with_evaluation(study, bootstrap=7)
+    replicates = evaluate(other, CELL, root).details["tasks"][TASKS[0]]["replicates"]
+    assert len(replicates) == 7
+
+
+@pytest.fixture
+def external(root, save_encoder):
+    save_encoder(root / "models/external/mine", seed=3, width=8)
+    return root / "models/external/mine"
+
+
+def test_any_encoder_directory(study, root, external):
+    record = evaluate_directory(study, external, [TASKS[1], "chapman-38"], root, "mine")
+    assert record.cell == "external/mine"
+    path = root / "results/evaluate/external/mine.json"
+    assert RunRecord.read(path).digest == record.digest
+    assert record.axes["role"] == "external"
+    assert record.axes["encoder"] == "filters"
+    assert {v for k, v in record.axes.items() if k not in ("role", "encoder")} == {None}
+    assert record.details["without_data"] == ["chapman-38"]
+    assert list(record.details["tasks"]) == [TASKS[1]]
+    assert record.params["tasks"] == TASKS[1]
+    assert record.params["directory"] == "models/external/mine"
+    assert record.tags["model_digest"] == model_digest(external)
+    assert record.metrics[f"{TASKS[1]}.macro_auroc"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "message"),
+    [
+        (["no-such-task"], "mine", "no task is named 'no-such-task'"),
+        (["chapman-38"], "mine", "has none of the tasks chapman-38"),
+        ([TASKS[0]], "../mine", "name '../mine' must be letters"),
+    ],
+)
+def test_external_encoders_without_data(study, root, external, names, name, message):
+    with pytest.raises(BadInputError, match=message):
+        evaluate_directory(study, external, names, root, name)
+
+
+def test_an_external_encoder_of_another_rate_is_refused(study, root, save_encoder, recipe):
+    save_encoder(root / "fast", recipe=recipe.model_copy(update={"fs": 500.0}))
+    said = r"fast was trained on signals with recipe\.fs 500\.0, the study has 50\.0"
+    with pytest.raises(BadInputError, match=said):
+        evaluate_directory(study, root / "fast", TASKS, root, "fast")
+
+
+def test_stores_of_another_recipe_than_the_study_are_refused(study, root, save_encoder, recipe):
+    other = recipe.model_copy(update={"normalise": "none"})
+    save_encoder(root / "models" / CELL, recipe=other)
+    with pytest.raises(BadInputError, match=r"recipe\.normalise none, .*store/test has zscore"):
+        evaluate(study.model_copy(update={"recipe": other}), CELL, root)
+
+
+@pytest.mark.parametrize(
+    ("protocols", "message"),
+    [
+        ([{"readout": "linear"}, {"readout": "linear", "fraction": 1.0}], "protocols repeats one"),
+        ([{"readout": "finetune", "depth": 0.5}], "finetune reads the last block"),
+        ([{"readout": "linear", "fraction": 0.005}], "fraction must be a whole number"),
+        ([{"readout": "svm"}], "readout"),
+        ([], "protocols"),
+    ],
+)
+def test_protocols_that_are_none(study, protocols, message):
+    with pytest.raises(ValidationError, match=message):
+        with_evaluation(study, protocols=protocols)

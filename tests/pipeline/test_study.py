@@ -34,8 +34,27 @@ def test_every_cell_has_its_records_and_its_encoder(small):
             assert files == {"encoder.safetensors", "config.yaml", "MODEL_CARD.md"}
     assert {"evaluate/baseline/age-sex.json", "evaluate/baseline/prevalence.json"} <= names
     runs = pd.read_csv(small.root / "reports" / "runs.csv")
-    assert len(runs) == 2 * (2 * 2 + 1 + 2)
+    assert len(runs) == 2 * (2 * 2 + 1 + 3)
     assert runs["evaluate_run_id"].notna().all()
+
+
+def test_any_encoder_on_a_suite_and_against_another(small):
+    cells = [f"clef/net1d-tiny/n{size}-o0-s0" for size in (16, 32)]
+    arguments = ("--encoder", f"models/{cells[0]}", "--suite", "chaparral-cls13")
+    printed = small.run("evaluate", *arguments).stdout
+    assert "of 2 of 13 tasks, which is not the suite's score" in printed
+    assert "not evaluated: music-outcome" in printed
+    copied = json.loads(
+        (small.root / "results/evaluate/external/clef-net1d-tiny-n16-o0-s0.json").read_text()
+    )
+    own = json.loads((small.root / f"results/evaluate/{cells[0]}.json").read_text())
+    assert copied["metrics"] == own["metrics"]
+    same = json.loads(small.run("compare", *cells, "--json").stdout)
+    assert [row["endpoint"] for row in same] == ["chapman-38", "ptb-xl-superdiagnostic"]
+    for row in same:
+        assert row["low"] <= row["high"]
+        assert row["difference"] == row["first"] - row["second"]
+    assert "first: " + cells[0] in small.run("compare", *cells).stdout
 
 
 def test_every_run_is_linked_and_knows_its_commit(small, monkeypatch):

@@ -212,9 +212,13 @@ def _axes(study, cell):
 
 
 def _fixed(objective):
-    return {"random": -0.04, "supervised": 0.05, "age-sex": -0.15, "prevalence": -0.28}.get(
-        objective, 0.0
-    )
+    return {
+        "random": -0.04,
+        "supervised": 0.05,
+        "age-sex": -0.15,
+        "ecg-features": -0.06,
+        "prevalence": -0.28,
+    }.get(objective, 0.0)
 
 
 def _tracked(run_ids, record):

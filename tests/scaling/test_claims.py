@@ -163,9 +163,9 @@ def test_control_sentences_say_higher_or_no_difference(synthetic):
 def test_completeness_counts_the_gaps(synthetic):
     study = synthetic.make_study()
     whole = collect(study, *synthetic.make_runs(study))
-    assert completeness(whole) == "All 49 cells of the study are complete."
+    assert completeness(whole) == "All 50 cells of the study are complete."
     part = collect(study, *synthetic.make_runs(study, missing=["baseline/age-sex"]))
-    assert completeness(part).startswith("1 of 49 cells")
+    assert completeness(part).startswith("1 of 50 cells")
 
 
 def test_holm_against_its_definition():

@@ -15,7 +15,7 @@ def study(synthetic):
 def test_one_row_per_cell_and_endpoint_controls_and_baselines_included(synthetic, study):
     collection = collect(study, *synthetic.make_runs(study))
     table = collection.table
-    cells = 3 * 5 * 3 + 2 + 2
+    cells = 3 * 5 * 3 + 2 + 3
     assert tuple(table.columns) == COLUMNS
     assert len(table) == cells * 4
     assert not table.duplicated(["cell", "endpoint"]).any()
@@ -141,7 +141,7 @@ class TestEndpoints:
         other = synthetic.make_study(protocols=({"readout": "knn"},))
         collection = collect(other, *runs)
         assert set(collection.table["role"]) == {"baseline"}
-        assert len(collection.gaps) == collection.expected - 2
+        assert len(collection.gaps) == collection.expected - 3
 
     def test_baselines_are_asked_for_the_first_protocol_only(self, synthetic, several):
         collection = collect(several, *synthetic.make_runs(several))
@@ -153,12 +153,12 @@ class TestEndpoints:
     def test_further_baselines_are_read_where_recorded(self, synthetic, several):
         pretrain, evaluate = synthetic.make_runs(several)
         known = next(run for run in evaluate if run.cell == "baseline/age-sex")
-        axes = {**known.record.axes, "objective": "ecg-features"}
-        name = {"cell": "baseline/ecg-features"}
+        axes = {**known.record.axes, "objective": "heart-rate"}
+        name = {"cell": "baseline/heart-rate"}
         record = known.record.model_copy(update={**name, "axes": axes})
         more = dataclasses.replace(known, **name, record=record)
         collection = collect(several, pretrain, [*evaluate, more])
-        assert "ecg-features" in set(collection.table["objective"])
+        assert "heart-rate" in set(collection.table["objective"])
         assert collection.outside == ()
         assert collection.complete
 

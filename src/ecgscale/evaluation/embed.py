@@ -5,13 +5,14 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ecgscale.config import Recipe, digest_of
 from ecgscale.data.normalise import normalise
@@ -68,23 +69,63 @@ def embed_store(
     BadInputError
         If the encoder wants other leads than recipe and store have, or an embedding is not finite.
     """
+    return embed_depths(encoder, store, rows, recipe, lead, batch_size, (1.0,), device, advance)[
+        1.0
+    ]
+
+
+def embed_depths(
+    encoder: Encoder,
+    store: "Store",
+    rows: Rows,
+    recipe: Recipe,
+    lead: str,
+    batch_size: int,
+    depths: Sequence[float],
+    device: torch.device | str = "cpu",
+    advance: Callable[[int], None] = lambda records: None,
+) -> dict[float, Embeddings]:
+    """Embed records at several depths of a frozen encoder, in one pass.
+
+    The embedding at a depth is the mean over steps of the output of block ``ceil(depth * blocks)``
+    (`ecgscale.encoders.base.Encoder.hidden_states`); depth 1 is `Encoder.embed`.
+
+    Parameters
+    ----------
+    encoder, store, rows, recipe, lead, batch_size, device, advance
+        As `embed_store`.
+    depths
+        Shares of the encoder's blocks, in whole percent.
+
+    Returns
+    -------
+    dict
+        Depth to an array of shape (record, dim of the block), float32.
+
+    Raises
+    ------
+    BadInputError
+        As `embed_store`.
+    """
     leads = input_leads(encoder, store, recipe, lead)
     encoder = encoder.to(device).eval()
-    embeddings = np.empty((len(rows), encoder.embed_dim), dtype=np.float32)
+    parts: dict[float, list[Embeddings]] = {depth: [] for depth in depths}
     with torch.inference_mode():
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
             signal = torch.from_numpy(store.signals(part, leads)).to(device)
-            batch = encoder.embed(normalise(signal, recipe)).float().cpu().numpy()
-            embeddings[start : start + len(part)] = batch
+            for depth, batch in _at_depths(encoder, normalise(signal, recipe), depths).items():
+                parts[depth].append(batch.float().cpu().numpy())
             advance(len(part))
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if len(bad):
-        record = store.records["record_id"].iloc[rows[bad[0]]]
-        raise BadInputError(
-            f"the encoder's embedding of record {record} of {store.path} is not finite"
-        )
-    return embeddings
+    found = {depth: np.concatenate(batches) for depth, batches in parts.items()}
+    for embeddings in found.values():
+        bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+        if len(bad):
+            record = store.records["record_id"].iloc[rows[bad[0]]]
+            raise BadInputError(
+                f"the encoder's embedding of record {record} of {store.path} is not finite"
+            )
+    return found
 
 
 def cached_embeddings(
@@ -95,19 +136,20 @@ def cached_embeddings(
     recipe: Recipe,
     lead: str,
     batch_size: int,
+    depths: Sequence[float],
     device: torch.device | str,
     cache: Path,
     advance: Callable[[int], None] = lambda records: None,
-) -> Embeddings:
-    """Return what `embed_store` returns, from the cache if it is there and whole.
+) -> dict[float, Embeddings]:
+    """Return what `embed_depths` returns, from the cache where it is there and whole.
 
     Parameters
     ----------
     directory
         The encoder directory that `encoder` was loaded from.
     cache
-        Folder of cached embeddings, made if absent. A file is named by the digest of everything
-        that decides its content; a damaged one is computed again.
+        Folder of cached embeddings, made if absent, with a file per depth. A file is named by the
+        digest of everything that decides its content; a damaged one is computed again.
 
     Raises
     ------
@@ -122,14 +164,19 @@ def cached_embeddings(
         "leads": input_leads(encoder, store, recipe, lead),
         "recipe": recipe.digest,
     }
-    path = cache / f"{digest_of(inputs)}.npy"
-    kept = _read(path, (len(rows), encoder.embed_dim))
-    if kept is not None:
+    paths = {depth: cache / f"{digest_of({**inputs, 'depth': depth})}.npy" for depth in depths}
+    kept = {depth: _read(path, len(rows)) for depth, path in paths.items()}
+    missing = [depth for depth, embeddings in kept.items() if embeddings is None]
+    if missing:
+        computed = embed_depths(
+            encoder, store, rows, recipe, lead, batch_size, missing, device, advance
+        )
+        for depth, embeddings in computed.items():
+            _write(paths[depth], embeddings)
+    else:
         advance(len(rows))
-        return kept
-    embeddings = embed_store(encoder, store, rows, recipe, lead, batch_size, device, advance)
-    _write(path, embeddings)
-    return embeddings
+        computed = {}
+    return {depth: computed[depth] if e is None else e for depth, e in kept.items()}
 
 
 def input_leads(encoder: Encoder, store: "Store", recipe: Recipe, lead: str) -> tuple[str, ...]:
@@ -156,7 +203,17 @@ def input_leads(encoder: Encoder, store: "Store", recipe: Recipe, lead: str) -> 
     return recipe.leads
 
 
-def _read(path: Path, shape: tuple[int, int]) -> Embeddings | None:
+def _at_depths(encoder: Encoder, x: Tensor, depths: Sequence[float]) -> dict[float, Tensor]:
+    """Map (batch, lead, time) to an embedding (batch, dim) at each depth."""
+    if all(depth == 1 for depth in depths):
+        return {depth: encoder.embed(x) for depth in depths}
+    states = encoder.hidden_states(x)
+    # In whole percent, so that no rounding of a product decides the block.
+    blocks = {depth: -(-round(100 * depth) * len(states) // 100) for depth in depths}
+    return {depth: states[block - 1].mean(dim=1) for depth, block in blocks.items()}
+
+
+def _read(path: Path, records: int) -> Embeddings | None:
     """Return a cached array, or None if it is absent or damaged."""
     try:
         content = path.read_bytes()
@@ -165,7 +222,7 @@ def _read(path: Path, shape: tuple[int, int]) -> Embeddings | None:
     array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
     if hashlib.sha256(array).digest() == checksum:
         embeddings: Embeddings = np.load(io.BytesIO(array), allow_pickle=False)
-        if embeddings.shape == shape and embeddings.dtype == np.float32:
+        if len(embeddings) == records and embeddings.dtype == np.float32:
             return embeddings
     log.warning("cached embeddings %s are damaged and computed again", path)
     return None

@@ -199,7 +199,9 @@ def _probability(table: TaskTable, scores: Floats) -> Floats:
     if table.kind == "multi-class":
         # Rounding may put the logarithm of a certainty just above zero.
         return np.asarray(np.exp(np.minimum(scores, 0.0)))
-    return np.asarray(np.exp(-np.logaddexp(0.0, -scores)))
+    # Both halves of the logistic function, each where it cannot overflow.
+    small = np.exp(-np.abs(scores))
+    return np.asarray(np.where(scores >= 0, 1.0, small) / (1 + small))
 
 
 def _loss(table: TaskTable, scores: Floats, included: Bools) -> float:

@@ -1,7 +1,7 @@
-"""Read-outs of a frozen encoder: the linear probe, and nearest neighbours for monitors.
+"""Linear probes: L2-penalised logistic regressions, or ridge regressions, of an embedding.
 
-The linear probe is one L2-penalised logistic regression per label on the standardised embedding.
-All labels share the embeddings, so all are fitted at once, for one penalty after the other.
+All labels share the embeddings, so all are fitted at once: the logistic ones for one penalty after
+the other, the ridge ones for all penalties in closed form.
 """
 
 from collections.abc import Sequence
@@ -93,10 +93,7 @@ def fit_linear_probes(
     """
     features = torch.as_tensor(np.asarray(x), device=device).double()
     target = torch.as_tensor(np.asarray(y) == 1, device=device).double()
-    mean = features.mean(dim=0)
-    sd = features.std(dim=0, correction=0)
-    # A column that is constant in training says nothing, whatever it is elsewhere.
-    scale = torch.where(sd > 1e-12 * mean.abs(), 1 / sd, 0.0)
+    mean, scale = _standard(features)
     axes, variance = _principal_axes((features - mean) * scale)
     problem = _Logistic(((features - mean) * scale) @ axes, target, variance)
     fitted = torch.zeros(len(variance) + 1, target.shape[1], dtype=torch.float64, device=device)
@@ -115,6 +112,75 @@ def fit_linear_probes(
                 constant=problem.constant.cpu().numpy(),
             )
         )
+    return probes
+
+
+@dataclass(frozen=True)
+class RidgeProbe:
+    """Ridge regressions of several columns, at one penalty.
+
+    Attributes
+    ----------
+    penalty
+        L2 penalty per training example.
+    weight
+        Shape (dim, column), for embeddings as they are (standardisation is folded in).
+    bias
+        Shape (column,).
+    """
+
+    penalty: float
+    weight: Floats
+    bias: Floats
+
+    def scores(self, x: npt.ArrayLike) -> Floats:
+        """Return the predicted values, shape (example, column), of embeddings (example, dim)."""
+        return np.asarray(np.asarray(x, dtype=np.float64) @ self.weight + self.bias)
+
+
+def fit_ridge_probes(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    penalties: Sequence[float],
+    *,
+    device: torch.device | str = "cpu",
+) -> list[RidgeProbe]:
+    """Fit a ridge regression of every column for every penalty, in closed form.
+
+    Minimises ``mean((w x + b - y)^2) / 2 + penalty / 2 * |w|^2`` over w and b (the intercept is not
+    penalised), x standardised by the training mean and standard deviation: scikit-learn's
+    ``Ridge(alpha=n * penalty)``. With the eigenvectors ``v_k`` and eigenvalues ``d_k`` of the
+    correlation matrix, ``w = sum_k v_k (v_k' X'y / n) / (d_k + penalty)`` (Hoerl & Kennard,
+    Technometrics 12:55-67, 1970), so one decomposition serves all penalties.
+
+    Parameters
+    ----------
+    x
+        Shape (example, dim), training embeddings.
+    y
+        Shape (example, column), the values.
+    penalties
+        L2 penalties per training example.
+    device
+        Where to compute (in float64).
+
+    Returns
+    -------
+    list of RidgeProbe
+        One per distinct penalty, strongest first.
+    """
+    features = torch.as_tensor(np.asarray(x), device=device).double()
+    target = torch.as_tensor(np.asarray(y), device=device).double()
+    mean, scale = _standard(features)
+    standard = (features - mean) * scale
+    axes, variance = _principal_axes(standard)
+    level = target.mean(dim=0)
+    along = axes.T @ (standard.T @ (target - level)) / len(target)
+    probes = []
+    for penalty in sorted(set(penalties), reverse=True):
+        weight = scale[:, None] * (axes @ (along / (variance[:, None] + penalty)))
+        bias = level - mean @ weight
+        probes.append(RidgeProbe(penalty, weight.cpu().numpy(), bias.cpu().numpy()))
     return probes
 
 
@@ -149,29 +215,12 @@ def log_loss(y: npt.ArrayLike, log_odds: npt.ArrayLike) -> Floats:
     return np.asarray(np.logaddexp(0, np.where(truth, -z, z)).mean(axis=0))
 
 
-def knn_scores(train: Tensor, targets: Tensor, queries: Tensor, k: int = 20) -> Tensor:
-    """Score queries by the mean target of their nearest training examples (cosine similarity).
-
-    Parameters
-    ----------
-    train
-        Shape (example, dim).
-    targets
-        Shape (example, label), 0 or 1.
-    queries
-        Shape (query, dim).
-    k
-        Neighbours, or all training examples if there are fewer.
-
-    Returns
-    -------
-    Tensor
-        Shape (query, label), in [0, 1].
-    """
-    unit = torch.nn.functional.normalize(train, dim=1)
-    similarity = torch.nn.functional.normalize(queries, dim=1) @ unit.T
-    nearest = similarity.topk(min(k, len(train)), dim=1).indices
-    return targets[nearest].float().mean(dim=1)
+def _standard(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of each column and what standardises it: 1 / SD."""
+    mean = x.mean(dim=0)
+    sd = x.std(dim=0, correction=0)
+    # A column that is constant in training says nothing, whatever it is elsewhere.
+    return mean, torch.where(sd > 1e-12 * mean.abs(), 1 / sd, 0.0)
 
 
 def _principal_axes(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,15 @@
 """The evaluate and baseline stages: one encoder, or none, on every downstream task of a study."""
 
+import copy
+import json
+import logging
+import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +18,69 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
-from ecgscale import encoders, tracking
+from ecgscale import encoders, tracking, work
 from ecgscale.cells import Cell, cell_axes, check_cell, subset_name
-from ecgscale.config import EvaluationConfig, Recipe, Study
+from ecgscale.config import EvaluationConfig, Protocol, Recipe, Study, digest_of
+from ecgscale.data.normalise import normalise
 from ecgscale.data.store import Store, open_store
 from ecgscale.data.subsets import read_subset
 from ecgscale.device import device_name, study_device
-from ecgscale.encoders.base import model_digest, read_config
+from ecgscale.encoders.base import Encoder, model_digest, read_config
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.baselines import baseline_scores
-from ecgscale.evaluation.bootstrap import bootstrap_auroc, interval
-from ecgscale.evaluation.embed import Embeddings, cached_embeddings
-from ecgscale.evaluation.metrics import Bools, Floats, label_metrics, macro
-from ecgscale.evaluation.probe import fit_linear_probes, log_loss, selection_auroc
-from ecgscale.lineage import dvc_tags, lineage_tags
+from ecgscale.evaluation.baselines import NEEDS_FEATURES, baseline_scores
+from ecgscale.evaluation.embed import Embeddings, cached_embeddings, input_leads
+from ecgscale.evaluation.measure import TaskResult, check_table, measure, minimum_positives
+from ecgscale.evaluation.metrics import Bools
+from ecgscale.evaluation.readouts.base import Problem, labelled_share, readouts
+from ecgscale.lineage import code_digest, dvc_tags, lineage_tags
+from ecgscale.recipes import EVALUATION_CODE
 from ecgscale.results import DatasetInput, RunRecord, Scalar, result_path
 from ecgscale.tasks import tasks
-from ecgscale.tasks.materialise import TaskTable, read_targets
+from ecgscale.tasks.materialise import TaskTable, read_manifest, read_targets
 
-REPLICATE_DECIMALS = 7
-"""Decimals of a replicate in the record: the error of a reported AUROC is of that size too."""
+log = logging.getLogger(__name__)
 
+EXTERNAL = "external"
+"""First part of the cell, and the role, of encoders that no cell of a study has trained."""
 
 _NOTHING: dict[str, Scalar] = dict.fromkeys(("patients", "records", "hours", "sources"), 0)
 """The scale of what was pretrained on no subset."""
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+Results = dict[str, TaskResult]
+"""Endpoint to how it came out; see `ecgscale.config.EvaluationConfig.endpoint`."""
+
 
 @dataclass(frozen=True)
-class TaskResult:
-    """How one task came out.
+class Subject:
+    """What is evaluated, as its record states it.
 
     Attributes
     ----------
-    metrics
-        Final values: macro_auroc with macro_auroc_low and macro_auroc_high, probe_loss, ...
+    cell
+        Names the record.
+    axes, params, tags
+        What belongs to it beside the evaluation's own.
     details
-        ``labels``, a row per label; ``replicates``, the macro AUROC of each resample; for probes
-        ``penalties``, a row per penalty tried.
+        Beside ``tasks``.
     """
 
-    metrics: dict[str, float]
+    cell: str
+    axes: dict[str, Scalar]
+    params: dict[str, Scalar]
+    tags: dict[str, str]
     details: dict[str, Any]
 
 
 def evaluate(study: Study, cell: str, root: Path) -> RunRecord:
-    """Evaluate the encoder of a cell on every task of the study.
+    """Evaluate the encoder of a cell on every task of the study, under every protocol.
 
     Reads ``models/<cell>``, ``data/tasks``, ``data/store`` and the manifest of the cell's subset;
-    writes ``results/evaluate/<cell>.json``.
+    writes ``results/evaluate/<cell>.json``. Killed at any moment and called again, it goes on after
+    the last endpoint that was finished, in the same tracked run, and ends with the same values.
 
     Parameters
     ----------
@@ -81,44 +101,93 @@ def evaluate(study: Study, cell: str, root: Path) -> RunRecord:
     BadInputError
         If the cell is not of this study, an input is missing, the encoder was trained on signals
         that were prepared by another recipe, or a task was made from another store.
+    TrainingDivergedError
+        If the loss of a readout that is trained is not finite.
     """
-    torch.set_num_threads(study.study.threads)
     check_cell(study, Cell.parse(cell))
     axes, subset_digest = _axes(study, Cell.parse(cell), root)
     directory = root / "models" / cell
-    _check_recipe(directory, study.recipe)
-    device = study_device(study)
-    tags = {
-        "subset_digest": subset_digest,
-        "model_digest": model_digest(directory),
-        "device": device_name(device),
+    tags = {"subset_digest": subset_digest, "model_digest": model_digest(directory)}
+    tables = [read_targets(root / "data/tasks", name) for name in study.evaluation.tasks]
+    return _evaluated(study, Subject(cell, axes, {}, tags, {}), directory, tables, root)
+
+
+def evaluate_directory(
+    study: Study, directory: Path, task_names: Sequence[str], root: Path, name: str
+) -> RunRecord:
+    """Evaluate any encoder directory on the study's data, an imported one for instance.
+
+    Reads ``data/tasks`` and ``data/store``; writes ``results/evaluate/external/<name>.json``. Of a
+    subset that the encoder was trained on nothing is known here, so its axes are empty but for the
+    encoder and the role ``external``; that it has not seen the test patients is for the user to
+    know.
+
+    Parameters
+    ----------
+    study
+        Says how to evaluate, and on which data.
+    directory
+        Written by `ecgscale.encoders.save`, anywhere.
+    task_names
+        Tasks; those that the study has no data of are left out, with a warning, and listed in the
+        record's details as ``without_data``.
+    root
+        The project.
+    name
+        Of the record: letters, digits, dots, dashes and underscores.
+
+    Returns
+    -------
+    RunRecord
+        As written.
+
+    Raises
+    ------
+    BadInputError
+        If it is no encoder directory, the study's signals were prepared by another recipe than the
+        encoder's (the message names the setting), a task does not exist, or none has data.
+    TrainingDivergedError
+        As `evaluate`.
+    """
+    if not _NAME.fullmatch(name):
+        raise BadInputError(f"name {name!r} must be letters, digits, dots, dashes, underscores")
+    for task in task_names:
+        tasks.get(task)
+    known = read_manifest(root / "data/tasks")
+    tables = [read_targets(root / "data/tasks", task) for task in task_names if task in known]
+    without = [task for task in task_names if task not in known]
+    if not tables:
+        raise BadInputError(f"{root / 'data/tasks'} has none of the tasks {', '.join(task_names)}")
+    if without:
+        log.warning("no data, so not evaluated: %s", ", ".join(without))
+    axes: dict[str, Scalar] = {
+        **dict.fromkeys(("objective", "kind", "regime", "size", "order", "seed", "control_of")),
+        **dict.fromkeys(_NOTHING),
+        "encoder": read_config(directory)["encoder"]["name"],
+        "role": EXTERNAL,
     }
-
-    def measure(tables: Sequence[TaskTable]) -> dict[str, TaskResult]:
-        return evaluate_encoder(
-            directory,
-            tables,
-            _stores(tables, root),
-            study.evaluation,
-            study.recipe,
-            cache=root / ".ecgscale" / "embeddings",
-            device=device,
-        )
-
-    return _recorded(study, cell, axes, tags, root, measure)
+    subject = Subject(
+        cell=f"{EXTERNAL}/{name}",
+        axes=axes,
+        params={"directory": os.path.relpath(directory, root)},
+        tags={"subset_digest": "unknown", "model_digest": model_digest(directory)},
+        details={"without_data": without},
+    )
+    return _evaluated(study, subject, directory, tables, root)
 
 
 def evaluate_baseline(study: Study, name: str, root: Path) -> RunRecord:
-    """Evaluate predictions that need no ECG on every task of the study.
+    """Evaluate predictions that need no encoder on every task of the study.
 
-    Reads ``data/tasks``; writes ``results/evaluate/baseline/<name>.json``.
+    Reads ``data/tasks``, and ``data/store`` where signals are measured; writes
+    ``results/evaluate/baseline/<name>.json``.
 
     Parameters
     ----------
     study
         The study.
     name
-        ``age-sex`` or ``prevalence`` (`ecgscale.evaluation.baselines`).
+        Of one of `ecgscale.evaluation.baselines.BASELINES`.
     root
         The project.
 
@@ -132,16 +201,22 @@ def evaluate_baseline(study: Study, name: str, root: Path) -> RunRecord:
     BadInputError
         If there is no such baseline or an input is missing.
     """
+    torch.set_num_threads(study.study.threads)
     axes: dict[str, Scalar] = {
         **{"objective": name, "kind": "baseline", "encoder": None, "regime": None},
         **{"size": 0, "order": 0, "seed": 0, "role": "baseline", "control_of": None},
         **_NOTHING,
     }
+    tables = [read_targets(root / "data/tasks", task) for task in study.evaluation.tasks]
 
-    def measure(tables: Sequence[TaskTable]) -> dict[str, TaskResult]:
-        return {table.task: _baseline_result(name, table, study.evaluation) for table in tables}
+    def results() -> Results:
+        features = _features(tables, root) if name in NEEDS_FEATURES else {}
+        return {
+            table.task: _baseline_result(name, table, study.evaluation, features.get(table.task))
+            for table in tables
+        }
 
-    return _recorded(study, f"baseline/{name}", axes, {}, root, measure)
+    return _recorded(study, Subject(f"baseline/{name}", axes, {}, {}, {}), tables, root, results)
 
 
 def evaluate_encoder(
@@ -153,8 +228,9 @@ def evaluate_encoder(
     *,
     cache: Path,
     device: torch.device | str = "cpu",
-) -> dict[str, TaskResult]:
-    """Evaluate any encoder directory: frozen embeddings, a linear probe per task.
+    finished: Path | None = None,
+) -> Results:
+    """Evaluate any encoder directory on tasks, under every protocol of the settings.
 
     Parameters
     ----------
@@ -165,90 +241,233 @@ def evaluate_encoder(
     stores
         The store of each table's source, by name.
     settings
-        Lead, penalties, resamples, minimum of positives, batch size.
+        Protocols, readouts, lead, resamples, minimum of positives, batch size.
     recipe
         How signals are normalised, and the leads of an encoder with several.
     cache
         Folder of cached embeddings.
     device
         Where to embed and to fit.
+    finished
+        Folder with a file per finished endpoint; what is there is taken from there. None keeps
+        none.
 
     Returns
     -------
     dict
-        Task name to its result, in the order of `tables`.
+        Endpoint to its result, task by task in the order of `tables`.
 
     Raises
     ------
     BadInputError
-        If the directory is no encoder, a task was made from another store, is a regression or
-        lacks training examples, or an embedding is not finite.
+        If the directory is no encoder, a task was made from another store or lacks examples, or an
+        embedding is not finite.
+    TrainingDivergedError
+        As `evaluate`.
     """
     for table in tables:
-        _check_table(table, stores[table.source])
-    encoder = encoders.load(directory, device)
-    results = {}
+        _check_store(table, stores[table.source])
+    results: Results = {}
     with _progress() as progress:
-        rows = {source: _union(tables, source) for source in sorted({t.source for t in tables})}
-        bar = progress.add_task("embedding records", total=sum(map(len, rows.values())))
-        embeddings = {
-            source: cached_embeddings(
-                directory,
-                encoder,
-                stores[source],
-                wanted,
-                recipe,
-                settings.lead,
-                settings.batch_size,
-                device,
-                cache,
-                lambda records: progress.advance(bar, records),
-            )
-            for source, wanted in rows.items()
-        }
-        bar_tasks = progress.add_task("probing tasks", total=len(tables))
+        bench = _Bench(directory, tables, stores, settings, recipe, cache, device, progress)
+        bar = progress.add_task("reading out", total=len(tables) * len(settings.protocols))
         for table in tables:
-            places = np.searchsorted(rows[table.source], table.frame["row"].to_numpy())
-            results[table.task] = _probe_result(
-                table, embeddings[table.source][places], settings, device
-            )
-            progress.advance(bar_tasks)
+            for protocol in settings.protocols:
+                endpoint = settings.endpoint(table.task, protocol)
+                file = finished / f"{endpoint}.json" if finished else None
+                results[endpoint] = _once(file, partial(bench.result, table, protocol))
+                progress.advance(bar)
     return results
+
+
+class _Bench:
+    """An encoder with the data that it is evaluated on; all that is costly waits for its use."""
+
+    def __init__(
+        self,
+        directory: Path,
+        tables: Sequence[TaskTable],
+        stores: Mapping[str, Store],
+        settings: EvaluationConfig,
+        recipe: Recipe,
+        cache: Path,
+        device: torch.device | str,
+        progress: Progress,
+    ) -> None:
+        self._directory = directory
+        self._tables = tables
+        self._stores = stores
+        self._settings = settings
+        self._recipe = recipe
+        self._cache = cache
+        self._device = device
+        self._progress = progress
+        self._embedded: dict[str, dict[float, Embeddings]] = {}
+
+    def result(self, table: TaskTable, protocol: Protocol) -> TaskResult:
+        """Read a task out under a protocol and measure it."""
+        train = labelled_share(table, protocol.fraction, self._settings.seed)
+        predictions = readouts.get(protocol.readout)().predict(
+            Problem(
+                table=table,
+                train=train,
+                minimum_positives=minimum_positives(table, self._settings),
+                settings=self._settings,
+                device=self._device,
+                embeddings=lambda: self._embeddings(table, protocol.depth),
+                signals=lambda positions: self._signals(table, positions),
+                encoder=lambda: copy.deepcopy(self._encoder),
+            )
+        )
+        result = measure(table, predictions.scores, train, self._settings)
+        about = {
+            "protocol": {"name": protocol.name, **protocol.model_dump(), **_seen(table, train)}
+        }
+        return TaskResult(
+            {**result.metrics, **predictions.metrics},
+            {**result.details, **about, **predictions.details},
+        )
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return encoders.load(self._directory, self._device)
+
+    def _embeddings(self, table: TaskTable, depth: float) -> Embeddings:
+        """Return shape (example, dim); the first call embeds the whole source, at all depths."""
+        rows = _union(self._tables, table.source)
+        if table.source not in self._embedded:
+            frozen = [p.depth for p in self._settings.protocols if p.readout in ("linear", "knn")]
+            bar = self._progress.add_task(f"embedding {table.source}", total=len(rows))
+            self._embedded[table.source] = cached_embeddings(
+                self._directory,
+                self._encoder,
+                self._stores[table.source],
+                rows,
+                self._recipe,
+                self._settings.lead,
+                self._settings.batch_size,
+                sorted(set(frozen)),
+                self._device,
+                self._cache,
+                lambda records: self._progress.advance(bar, records),
+            )
+        places = np.searchsorted(rows, table.frame["row"].to_numpy())
+        return self._embedded[table.source][depth][places]
+
+    def _signals(self, table: TaskTable, positions: npt.NDArray[np.intp]) -> Tensor:
+        store = self._stores[table.source]
+        leads = input_leads(self._encoder, store, self._recipe, self._settings.lead)
+        signal = store.signals(table.frame["row"].to_numpy()[positions], leads)
+        return normalise(torch.from_numpy(signal).to(self._device), self._recipe)
+
+
+def _evaluated(
+    study: Study, subject: Subject, directory: Path, tables: Sequence[TaskTable], root: Path
+) -> RunRecord:
+    """Evaluate an encoder directory, keeping what is finished until the record is written."""
+    torch.set_num_threads(study.study.threads)
+    device = study_device(study)
+    stores = _stores(tables, root)
+    _check_recipe(directory, study.recipe, "the study")
+    for store in stores.values():
+        _check_recipe(directory, store.manifest.recipe, str(store.path))
+    folder = root / ".ecgscale" / "work" / _key(study, subject, tables, directory, device)
+
+    def results() -> Results:
+        return evaluate_encoder(
+            directory,
+            tables,
+            stores,
+            study.evaluation,
+            study.recipe,
+            cache=root / ".ecgscale" / "embeddings",
+            device=device,
+            finished=folder / "endpoints",
+        )
+
+    tags = {**subject.tags, "device": device_name(device)}
+    return _recorded(study, replace(subject, tags=tags), tables, root, results, folder)
+
+
+def _key(
+    study: Study,
+    subject: Subject,
+    tables: Sequence[TaskTable],
+    directory: Path,
+    device: torch.device,
+) -> str:
+    """Return the digest of all inputs: the name of the work directory."""
+    inputs = {
+        "phase": "evaluate",
+        "cell": subject.cell,
+        "model": subject.tags["model_digest"],
+        "encoder": code_digest(
+            encoders.encoders.get(read_config(directory)["encoder"]["name"]).__module__
+        ),
+        "code": code_digest(*EVALUATION_CODE),
+        "settings": study.evaluation.model_dump(mode="json"),
+        "recipe": study.recipe.digest,
+        "tasks": {table.task: [table.digest, table.store_digest] for table in tables},
+        "threads": study.study.threads,
+        "device": device.type,
+        "torch": torch.__version__,
+    }
+    return digest_of(inputs)[:32]
+
+
+def _once(file: Path | None, action: Callable[[], TaskResult]) -> TaskResult:
+    """Return what a file holds, or do the action and keep its result in the file."""
+    if file is not None and file.is_file():
+        return TaskResult(**json.loads(file.read_text(encoding="utf-8")))
+    result = action()
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_name(f".{file.name}.tmp")
+        # Python's JSON keeps every bit of a number, and NaN.
+        aside.write_text(json.dumps(asdict(result)), encoding="utf-8")
+        aside.replace(file)
+    return result
 
 
 def _recorded(
     study: Study,
-    cell: str,
-    axes: dict[str, Scalar],
-    tags: dict[str, str],
+    subject: Subject,
+    tables: Sequence[TaskTable],
     root: Path,
-    measure: Callable[[Sequence[TaskTable]], dict[str, TaskResult]],
+    measured: Callable[[], Results],
+    folder: Path | None = None,
 ) -> RunRecord:
-    """Measure the study's tasks, write the record and mirror it to the tracker."""
-    started = _now()
-    tables = [read_targets(root / "data/tasks", name) for name in study.evaluation.tasks]
-    live_after = study.study.live_tracking_after
-    with tracking.start_run(
-        "evaluate", study.study.name, cell, root, live_after=live_after
-    ) as tracked:
-        results = measure(tables)
+    """Measure, write the record, mirror it to the tracker and remove the work directory."""
+    with (
+        work.alone(folder) if folder else nullcontext(),
+        tracking.start_run(
+            "evaluate",
+            study.study.name,
+            subject.cell,
+            root,
+            folder / "run_id" if folder else None,
+            study.study.live_tracking_after,
+        ) as tracked,
+    ):
+        started = work.started(folder) if folder else work.now()
+        results = measured()
         record = RunRecord(
             phase="evaluate",
             study=study.study.name,
-            cell=cell,
-            axes=axes,
-            params=_params(study),
+            cell=subject.cell,
+            axes=subject.axes,
+            params={**_params(study, tables), **subject.params},
             metrics={
-                f"{task}.{name}": value
-                for task, result in results.items()
+                f"{endpoint}.{name}": value
+                for endpoint, result in results.items()
                 for name, value in result.metrics.items()
             },
             tags={
                 **lineage_tags(root),
-                **dvc_tags(root, "data/tasks", f"models/{cell}"),
+                **dvc_tags(root, "data/tasks", f"models/{subject.cell}"),
                 "study": study.study.name,
                 "recipe_digest": study.recipe.digest,
-                **tags,
+                **subject.tags,
             },
             inputs=[
                 DatasetInput(
@@ -259,115 +478,62 @@ def _recorded(
                 )
                 for table in tables
             ],
-            details={"tasks": {task: result.details for task, result in results.items()}},
+            details={
+                "tasks": {endpoint: result.details for endpoint, result in results.items()},
+                **subject.details,
+            },
             started=started,
-            ended=_now(),
+            ended=work.now(),
         )
-        record.write(result_path(root / "results", "evaluate", cell))
+        record.write(result_path(root / "results", "evaluate", subject.cell))
         tracked.finish(record)
+        if folder:
+            work.remove(folder)
     return record
 
 
-def _probe_result(
-    table: TaskTable, x: Embeddings, settings: EvaluationConfig, device: torch.device | str
+def _baseline_result(
+    name: str, table: TaskTable, settings: EvaluationConfig, features: Embeddings | None
 ) -> TaskResult:
-    """Fit on training examples, choose the penalty on validation, measure on test."""
-    train, validation = table.where("train"), table.where("validation")
-    minimum = _minimum_positives(table, settings)
-    probes = fit_linear_probes(
-        x[train],
-        table.y[train],
+    check_table(table)
+    scores = baseline_scores(
+        name,
+        table,
         settings.probe.penalties,
-        max_iterations=settings.probe.max_iterations,
-        device=device,
+        minimum_positives=minimum_positives(table, settings),
+        features=features,
     )
-    seen = [
-        selection_auroc(table.y[validation], probe.scores(x[validation]), minimum)
-        for probe in probes
-    ]
-    # NaN sorts below every AUROC; of equal ones the strongest penalty, which comes first, wins.
-    best = int(np.argmax(np.nan_to_num(seen, nan=-1.0)))
-    probe = probes[best]
-    log_odds = probe.scores(x[table.where("test")])
-    result = _test_result(table, log_odds, log_odds, probe.constant, settings)
-    chosen = {"validation_macro_auroc": seen[best], "penalty": probe.penalty}
-    tried = [
-        {
-            "penalty": probe.penalty,
-            "validation_macro_auroc": value,
-            "unconverged": int((~probe.converged).sum()),
-        }
-        for probe, value in zip(probes, seen, strict=True)
-    ]
-    return TaskResult({**result.metrics, **chosen}, {**result.details, "penalties": tried})
+    train = table.where("train")
+    result = measure(table, scores, train, settings)
+    protocol = {"name": name, "readout": None, "fraction": 1.0, "depth": None}
+    about = {"protocol": {**protocol, **_seen(table, train)}}
+    return TaskResult(result.metrics, {**result.details, **about})
 
 
-def _baseline_result(name: str, table: TaskTable, settings: EvaluationConfig) -> TaskResult:
-    _check_classification(table)
-    scores = baseline_scores(name, table, settings.probe.penalties)
-    train, validation, test = (table.where(s) for s in ("train", "validation", "test"))
-    constant = (table.y[train] == table.y[train][:1]).all(axis=0)
-    # As if half an example of each class had been seen: no label is impossible or certain.
-    least = 0.5 / (train.sum() + 1)
-    odds = np.clip(scores[test], least, 1 - least)
-    result = _test_result(table, scores[test], np.log(odds / (1 - odds)), constant, settings)
-    minimum = _minimum_positives(table, settings)
-    seen = selection_auroc(table.y[validation], scores[validation], minimum)
-    return TaskResult({**result.metrics, "validation_macro_auroc": seen}, result.details)
+def _features(tables: Sequence[TaskTable], root: Path) -> dict[str, Embeddings]:
+    """Measure every source's records once; return the features of each task's examples."""
+    from ecgscale.evaluation.features import store_features
+
+    found = {}
+    with _progress() as progress:
+        for source, store in _stores(tables, root).items():
+            rows = _union(tables, source)
+            bar = progress.add_task(f"measuring {source}", total=len(rows))
+            values = store_features(store, rows, partial(progress.advance, bar)).values
+            for table in (table for table in tables if table.source == source):
+                _check_store(table, store)
+                found[table.task] = values[np.searchsorted(rows, table.frame["row"].to_numpy())]
+    return found
 
 
-def _test_result(
-    table: TaskTable, scores: Floats, log_odds: Floats, constant: Bools, settings: EvaluationConfig
-) -> TaskResult:
-    """Measure scores of the test examples, with intervals."""
-    test = table.where("test")
-    y, patients = table.y[test], table.frame.loc[test, "patient_id"].tolist()
-    measured = label_metrics(y, scores, _minimum_positives(table, settings))
-    replicates = bootstrap_auroc(
-        y,
-        scores,
-        patients,
-        measured.included,
-        resamples=settings.bootstrap,
-        seed=settings.bootstrap_seed,
-        task=table.task,
-    )
-    low, high = interval(replicates.macro)
-    metrics = {
-        "macro_auroc": measured.macro_auroc,
-        "macro_auroc_low": low,
-        "macro_auroc_high": high,
-        "macro_average_precision": measured.macro_average_precision,
-        "probe_loss": macro(log_loss(y, log_odds), measured.included),
-        "labels_used": float(measured.included.sum()),
-        "labels_absent": float(measured.absent.sum()),
-    }
-    labels = []
-    for column, name in enumerate(table.labels):
-        bounds = interval(replicates.labels[column])
-        labels.append(
-            {
-                "name": name,
-                "positives": int(measured.positives[column]),
-                "negatives": int(measured.negatives[column]),
-                "auroc": float(measured.auroc[column]),
-                "low": bounds[0],
-                "high": bounds[1],
-                "average_precision": float(measured.average_precision[column]),
-                "included": bool(measured.included[column]),
-                "constant": bool(constant[column]),
-            }
-        )
-    kept = np.round(replicates.macro, REPLICATE_DECIMALS).tolist()
-    return TaskResult(metrics, {"labels": labels, "replicates": kept})
+def _seen(table: TaskTable, train: Bools) -> dict[str, int]:
+    """Return from how much a readout learned."""
+    patients = table.frame.loc[train, "patient_id"].nunique()
+    return {"train_examples": int(train.sum()), "train_patients": int(patients)}
 
 
-def _minimum_positives(table: TaskTable, settings: EvaluationConfig) -> int:
-    return settings.minimum_positives or tasks.get(table.task).metadata.minimum_positives
-
-
-def _check_table(table: TaskTable, store: Store) -> None:
-    _check_classification(table)
+def _check_store(table: TaskTable, store: Store) -> None:
+    check_table(table)
     if table.store_digest != store.digest:
         raise BadInputError(
             f"task {table.task} was made from another state of {store.path}: "
@@ -375,20 +541,15 @@ def _check_table(table: TaskTable, store: Store) -> None:
         )
 
 
-def _check_classification(table: TaskTable) -> None:
-    if not np.isin(table.y, (0, 1)).all():
-        raise BadInputError(f"task {table.task} has targets other than 0 and 1")
-    for split in ("train", "validation", "test"):
-        if not table.where(split).any():
-            raise BadInputError(f"task {table.task} has no {split} examples")
-
-
-def _check_recipe(directory: Path, recipe: Recipe) -> None:
-    found = read_config(directory)["recipe"].get("digest")
-    if found != recipe.digest:
-        raise BadInputError(
-            f"{directory} was trained on signals of recipe {found}, the study has {recipe.digest}"
-        )
+def _check_recipe(directory: Path, recipe: Recipe, whose: str) -> None:
+    """Check that an encoder was trained on signals of a recipe."""
+    found = read_config(directory)["recipe"]
+    for key, value in recipe.model_dump(mode="json").items():
+        if found.get(key) != value:
+            raise BadInputError(
+                f"{directory} was trained on signals with recipe.{key} {found.get(key)}, "
+                f"{whose} has {value}"
+            )
 
 
 def _union(tables: Sequence[TaskTable], source: str) -> npt.NDArray[np.int64]:
@@ -413,16 +574,25 @@ def _axes(study: Study, cell: Cell, root: Path) -> tuple[dict[str, Scalar], str]
     return axes, subset.digest
 
 
-def _params(study: Study) -> dict[str, Scalar]:
+def _params(study: Study, tables: Sequence[TaskTable]) -> dict[str, Scalar]:
+    """Return the settings that decided the results: of readouts, those that were used."""
     settings = study.evaluation
+    used = {protocol.readout for protocol in settings.protocols} - {"linear"}
     return {
         "lead": settings.lead,
         "bootstrap": settings.bootstrap,
         "bootstrap_seed": settings.bootstrap_seed,
         "minimum_positives": settings.minimum_positives,
+        "protocols": ", ".join(protocol.name for protocol in settings.protocols),
+        "seed": settings.seed,
         "probe.penalties": ", ".join(map(str, settings.probe.penalties)),
         "probe.max_iterations": settings.probe.max_iterations,
-        "tasks": ", ".join(settings.tasks),
+        **{
+            f"{readout}.{name}": value
+            for readout in sorted(used)
+            for name, value in getattr(settings, readout).model_dump().items()
+        },
+        "tasks": ", ".join(table.task for table in tables),
         "threads": study.study.threads,
     }
 
@@ -435,7 +605,3 @@ def _progress() -> Progress:
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-BASELINES: tuple[str, ...] = ("baseline/age-sex", "baseline/prevalence")
+EXTERNAL = "external/"
+"""Begins the cells of encoders that belong to no study; they have no place on its axes."""
+
+BASELINES: tuple[str, ...] = (
+    "baseline/age-sex",
+    "baseline/ecg-features",
+    "baseline/prevalence",
+)
 """Cells that every study has, whatever its grid; other baselines are read where recorded."""
 
 COLUMNS: tuple[str, ...] = (
@@ -177,7 +184,11 @@ def collect(
             replicates[cell, endpoint.name] = _floats(details.get("replicates") or [])
             labels.setdefault(endpoint.name, details.get("labels") or [])
     known = set(wanted)
-    outside = sorted((pretrained.keys() | evaluated.keys()) - known)
+    outside = sorted(
+        cell
+        for cell in (pretrained.keys() | evaluated.keys()) - known
+        if not cell.startswith(EXTERNAL)
+    )
     return Collection(
         table=pd.DataFrame(rows, columns=list(COLUMNS)),
         replicates=replicates,

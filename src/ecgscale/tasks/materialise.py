@@ -164,6 +164,7 @@ def label_space(tasks_dir: Path, names: Iterable[str]) -> tuple[str, ...]:
     """Return the labels of several tasks in one row, as ``<task>:<label>``.
 
     This is the output layer of the supervised control and the order of `training_targets`.
+    Regressions have no part in it: the control has one loss, which is that of labels.
 
     Raises
     ------
@@ -172,7 +173,10 @@ def label_space(tasks_dir: Path, names: Iterable[str]) -> tuple[str, ...]:
     """
     manifest = read_manifest(tasks_dir)
     return tuple(
-        f"{name}:{label}" for name in names for label in _entry(manifest, tasks_dir, name)["labels"]
+        f"{name}:{label}"
+        for name in names
+        if _entry(manifest, tasks_dir, name)["kind"] != "regression"
+        for label in _entry(manifest, tasks_dir, name)["labels"]
     )
 
 
@@ -180,7 +184,7 @@ def training_targets(tasks_dir: Path, names: Iterable[str]) -> pd.DataFrame:
     """Return the training records of several tasks with the targets of all of them.
 
     Patients in the validation or test split of any of the tasks are left out, so that tasks which
-    share patients do not leak into each other.
+    share patients do not leak into each other. Regressions add no targets (`label_space`).
 
     Returns
     -------
@@ -191,15 +195,18 @@ def training_targets(tasks_dir: Path, names: Iterable[str]) -> pd.DataFrame:
     Raises
     ------
     BadInputError
-        If a task is not in the manifest or its table is missing.
+        If a task is not in the manifest or its table is missing, or all are regressions.
     """
     tables = [read_targets(tasks_dir, name) for name in names]
-    width = sum(len(table.labels) for table in tables)
     held_out = {
         patient
         for table in tables
         for patient in table.frame.loc[~table.where("train"), "patient_id"]
     }
+    tables = [table for table in tables if table.kind != "regression"]
+    if not tables:
+        raise BadInputError("the study's tasks are all regressions: there are no labels to learn")
+    width = sum(len(table.labels) for table in tables)
     records: dict[tuple[str, int], tuple[str, str]] = {}
     vectors: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
     start = 0

@@ -1,0 +1,5 @@
+"""Readouts: what turns an encoder into predictions of a task; one file each."""
+
+from ecgscale.evaluation.readouts.base import Predictions, Problem, Readout, readouts
+
+__all__ = ["Predictions", "Problem", "Readout", "readouts"]

@@ -1,0 +1,203 @@
+"""What every readout is given and what it returns."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ecgscale.config import EvaluationConfig
+from ecgscale.encoders.base import Encoder
+from ecgscale.evaluation.embed import Embeddings
+from ecgscale.evaluation.metrics import Bools, Floats
+from ecgscale.evaluation.probe import selection_auroc
+from ecgscale.registry import Registry
+from ecgscale.tasks.base import Kind
+from ecgscale.tasks.materialise import TaskTable
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One task, as a readout meets it.
+
+    What is costly is behind a function, so that a readout pays for what it uses.
+
+    Attributes
+    ----------
+    table
+        The examples.
+    train
+        Shape (example,), the training examples that may be learned from: all, or those of a share
+        of the patients. Labels of other training examples must not be used.
+    minimum_positives
+        Validation positives that a label needs to count when something is chosen there.
+    settings
+        Of every readout.
+    device
+        Where to compute.
+    embeddings
+        Returns shape (example, dim), the frozen embeddings at the protocol's depth.
+    signals
+        Maps positions in the table to the encoder's input, shape (position, lead, time), normalised
+        and on the device.
+    encoder
+        Returns a copy of the encoder that may be changed, on the device, in evaluation mode.
+    """
+
+    table: TaskTable
+    train: Bools
+    minimum_positives: int
+    settings: EvaluationConfig
+    device: torch.device | str
+    embeddings: Callable[[], Embeddings]
+    signals: Callable[[npt.NDArray[np.intp]], Tensor]
+    encoder: Callable[[], Encoder]
+
+    @property
+    def kind(self) -> Kind:
+        """Kind of the task."""
+        return self.table.kind
+
+    @property
+    def y(self) -> npt.NDArray[np.float32]:
+        """Shape (example, label), the targets."""
+        return self.table.y
+
+    @property
+    def validation(self) -> Bools:
+        """Shape (example,), whether an example is in the validation split."""
+        return self.table.where("validation")
+
+    def quality(self, scores: npt.ArrayLike) -> float:
+        """Return how good scores of the validation examples are: `validation_quality`."""
+        return validation_quality(self.table, scores, self.minimum_positives)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a readout says of the examples of a task.
+
+    Attributes
+    ----------
+    scores
+        Shape (example, label) in the order of the table's rows: log odds (multi-label, binary), log
+        probabilities (multi-class), values (regression). NaN for training examples; finite for all
+        others.
+    details
+        What was tried and how it went, plain JSON.
+    metrics
+        Final values that only this readout has.
+    """
+
+    scores: Floats
+    details: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Readout:
+    """A way to predict a task from an encoder. Nothing is learned from validation or test targets.
+
+    Validation targets choose among candidates (a penalty, an epoch); test targets are not read.
+
+    Attributes
+    ----------
+    reference
+        Where the method is published.
+    """
+
+    reference: ClassVar[str]
+
+    def predict(self, problem: Problem) -> Predictions:
+        """Learn from the training examples and score the validation and test examples.
+
+        Parameters
+        ----------
+        problem
+            The task.
+
+        Returns
+        -------
+        Predictions
+            Scores, and what the readout has to say of itself.
+        """
+        raise NotImplementedError
+
+
+readouts: Registry[Readout] = Registry("readout", "ecgscale.evaluation.readouts")
+
+
+def validation_quality(table: TaskTable, scores: npt.ArrayLike, minimum_positives: int) -> float:
+    """Return how good scores of the validation examples are; more is better.
+
+    Parameters
+    ----------
+    table
+        The task.
+    scores
+        Shape (validation example, label), as `Predictions.scores`.
+    minimum_positives
+        As `ecgscale.evaluation.probe.selection_auroc`.
+
+    Returns
+    -------
+    float
+        Macro AUROC (`selection_auroc`), NaN where no label has both classes; for a regression the
+        negative mean absolute error.
+    """
+    y = table.y[table.where("validation")]
+    if table.kind == "regression":
+        return -float(np.abs(np.asarray(scores) - y).mean())
+    return selection_auroc(y, scores, minimum_positives)
+
+
+def labelled_share(table: TaskTable, fraction: float, seed: int) -> Bools:
+    """Choose the training examples of a share of the training patients.
+
+    Patients are sorted by a hash of their id and the seed, and a prefix is taken: smaller shares
+    are parts of larger ones, tasks that share patients share the choice, and it does not depend on
+    the encoder.
+
+    Parameters
+    ----------
+    table
+        The task.
+    fraction
+        Share of the training patients; at least one patient is taken.
+    seed
+        Of the order.
+
+    Returns
+    -------
+    array
+        Shape (example,), whether an example may be learned from.
+    """
+    train = table.where("train")
+    if fraction == 1:
+        return train
+    owner = table.frame["patient_id"].to_numpy(dtype=np.str_)
+    patients = sorted(set(owner[train].tolist()), key=lambda patient: _place(patient, seed))
+    count = max(1, round(fraction * len(patients)))
+    return np.asarray(train & np.isin(owner, patients[:count]))
+
+
+def blank_scores(problem: Problem) -> Floats:
+    """Return shape (example, label), all NaN."""
+    return np.full(problem.y.shape, np.nan)
+
+
+def log_probabilities(log_odds: npt.ArrayLike) -> Floats:
+    """Return one-vs-rest log odds (example, class) as logs of probabilities that add up to 1.
+
+    ``log(sigmoid(z)) - log(sum(sigmoid(z)))``, the normalisation of scikit-learn's
+    ``OneVsRestClassifier``.
+    """
+    logs = -np.logaddexp(0.0, -np.asarray(log_odds, dtype=np.float64))
+    return np.asarray(logs - np.logaddexp.reduce(logs, axis=1, keepdims=True))
+
+
+def _place(patient: str, seed: int) -> bytes:
+    return hashlib.sha256(f"label-share\0{seed}\0{patient}".encode()).digest()

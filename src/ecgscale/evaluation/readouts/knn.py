@@ -1,0 +1,79 @@
+"""Nearest neighbours in the frozen embedding."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecgscale.evaluation.metrics import Floats
+from ecgscale.evaluation.readouts.base import Predictions, Problem, Readout, blank_scores, readouts
+
+_SIMILARITIES = 1 << 24
+"""Similarities held at once (64 MB)."""
+
+
+@readouts.register("knn")
+class Knn(Readout):
+    """The mean target of the k nearest training examples by cosine similarity, unweighted.
+
+    A class that s of k neighbours have gets the probability ``(s + 1/2) / (k + 1)`` (multi-class:
+    ``(s + 1/2) / (k + classes / 2)``): half an example of each class, so that no log odds are
+    infinite; the order of the scores is that of s. A number is predicted by the neighbours' mean.
+    The embedding is neither centred nor scaled.
+    """
+
+    reference: ClassVar[str] = (
+        "Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, "
+        "CVPR 2018, arXiv 1805.01978 (there weighted, k = 200); k = 20 unweighted: "
+        "Caron et al., DINO, ICCV 2021, arXiv 2104.14294"
+    )
+
+    def predict(self, problem: Problem) -> Predictions:
+        """Look up the neighbours of the validation and test examples."""
+        x, wanted = problem.embeddings(), ~problem.table.where("train")
+        train, targets, queries = (
+            torch.from_numpy(np.ascontiguousarray(part)).to(problem.device)
+            for part in (x[problem.train], problem.y[problem.train], x[wanted])
+        )
+        k = min(problem.settings.knn.k, len(train))
+        mean = neighbour_mean(train, targets, queries, k).double().cpu().numpy()
+        scores = blank_scores(problem)
+        scores[wanted] = (
+            mean if problem.kind == "regression" else _scores(problem, np.rint(mean * k), k)
+        )
+        return Predictions(scores, {"neighbours": k})
+
+
+def neighbour_mean(train: Tensor, targets: Tensor, queries: Tensor, k: int = 20) -> Tensor:
+    """Return the mean target of each query's nearest training examples (cosine similarity).
+
+    Parameters
+    ----------
+    train
+        Shape (example, dim).
+    targets
+        Shape (example, label).
+    queries
+        Shape (query, dim).
+    k
+        Neighbours, or all training examples if there are fewer.
+
+    Returns
+    -------
+    Tensor
+        Shape (query, label).
+    """
+    unit = torch.nn.functional.normalize(train, dim=1)
+    parts = []
+    for part in torch.split(queries, max(1, _SIMILARITIES // len(train))):
+        similarity = torch.nn.functional.normalize(part, dim=1) @ unit.T
+        nearest = similarity.topk(min(k, len(train)), dim=1).indices
+        parts.append(targets[nearest].float().mean(dim=1))
+    return torch.cat(parts)
+
+
+def _scores(problem: Problem, positives: Floats, k: int) -> Floats:
+    if problem.kind == "multi-class":
+        return np.asarray(np.log((positives + 0.5) / (k + positives.shape[1] / 2)))
+    return np.asarray(np.log((positives + 0.5) / (k - positives + 0.5)))

@@ -1,0 +1,73 @@
+"""The linear probe of the frozen embedding."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from ecgscale.evaluation.embed import Embeddings
+from ecgscale.evaluation.metrics import Floats
+from ecgscale.evaluation.probe import LinearProbe, RidgeProbe, fit_linear_probes, fit_ridge_probes
+from ecgscale.evaluation.readouts.base import (
+    Predictions,
+    Problem,
+    Readout,
+    blank_scores,
+    log_probabilities,
+    readouts,
+)
+
+
+@readouts.register("linear")
+class Linear(Readout):
+    """Logistic regression, or ridge regression of a number, on the standardised embedding.
+
+    One penalty for the whole task, the one with the best main metric on validation; of equal ones
+    the strongest. Examples are not weighted by class. A multi-class task is fitted one against the
+    rest, and its log odds are turned into probabilities by `log_probabilities`; AUROC is one
+    against the rest on these.
+    """
+
+    reference: ClassVar[str] = (
+        "Alain & Bengio, Understanding intermediate layers using linear classifier probes, "
+        "arXiv 1610.01644; as ECG models are compared: CLEF, arXiv 2512.02180"
+    )
+
+    def predict(self, problem: Problem) -> Predictions:
+        """Fit every penalty, choose on validation, score with that one."""
+        x, test = problem.embeddings(), problem.table.where("test")
+        probes = _fit(problem, x[problem.train])
+        candidates = [_scores(problem, probe.scores(x[problem.validation])) for probe in probes]
+        qualities = [problem.quality(scores) for scores in candidates]
+        # NaN is below every number; of equal ones the strongest penalty, which comes first, wins.
+        best = int(np.argmax(np.nan_to_num(qualities, nan=-np.inf)))
+        scores = blank_scores(problem)
+        scores[problem.validation] = candidates[best]
+        scores[test] = _scores(problem, probes[best].scores(x[test]))
+        tried = [
+            _row(problem, probe, quality) for probe, quality in zip(probes, qualities, strict=True)
+        ]
+        return Predictions(scores, {"penalties": tried}, {"penalty": probes[best].penalty})
+
+
+def _fit(problem: Problem, x: Embeddings) -> Sequence[LinearProbe | RidgeProbe]:
+    settings, y = problem.settings.probe, problem.y[problem.train]
+    if problem.kind == "regression":
+        return fit_ridge_probes(x, y, settings.penalties, device=problem.device)
+    return fit_linear_probes(
+        x, y, settings.penalties, max_iterations=settings.max_iterations, device=problem.device
+    )
+
+
+def _scores(problem: Problem, raw: Floats) -> Floats:
+    return log_probabilities(raw) if problem.kind == "multi-class" else raw
+
+
+def _row(problem: Problem, probe: LinearProbe | RidgeProbe, quality: float) -> dict[str, float]:
+    if isinstance(probe, RidgeProbe):
+        return {"penalty": probe.penalty, "validation_mae": -quality}
+    return {
+        "penalty": probe.penalty,
+        "validation_macro_auroc": quality,
+        "unconverged": int((~probe.converged).sum()),
+    }

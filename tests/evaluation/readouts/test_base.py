@@ -1,0 +1,111 @@
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+
+from ecgscale.config import ReadoutName
+from ecgscale.evaluation.metrics import auroc
+from ecgscale.evaluation.readouts.base import labelled_share, log_probabilities, readouts
+from ecgscale.tasks.materialise import TaskTable
+
+KINDS = ("multi-label", "multi-class", "binary", "regression")
+
+
+def table_of(patients: list[int], splits: list[str]) -> TaskTable:
+    frame = pd.DataFrame({"patient_id": [f"p{p}" for p in patients], "split": splits})
+    return TaskTable("t", "binary", "s", "", ("l",), frame, np.zeros((len(frame), 1)), "")
+
+
+def test_the_settings_know_every_readout():
+    assert sorted(get_args(ReadoutName)) == readouts.names()
+    assert all(readout.reference for _, readout in readouts.items())
+
+
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=80),
+    st.sampled_from([0.01, 0.1, 0.25, 0.5]),
+    st.integers(0, 3),
+)
+def test_shares_are_nested_whole_patients_of_the_training_split(owners, fraction, seed):
+    patients = [*owners, *range(50, 60)]
+    splits = ["train"] * len(owners) + ["validation", "test"] * 5
+    table = table_of(patients, splits)
+    small, large = (labelled_share(table, share, seed) for share in (fraction, 2 * fraction))
+    assert not (small & ~large).any()
+    assert not (large & ~table.where("train")).any()
+    chosen = set(table.frame["patient_id"][small])
+    assert len(chosen) == max(1, round(fraction * len(set(owners))))
+    assert small.tolist() == [
+        patient in chosen for patient in table.frame["patient_id"]
+    ]  # with all their records
+    assert np.array_equal(labelled_share(table, 1.0, seed), table.where("train"))
+
+
+def test_a_share_depends_on_seed_and_patients_alone():
+    table = table_of(list(range(200)), ["train"] * 200)
+    share = labelled_share(table, 0.1, 0)
+    assert not np.array_equal(share, labelled_share(table, 0.1, 1))
+    order = np.random.default_rng(0).permutation(200)
+    shuffled = replace(table, frame=table.frame.iloc[order].reset_index(drop=True))
+    assert np.array_equal(labelled_share(shuffled, 0.1, 0), share[order])
+
+
+def test_log_probabilities_are_those_of_scikit_learns_one_versus_rest():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(90, 4)), rng.integers(0, 3, 90)
+    model = OneVsRestClassifier(LogisticRegression()).fit(x, y)
+    odds = np.column_stack([part.decision_function(x) for part in model.estimators_])
+    np.testing.assert_allclose(np.exp(log_probabilities(odds)), model.predict_proba(x))
+    extreme = log_probabilities([[-800.0, -801.0], [900.0, -900.0]])
+    np.testing.assert_allclose(extreme[0], [-np.log1p(np.exp(-1)), -1 - np.log1p(np.exp(-1))])
+    np.testing.assert_allclose(extreme[1], [0, -900])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", get_args(ReadoutName))
+def test_every_readout_of_every_kind(make_problem, with_targets, name, kind):
+    problem = make_problem(kind)
+    # A share of the patients may be learned from.
+    problem = replace(problem, train=labelled_share(problem.table, 0.5, 0))
+    found = readouts.get(name)().predict(problem)
+    train = problem.table.where("train")
+    assert found.scores.shape == problem.y.shape
+    assert found.scores.dtype == np.float64
+    assert np.isnan(found.scores[train]).all()
+    assert np.isfinite(found.scores[~train]).all()
+    if kind == "multi-class":
+        np.testing.assert_allclose(np.exp(found.scores[~train]).sum(axis=1), 1)
+
+    # Neither test targets nor those of training examples outside of the share are looked at.
+    y = problem.y.copy()
+    hidden = problem.table.where("test") | (train & ~problem.train)
+    y[hidden] = np.random.default_rng(1).permutation(y[hidden])
+    again = readouts.get(name)().predict(with_targets(problem, y))
+    assert np.array_equal(found.scores, again.scores, equal_nan=True)
+    assert (found.details, found.metrics) == (again.details, again.metrics)
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "multi-class"])
+@pytest.mark.parametrize("name", get_args(ReadoutName))
+def test_one_patient_whose_labels_are_constant(make_problem, name, kind):
+    problem = make_problem(kind, records=40)
+    problem = replace(problem, train=labelled_share(problem.table, 0.01, 0))
+    assert problem.train.sum() == 2
+    problem.y[problem.train] = problem.y[problem.train][0]
+    scores = readouts.get(name)().predict(problem).scores[problem.table.where("test")]
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", get_args(ReadoutName))
+def test_what_is_learned_is_better_than_chance(make_problem, name):
+    trained = {"epochs": 12, "batch_size": 32, "lr": 1e-2, "patience": 12}
+    problem = make_problem("multi-label", 600, attention=trained, finetune=trained)
+    test = problem.table.where("test")
+    scores = readouts.get(name)().predict(problem).scores[test]
+    assert auroc(problem.y[test], scores).mean() > 0.75

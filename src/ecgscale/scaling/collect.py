@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-EXTERNAL = "external/"
-"""Begins the cells of encoders that belong to no study; they have no place on its axes."""
-
 BASELINES: tuple[str, ...] = (
     "baseline/age-sex",
     "baseline/ecg-features",
@@ -184,11 +181,7 @@ def collect(
             replicates[cell, endpoint.name] = _floats(details.get("replicates") or [])
             labels.setdefault(endpoint.name, details.get("labels") or [])
     known = set(wanted)
-    outside = sorted(
-        cell
-        for cell in (pretrained.keys() | evaluated.keys()) - known
-        if not cell.startswith(EXTERNAL)
-    )
+    outside = sorted((pretrained.keys() | evaluated.keys()) - known)
     return Collection(
         table=pd.DataFrame(rows, columns=list(COLUMNS)),
         replicates=replicates,
@@ -201,7 +194,8 @@ def collect(
 
 def _by_cell(records: Iterable["TrackedRecord"], phase: str) -> dict[str, "TrackedRecord"]:
     found: dict[str, TrackedRecord] = {}
-    for record in records:
+    # Encoders that no cell has trained have no place on the study's axes.
+    for record in (r for r in records if r.record.axes.get("role") != "external"):
         other = found.setdefault(record.cell, record)
         if other is not record:
             raise BadInputError(

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -87,10 +88,19 @@ def code_digest(*modules: str) -> str:
     """
     hasher = hashlib.sha256()
     for name, path in sorted(_closure(modules).items()):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        _strip_docstrings(tree)
-        hasher.update(name.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
+        statements, _ = _parsed(path, path.stat().st_mtime_ns)
+        hasher.update(name.encode() + b"\0" + statements.encode() + b"\0")
     return hasher.hexdigest()[:16]
+
+
+@cache
+def _parsed(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
+    """Return what a module does and what it imports from; read once for each time of `changed`."""
+    del changed
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    _strip_docstrings(tree)
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return ast.dump(tree), tuple(node.module for node in nodes if node.module)
 
 
 def file_digest(path: Path) -> str:
@@ -119,9 +129,8 @@ def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
 
 def _imports_within(path: Path, package: str) -> list[str]:
     """Return the modules of `package` that a file imports by name."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return [name for name in names if name and name.startswith(f"{package}.")]
+    _, names = _parsed(path, path.stat().st_mtime_ns)
+    return [name for name in names if name.startswith(f"{package}.")]
 
 
 def _strip_docstrings(tree: ast.AST) -> None:

@@ -90,7 +90,7 @@ def test_page_works_from_the_keyboard(browser, page_file):
     page.goto(page_file.as_uri())
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    page.locator("summary").focus()
+    page.locator("#runs summary").focus()
     page.keyboard.press("Enter")
     assert page.locator("#runs table").is_visible()
     page.close()

@@ -61,6 +61,7 @@ class Page:
     slopes: list[Drawing]
     legend: list[tuple[int, str]]
     correlations: Table
+    other_correlations: Table | None
     levels: Table
     comparisons: Table
     comparison_sentences: list[str]

@@ -191,6 +191,7 @@ def _page(
     by_task = endpoints(study)[: len(study.evaluation.tasks)]
     pairs = list(zip(analysis.groups, analysis.correlations, strict=True))
     tasks = [pair for pair in pairs if pair[0].endpoint in by_task]
+    others = [pair for pair in tasks if pair[0].endpoint != first]
     readouts = [pair for pair in pairs if pair[0].endpoint.task == first.task]
     shown = figures.panels(study, collection, [group for group, _ in tasks], titles)
     on_primary = [c for c in analysis.comparisons if c.endpoint == first]
@@ -227,8 +228,13 @@ def _page(
         else [],
         legend=list(enumerate(study.grid.objectives)),
         correlations=tables.correlations_table(
-            [group for group, _ in tasks], [c for _, c in tasks], titles, confidence
+            *_apart([pair for pair in tasks if pair[0].endpoint == first]), titles, confidence
         ),
+        other_correlations=tables.correlations_table(
+            *_apart(others), titles, confidence, "other-correlations"
+        )
+        if others
+        else None,
         readouts=[
             tables.readouts_table(study, readouts, collection, confidence),
             tables.readout_levels_table(
@@ -263,6 +269,13 @@ _OF_READOUTS = (
     "Slope per doubling of the pretraining patients on the primary task, by readout, with "
     "intervals. All readouts share the encoders and the test patients."
 )
+
+
+def _apart(
+    pairs: Sequence[tuple[Group, Correlation | None]],
+) -> tuple[list[Group], list[Correlation | None]]:
+    """Return the groups and what was found in each."""
+    return [group for group, _ in pairs], [found for _, found in pairs]
 
 
 def _multiples(shown: Sequence[figures.Panel], confidence: float) -> list[Drawing]:

@@ -46,6 +46,7 @@ def correlations_table(
     correlations: Sequence[Correlation | None],
     titles: dict[str, str],
     confidence: float,
+    name: str = "correlations",
 ) -> Table:
     """Return the coefficients and slopes of the groups, complete or not.
 
@@ -55,6 +56,8 @@ def correlations_table(
         One for each of `found`; None where the group has a problem.
     titles
         Name of an endpoint to its title.
+    name
+        Of the table, unique on the page.
     """
     several = len({(g.encoder, g.regime) for g in found}) > 1
     mixed = _has_errors([g.endpoint for g in found])
@@ -80,7 +83,7 @@ def correlations_table(
         )
     extra = ("Encoder", "Regime") if several else ()
     return Table(
-        "correlations",
+        name,
         f"{'The main metric' if mixed else 'Macro AUROC'} against log2 of the pretraining "
         f"patients, with {confidence:.0%} intervals. "
         "p values are of single tests; tasks share test patients and are not independent."

@@ -37,8 +37,9 @@ test: install  ## Run the tests (at most six minutes on two cores)
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long"
 
-test-long: install  ## Run the tests that take minutes (the whole default study, repeated kills)
-	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -m long
+test-long: install  ## Run the tests that take minutes (real recordings, the whole suite of tasks, end to end)
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -q -n 2 --dist loadfile -m long
 
 check: install  ## Lint and type-check
 	@$(BIN)/ruff format --check src tests benchmarks

@@ -57,15 +57,22 @@ class Project:
         }
 
 
+COHORTS = ("sim-ptb-xl", "sim-chapman")
+
+
 def shrink(study):
     study["study"]["name"] = "small"
-    study["simulate"]["sim-ptb-xl"]["patients"] = 250
-    study["simulate"]["sim-chapman"]["patients"] = 250
+    for section in ("simulate", "sources"):
+        study[section] = {name: study[section][name] for name in COHORTS}
+    data = study["evaluation"]["data"]
+    study["evaluation"]["data"] = {key: name for key, name in data.items() if name in COHORTS}
+    for name in COHORTS:
+        study["simulate"][name]["patients"] = 250
     study["grid"].update(objectives=["simclr", "clef"], sizes=[16, 32], orders=[0])
     study["grid"]["controls"] = ["random"]
     study["training"].update(steps=8, batch_size=16, monitor_every=8, log_every=2)
     study["evaluation"]["tasks"] = ["chapman-38", "ptb-xl-superdiagnostic"]
-    study["evaluation"]["bootstrap"] = 50
+    study["evaluation"].update(bootstrap=50, minimum_positives=2)
     study["report"].update(permutations=200, bootstrap=200)
     study["tune"].update(
         objectives=["simclr", "clef"], size=16, trials=3, steps=6, rungs=2, startup_trials=1
@@ -76,7 +83,7 @@ def shrink(study):
 def checkout(tmp_path_factory, project):
     """Return a function that makes a project with the small study in it, committed, nothing run."""
 
-    def make():
+    def make(shrink=shrink):
         root = tmp_path_factory.mktemp("project")
         for name in PIPELINE:
             (root / name).parent.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def cut(study, recordings):

@@ -35,11 +35,11 @@ ui: install  ## Open the study's MLflow store at http://127.0.0.1:5000 (PORT=...
 
 test: install  ## Run the tests (at most six minutes on two cores)
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long"
+	  $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
-test-long: install  ## Run the tests that take minutes (real recordings, the whole suite of tasks, end to end)
+test-long: install  ## Run the tests that take minutes (real recordings, the whole suite, what re-runs)
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -q -n 2 --dist loadfile -m long
+	  $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m long
 
 check: install  ## Lint and type-check
 	@$(BIN)/ruff format --check src tests benchmarks

@@ -39,7 +39,7 @@ from torch import Tensor
 
 from ecgscale import distributed, encoders, objectives
 from ecgscale.config import AugmentConfig, Recipe, SourceConfig, TrainingConfig
-from ecgscale.data.augment import Augmenter
+from ecgscale.data.augment import Augmenter, millivolts
 from ecgscale.data.ingest import ingest
 from ecgscale.data.record import LEADS
 from ecgscale.data.store import open_store
@@ -261,7 +261,7 @@ def loaders(bench: Bench, rows: Rows, plain: PlainLoader | None, seconds: float)
         return bench.data.batch(sampler.batch(next(counts[name]))).signal
 
     contenders: dict[str, Callable[[], Any]] = {
-        "ours, read": lambda: batch("read"),
+        "ours, read": lambda: millivolts(batch("read")),
         "ours, noise and z-score": lambda: noise(batch("noise")),
         "ours, pairs with all augmentations": lambda: augment.pair(batch("views")),
     }

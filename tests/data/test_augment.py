@@ -325,3 +325,17 @@ def test_a_recipe_with_one_lead_needs_no_choice():
 def test_an_encoder_with_some_of_the_leads_is_bad_input():
     with pytest.raises(BadInputError, match="8 input leads"):
         augmenter(n_leads=8)
+
+
+@pytest.mark.parametrize("n_leads", [1, 12])
+def test_views_of_stored_samples_are_those_of_millivolts(n_leads):
+    draw = torch.Generator().manual_seed(0)
+    stored = torch.randint(-3000, 3000, (4, 12, 1000), generator=draw).to(torch.int16)
+    stored[0, :, 700:] = 0
+    made = {}
+    for name, signal in (("stored", stored), ("mV", stored.float() * 1e-3)):
+        generator = torch.Generator().manual_seed(1)
+        augment = Augmenter(AugmentConfig(), 100.0, n_leads, Recipe(), generator)
+        made[name] = [*augment.pair(signal), augment(signal), augment.plain(signal)]
+    for one, other in zip(*made.values(), strict=True):
+        assert torch.equal(one, other)

@@ -15,6 +15,7 @@ from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.base import ObjectiveParams
 from ecgscale.objectives.space import Choice
+from ecgscale.training.monitors import effective_rank, embedding_sd, is_collapsed
 
 REGISTRY = objectives.objectives
 NAMES = REGISTRY.names()
@@ -257,7 +258,7 @@ def knn_accuracy(encoder, train_set, test_set, neighbours=5):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_200_steps_beat_the_random_encoder_on_a_toy_set(name):
+def test_200_steps_beat_the_random_encoder_on_a_toy_set_without_collapse(name):
     toy = TOYS.get(name, Toy())
     x, label = toy_records(100, seed=0, wander=toy.wander)
     test_set = toy_records(60, seed=1, wander=toy.wander)
@@ -287,3 +288,10 @@ def test_200_steps_beat_the_random_encoder_on_a_toy_set(name):
         objective.after_step(encoder, (step + 1) / 200)
     trained = knn_accuracy(encoder, (x, label), test_set)
     assert trained > untrained + toy.gain
+    with torch.no_grad():
+        embedded = encoder.embed(normalise(test_set[0], RECIPE))
+    measured = {
+        "embedding_sd": embedding_sd(embedded),
+        "effective_rank": effective_rank(embedded),
+    }
+    assert not is_collapsed(measured), measured

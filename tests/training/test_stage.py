@@ -18,6 +18,7 @@ import yaml
 from ecgscale import encoders, tracking
 from ecgscale.cells import Cell, subset_name
 from ecgscale.config import Recipe, Study
+from ecgscale.data.augment import millivolts
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.store import InputDigests, StoreWriter, open_store
 from ecgscale.data.subsets import build_subset, read_subset
@@ -284,7 +285,7 @@ def test_loaded_data_are_those_of_the_stores(root: Path) -> None:
     batch = data.batch(np.arange(len(rows)))
     for number, (source, row) in enumerate(zip(rows["source"], rows["row"], strict=True)):
         expected = stores[source].signals([row], RECIPE.leads)[0]
-        assert np.allclose(batch.signal[number].numpy(), expected, atol=1e-6)
+        assert np.allclose(millivolts(batch.signal)[number].numpy(), expected, atol=1e-6)
     assert batch.targets is None
     assert batch.risk.isfinite().all()
     assert torch.allclose(batch.completeness, torch.tensor(3 / 7))

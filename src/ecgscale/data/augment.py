@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from ecgscale.config import AugmentConfig, Recipe
 from ecgscale.data.normalise import normalise
+from ecgscale.data.preprocess import STEP
 from ecgscale.errors import BadInputError
 
 SINUSOIDS = 3
@@ -65,7 +66,7 @@ class Augmenter:
         Parameters
         ----------
         signal
-            Shape (batch, lead, time), mV.
+            Shape (batch, lead, time), mV, or int16 as stored (`millivolts`).
 
         Returns
         -------
@@ -102,7 +103,7 @@ class Augmenter:
         """
         if self._chooses(signal):
             signal = take_lead(signal, self._draw_leads(signal))
-        return normalise(signal, self.recipe)
+        return normalise(millivolts(signal), self.recipe)
 
     def _chooses(self, signal: Tensor) -> bool:
         return self.n_leads == 1 and signal.shape[1] > 1
@@ -123,6 +124,7 @@ class Augmenter:
             signal = take_lead(signal, lead)
         if config.crop_seconds is not None:
             signal = random_crop(signal, round(config.crop_seconds * self.fs), generator)
+        signal = millivolts(signal)
         recorded = recorded_part(signal)
         sd = amplitude(signal, recorded)
         view = random_gain(signal, config.scale_range, generator)
@@ -133,6 +135,14 @@ class Augmenter:
         view = mask_span(view, config.mask_fraction, config.mask_prob, generator)
         view = drop_leads(view, config.lead_drop_prob, generator)
         return normalise(view.masked_fill(~recorded, 0.0), self.recipe)
+
+
+def millivolts(signal: Tensor) -> Tensor:
+    """Return a signal in mV, float32: int16 is as stored, in steps of `STEP`.
+
+    What a view does not keep (other leads, samples outside of the crop) is best never converted.
+    """
+    return signal.float().mul_(STEP) if signal.dtype == torch.int16 else signal
 
 
 def take_lead(signal: Tensor, lead: Tensor) -> Tensor:

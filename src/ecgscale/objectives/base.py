@@ -27,7 +27,8 @@ class Batch:
     Attributes
     ----------
     signal
-        Shape (batch, lead, time), float32, mV.
+        Shape (batch, lead, time), float32 in mV, or int16 as stored
+        (`ecgscale.data.augment.millivolts`).
     risk
         Shape (batch,), cardiovascular risk in [0, 1]; NaN where unknown.
     completeness

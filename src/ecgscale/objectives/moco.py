@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ecgscale.data.augment import millivolts
 from ecgscale.distributed import gather
 from ecgscale.encoders.base import Encoder
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
@@ -104,7 +105,7 @@ class Moco(Objective):
     def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
         """Return two augmented views, "first" and "second", and the "record" they show."""
         first, second = augment.pair(batch.signal)
-        return {"first": first, "second": second, "record": record_key(batch.signal)}
+        return {"first": first, "second": second, "record": record_key(millivolts(batch.signal))}
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
         """Return `info_nce` of the queries, with its parts and two more.

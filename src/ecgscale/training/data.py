@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ecgscale.config import Recipe
-from ecgscale.data.preprocess import STEP
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import Batch
 
@@ -56,14 +55,13 @@ class TrainingData:
         return 0 if self.targets is None else self.targets.shape[1]
 
     def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
-        """Return the records at `rows`, in mV, on the training device."""
+        """Return the records at `rows`, as stored, on the training device."""
         index = torch.from_numpy(rows)
         here = self._moved(index)
         on_device = self.signal.device.type == self.device.type  # "cuda" is not "cuda:0"
         stored = self.signal[here] if on_device else self._moved(self.signal[index])
-        signal = stored.float().mul_(STEP)
         targets = None if self.targets is None else self.targets[here]
-        return Batch(signal, self.risk[here], self.completeness[here], targets)
+        return Batch(stored, self.risk[here], self.completeness[here], targets)
 
     def _moved(self, x: Tensor) -> Tensor:
         """Copy to the training device; from memory that is not pinned, a copy waits for it."""

@@ -17,6 +17,7 @@ from ecgscale import distributed, encoders, objectives, tracking
 from ecgscale import work as work_folder
 from ecgscale.cells import Cell, cell_axes, check_cell, subset_name
 from ecgscale.config import Study, digest_of
+from ecgscale.data.augment import millivolts
 from ecgscale.data.store import Store, open_store
 from ecgscale.data.subsets import read_subset
 from ecgscale.device import device_name, study_device
@@ -291,7 +292,8 @@ def _collapse_measurement(job: Job, data: TrainingData) -> Measurement:
     """Watch records spread evenly over the list; one-lead encoders see the evaluation lead."""
     config, recipe = job.objective.training, job.study.recipe
     count = min(config.monitor_records, len(data))
-    signal = data.batch(np.linspace(0, len(data) - 1, count).round().astype(np.int64)).signal
+    rows = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
+    signal = millivolts(data.batch(rows).signal)
     if job.encoder.params["in_channels"] == 1:
         lead = job.study.evaluation.lead
         if lead not in recipe.leads:

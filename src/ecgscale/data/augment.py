@@ -147,8 +147,7 @@ def millivolts(signal: Tensor) -> Tensor:
 
 def take_lead(signal: Tensor, lead: Tensor) -> Tensor:
     """Keep one lead of each record: (batch, lead, time) and (batch,) to (batch, 1, time)."""
-    index = lead.view(-1, 1, 1).expand(-1, 1, signal.shape[-1])
-    return signal.gather(1, index)
+    return signal[torch.arange(len(lead), device=lead.device), lead].unsqueeze(1)
 
 
 def random_crop(signal: Tensor, n_samples: int, generator: Generator) -> Tensor:

@@ -207,7 +207,7 @@ def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Dr
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for place, (ax, panel) in enumerate(zip(axes, shown, strict=False)):
             _draw_panel(ax, panel, confidence, {}, every=1 if layout == "wide" else 2, small=True)
-            ax.set_title(_wrapped(panel.title, 25 if layout == "wide" else 20), pad=6)
+            ax.set_title(_wrapped(panel.title, 22 if layout == "wide" else 20), pad=6)
             if place % columns == 0 or named[place] != named[place - 1]:
                 ax.set_ylabel(named[place])
             if place + columns >= len(shown):

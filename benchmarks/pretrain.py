@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -420,10 +421,8 @@ def cells(arguments: argparse.Namespace) -> list[tuple[str, int]]:
 
 
 def plain_loader(bench: Bench) -> PlainLoader | None:
-    try:
-        import wfdb  # noqa: F401
-    except ImportError as error:
-        console.print(f"the reference's loader is left out: {error}")
+    if find_spec("wfdb") is None:
+        console.print("the reference's loader is left out: wfdb is not installed")
         return None
     return PlainLoader(bench)
 

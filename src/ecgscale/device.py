@@ -38,6 +38,7 @@ def study_device(study: Study) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # On by default with the line above: a pass over every new tensor, which nothing here reads.
+    # (torch's type stubs lack this documented setting.)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = torch.device("cuda", local_rank())
     torch.cuda.set_device(device)

@@ -363,7 +363,7 @@ def _show_ingest(summary: Any) -> None:
 
 
 def _catalogue_row(entry: Any) -> tuple[str, ...]:
-    counts = (f"{count:,}" for count in entry.counts.values() or (0, 0, 0))
+    counts = [f"{count:,}" for count in entry.counts.values()] or [""] * 3
     metadata = entry.metadata
     return metadata.name, metadata.kind, str(len(metadata.labels)), entry.state, *counts
 
@@ -374,7 +374,7 @@ def _show(rows: list[tuple[str, ...]]) -> None:
     table = Table(box=None)
     for column, name in enumerate(heading):
         numeric = all(row[column][:1] in "+-\u2212.0123456789" for row in body)
-        table.add_column(name, justify="right" if numeric else "left")
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in body:
         table.add_row(*row)
     out.print(table)

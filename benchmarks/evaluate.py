@@ -22,8 +22,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from ecgscale.config import Recipe
 from ecgscale.data.preprocess import process
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
 from ecgscale.data.simulate.options import CohortOptions
 from ecgscale.data.simulate.population import draw_patient

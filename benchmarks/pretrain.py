@@ -39,14 +39,17 @@ from rich.table import Table
 from torch import Tensor
 
 from ecgscale import distributed, encoders, objectives
-from ecgscale.config import AugmentConfig, Recipe, SourceConfig, TrainingConfig
 from ecgscale.data.augment import Augmenter, millivolts
+from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.ingest import ingest
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
+from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 from ecgscale.device import keep_freed_memory
 from ecgscale.training.data import BatchSampler, TrainingData, load_training_data
 from ecgscale.training.loop import Run
+from ecgscale.training.settings import TrainingConfig
 from ecgscale.training.step import LOSS
 
 FS, LEAD, GAIN = 500, "II", 1000

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ecgscale.config import CohortRecipe
 from ecgscale.data.simulate import simulate
+from ecgscale.data.simulate.settings import CohortRecipe
 
 REFERENCE = 10_000 / 60
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import wfdb
 
-from ecgscale.config import Recipe
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, INDEPENDENT_LEADS, LEADS
 from ecgscale.data.store import StoreWriter, input_digests, open_store
 

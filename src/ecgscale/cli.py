@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from ecgscale.config import PARAMS, Recipe, SourceConfig, Study, load_study
+from ecgscale.data.recipe import Recipe
+from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.study.file import PARAMS, Study, load_study
 
 app = typer.Typer(
     name="ecgscale",
@@ -57,7 +59,7 @@ def main() -> None:
 @app.command()
 def recipes(study: StudyFile = PARAMS) -> None:
     """Resolve every objective, encoder and source of the study (data/recipes)."""
-    from ecgscale.recipes import write_recipes
+    from ecgscale.study.resolve import write_recipes
 
     write_recipes(load_study(study), ROOT / "data" / "recipes")
 
@@ -121,7 +123,7 @@ def ingest(
 @app.command()
 def targets(study: StudyFile = PARAMS) -> None:
     """Write the targets and splits of every downstream task (data/tasks)."""
-    from ecgscale.tasks.materialise import materialise
+    from ecgscale.tasks.targets import materialise
 
     materialise(load_study(study), ROOT / "data" / "store", ROOT / "data" / "tasks")
 
@@ -133,8 +135,8 @@ def subset(
     study: StudyFile = PARAMS,
 ) -> None:
     """Write one nested, patient-level subset (data/subsets/n<size>-o<order>)."""
-    from ecgscale.cells import subset_name
     from ecgscale.data.subsets import build_subset
+    from ecgscale.study.cells import subset_name
 
     data = ROOT / "data"
     target = data / "subsets" / subset_name(size, order)
@@ -144,7 +146,7 @@ def subset(
 @app.command()
 def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
     """Pretrain one cell, <objective>/<encoder>/n<size>-o<order>-s<seed>; continues after a kill."""
-    from ecgscale.cells import Cell
+    from ecgscale.study.cells import Cell
     from ecgscale.training.stage import pretrain as run
 
     run(load_study(study), Cell.parse(cell), ROOT)
@@ -170,7 +172,7 @@ def evaluate(
 
         run(settings, cell, ROOT)
     elif encoder is not None:
-        from ecgscale.evaluation.external import evaluate_suite
+        from ecgscale.evaluation.suite import evaluate_suite
 
         result = evaluate_suite(settings, encoder, suite, ROOT)
         _show(result.table())
@@ -185,7 +187,7 @@ def compare_(
 ) -> None:
     """Compare two evaluated encoders: the paired difference on every task, with its interval."""
     from ecgscale.evaluation.compare import compare, difference_table
-    from ecgscale.results import RunRecord, result_path
+    from ecgscale.runs.record import RunRecord, result_path
 
     one, other = (
         RunRecord.read(result_path(ROOT / "results", "evaluate", name)) for name in (first, second)
@@ -243,7 +245,7 @@ def tune(
     study: StudyFile = PARAMS,
 ) -> None:
     """Search hyper-parameters on validation data; the winner goes to results/tune."""
-    from ecgscale.tuning import tune as run
+    from ecgscale.pipeline.tuning import tune as run
 
     settings = load_study(study)
     for name in [objective] if objective else settings.tune.objectives:
@@ -258,7 +260,7 @@ def import_weights(
     format: Annotated[str, typer.Option(help="auto, clef or ecgfounder.")] = "auto",
 ) -> None:
     """Make an encoder directory of a published checkpoint (models/external/<name>)."""
-    from ecgscale.encoders.external import import_weights as run
+    from ecgscale.encoders.published import import_weights as run
 
     print(run(file, name, ROOT, format).describe())
 
@@ -266,7 +268,7 @@ def import_weights(
 @app.command()
 def sync() -> None:
     """Write to the tracking store every run that it lacks, from results/."""
-    from ecgscale.tracking import sync as run
+    from ecgscale.runs.tracking import sync as run
 
     summary = run(ROOT / "results", ROOT)
     out.print(f"{len(summary.created)} runs written, {len(summary.present)} were there")
@@ -289,8 +291,8 @@ def repro(
     jobs: Jobs = CORES,
 ) -> None:
     """Run the whole study: what is out of date, several cells at once; then show the answer."""
-    from ecgscale.parallel import activate
-    from ecgscale.parallel import repro as run
+    from ecgscale.pipeline.repro import activate
+    from ecgscale.pipeline.repro import repro as run
 
     if study is not None:
         activate(study, ROOT)
@@ -302,7 +304,7 @@ def repro(
 @app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Open the study's tracking store in the MLflow UI, on this machine only."""
-    from ecgscale.tracking import experiment_pages, serve
+    from ecgscale.runs.tracking import experiment_pages, serve
 
     pages = experiment_pages(ROOT)
     out.print("MLflow UI, ready in a few seconds (Ctrl-C ends it):")
@@ -314,7 +316,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
 @app.command()
 def doctor(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
     """Check the study file, the packages, the device and the tracking store."""
-    from ecgscale.doctor import examine
+    from ecgscale.pipeline.doctor import examine
 
     findings = examine(load_study(study), ROOT)
     if as_json:

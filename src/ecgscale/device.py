@@ -5,9 +5,9 @@ import os
 
 import torch
 
-from ecgscale.config import Study
 from ecgscale.distributed import local_rank
 from ecgscale.errors import BadInputError
+from ecgscale.study.file import Study
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Names of glibc's ``malloc.h``."""

@@ -1,11 +1,13 @@
 """Find implementations by name without a list of them anywhere.
 
-A family (sources, encoders, objectives, tasks) is a package. Each module in it registers its
-classes with ``@register("name")``; the registry imports the package's modules the first time it is
-asked for something, so adding an implementation is adding one file.
+A family (encoders, objectives, readouts) is a package, and each module in it registers its classes
+with ``@register("name")``. What belongs to a data set (its reader, tasks, simulated layout) is a
+module of that name in the data set's folder. The registry imports these modules the first time it
+is asked for something, so adding an implementation is adding one file.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
@@ -24,11 +26,15 @@ class Registry(Generic[T]):
         What is registered, in the singular, for error messages ("encoder").
     package
         Dotted name of the package whose modules hold the implementations.
+    module
+        Name of the module that holds them in each folder of the package; None where the package's
+        own modules do.
     """
 
-    def __init__(self, family: str, package: str) -> None:
+    def __init__(self, family: str, package: str, module: str | None = None) -> None:
         self.family = family
         self.package = package
+        self.module = module
         self._entries: dict[str, type[T]] = {}
         self._discovered = False
 
@@ -81,6 +87,10 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        for found in pkgutil.iter_modules(package.__path__):
+            name = f"{self.package}.{found.name}"
+            if self.module is None:
+                importlib.import_module(name)
+            elif found.ispkg and importlib.util.find_spec(f"{name}.{self.module}"):
+                importlib.import_module(f"{name}.{self.module}")
         self._discovered = True

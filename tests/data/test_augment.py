@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ecgscale.config import AugmentConfig, Recipe
 from ecgscale.data import augment
 from ecgscale.data.augment import Augmenter
+from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.normalise import normalise
+from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 
 FS = 100.0

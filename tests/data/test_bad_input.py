@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgscale.config import Recipe, SourceConfig
 from ecgscale.data.ingest import ingest
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.sources import REASONS, QuarantineError
+from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 
 DOCS = Path(__file__).parents[2] / "docs" / "sources.md"

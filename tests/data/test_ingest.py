@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from ecgscale.config import Recipe, SourceConfig
 from ecgscale.data import ingest as module
 from ecgscale.data.ingest import ingest, quarantine_beside
+from ecgscale.data.recipe import Recipe
+from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
 

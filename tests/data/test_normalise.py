@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgscale.config import Recipe
 from ecgscale.data.normalise import normalise
+from ecgscale.data.recipe import Recipe
 
 ZSCORE = Recipe()
 

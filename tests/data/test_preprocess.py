@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import butter, sosfreqz
 
-from ecgscale.config import Recipe
 from ecgscale.data.preprocess import (
     FLAT_FRACTION,
     LIMIT,
@@ -20,6 +19,7 @@ from ecgscale.data.preprocess import (
     saturation_notes,
     typical_amplitude,
 )
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS, Record
 from ecgscale.data.sources import QuarantineError
 

@@ -9,9 +9,10 @@ import pytest
 import wfdb
 from scipy.signal import butter, sosfreqz
 
-from ecgscale.config import Recipe, SourceConfig
 from ecgscale.data.ingest import ingest
 from ecgscale.data.preprocess import typical_amplitude
+from ecgscale.data.recipe import Recipe
+from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 
 pytestmark = pytest.mark.real

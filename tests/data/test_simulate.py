@@ -12,13 +12,13 @@ import wfdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgscale.config import CohortRecipe
 from ecgscale.data.record import CLINICAL_FIELDS, LEADS
 from ecgscale.data.simulate import CONDITIONS, cohort_options, simulate
 from ecgscale.data.simulate.conditions import INDEX
-from ecgscale.data.simulate.layouts.base import balanced_parts
+from ecgscale.data.simulate.layout import balanced_parts
 from ecgscale.data.simulate.population import draw_patient, draw_state, liability_thresholds, stream
 from ecgscale.data.simulate.records import draw_record
+from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.simulate.vectors import render
 from ecgscale.errors import BadInputError
 
@@ -27,11 +27,11 @@ NEVER = {condition.name: 0.0 for condition in CONDITIONS}
 
 
 def ptb(patients=130, seed=3, **options):
-    return CohortRecipe(layout="ptb-xl", patients=patients, seed=seed, options=options)
+    return CohortSettings(layout="ptb-xl", patients=patients, seed=seed, options=options)
 
 
 def challenge(patients=130, seed=3, **options):
-    return CohortRecipe(
+    return CohortSettings(
         layout="challenge", patients=patients, seed=seed, options={"fs": 100, **options}
     )
 
@@ -447,7 +447,7 @@ def test_a_folder_with_other_files_is_never_touched(tmp_path):
 )
 def test_an_unknown_option_is_named(options, named, tmp_path):
     with pytest.raises(BadInputError, match=named):
-        simulate(CohortRecipe(layout="ptb-xl", patients=1, options=options), tmp_path / "c")
+        simulate(CohortSettings(layout="ptb-xl", patients=1, options=options), tmp_path / "c")
 
 
 def test_part_of_a_profile_can_be_changed_alone():

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgscale.config import PoolSource, Recipe, Study
+from ecgscale.data.pool import PoolSource
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.risk import risk_of
 from ecgscale.data.store import InputDigests, StoreWriter, open_store
@@ -30,6 +31,7 @@ from ecgscale.data.subsets import (
     write_subset,
 )
 from ecgscale.errors import BadInputError
+from ecgscale.study.file import Study
 
 ALL = PoolSource()
 property_test = settings(max_examples=40, deadline=None)

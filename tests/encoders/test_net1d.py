@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from ecgscale import encoders
-from ecgscale.config import Recipe
+from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import WEIGHTS
 from ecgscale.encoders.net1d import SIZES, BatchNorm, Block, Net1dSize, SameConv1d
 from ecgscale.errors import BadInputError

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ecgscale import encoders
-from ecgscale.config import Recipe
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.store import InputDigests, Store, StoreWriter, open_store
 from ecgscale.encoders.base import Encoder, EncoderParams

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.baselines import BASELINES, baseline_scores
 from ecgscale.tasks.base import Kind
-from ecgscale.tasks.materialise import TaskTable
+from ecgscale.tasks.targets import TaskTable
 
 LABELS = ("old", "middle-aged", "male", "neither", "absent")
 KINDS: tuple[Kind, ...] = ("multi-label", "multi-class", "binary", "regression")

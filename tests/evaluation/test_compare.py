@@ -11,7 +11,7 @@ from ecgscale.errors import BadInputError
 from ecgscale.evaluation.bootstrap import bootstrap_auroc, bootstrap_mae, interval
 from ecgscale.evaluation.compare import compare, difference_table
 from ecgscale.evaluation.metrics import included_labels, label_metrics, regression_metrics
-from ecgscale.results import DatasetInput, RunRecord
+from ecgscale.runs.record import DatasetInput, RunRecord
 
 N, RESAMPLES = 200, 300
 PATIENTS = [f"p{number // 2:03d}" for number in range(N)]

@@ -6,8 +6,8 @@ import pytest
 import wfdb
 from scipy.stats import spearmanr
 
-from ecgscale.config import Recipe
 from ecgscale.data.preprocess import process
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
 from ecgscale.data.simulate.options import CohortOptions
 from ecgscale.data.simulate.pathology import build_heart, frontal_axis

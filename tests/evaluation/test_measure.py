@@ -6,11 +6,11 @@ import pytest
 from scipy.special import expit, log_softmax
 from sklearn.metrics import f1_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 
-from ecgscale.config import EvaluationConfig
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.bootstrap import patient_weights
 from ecgscale.evaluation.measure import check_table, measure
-from ecgscale.tasks.materialise import TaskTable
+from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.tasks.targets import TaskTable
 
 SETTINGS = EvaluationConfig(data={}, tasks=(), bootstrap=30, minimum_positives=2)
 

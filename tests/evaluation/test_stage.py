@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, log_loss, roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 
 from ecgscale import encoders
-from ecgscale.config import Recipe, Study
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.store import open_store
 from ecgscale.data.subsets import build_subset
 from ecgscale.encoders.base import model_digest
@@ -23,11 +23,12 @@ from ecgscale.evaluation.stage import (
     evaluate_directory,
     evaluate_encoder,
 )
-from ecgscale.results import RunRecord
+from ecgscale.runs.record import RunRecord
+from ecgscale.runs.tracking import TrackedRun, query
+from ecgscale.study.file import Study
 from ecgscale.tasks import Targets, Task, TaskMetadata, tasks
 from ecgscale.tasks.base import Label
-from ecgscale.tasks.materialise import materialise, read_targets
-from ecgscale.tracking import TrackedRun, query
+from ecgscale.tasks.targets import materialise, read_targets
 
 CELL = "simclr/small/n20-o0-s0"
 TASKS = ("made-up-first", "made-up-second")

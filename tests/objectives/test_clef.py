@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgscale import encoders, objectives
-from ecgscale.config import AugmentConfig, Recipe
 from ecgscale.data.augment import Augmenter
+from ecgscale.data.augment_settings import AugmentConfig
+from ecgscale.data.recipe import Recipe
 from ecgscale.objectives import Batch
 
 NAN = math.nan

@@ -8,14 +8,16 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ecgscale import encoders, objectives
-from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
 from ecgscale.data.augment import Augmenter
+from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.normalise import normalise
+from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.base import ObjectiveParams
 from ecgscale.objectives.space import Choice
 from ecgscale.training.monitors import effective_rank, embedding_sd, is_collapsed
+from ecgscale.training.settings import TrainingConfig
 
 REGISTRY = objectives.objectives
 NAMES = REGISTRY.names()

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ecgscale import encoders, objectives
-from ecgscale.config import AugmentConfig, Recipe
 from ecgscale.data.augment import Augmenter
+from ecgscale.data.augment_settings import AugmentConfig
+from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.mae import normalise_patches, patches

@@ -58,7 +58,7 @@ def test_any_encoder_on_a_suite_and_against_another(small):
 
 
 def test_every_run_is_linked_and_knows_its_commit(small, monkeypatch):
-    from ecgscale import tracking
+    from ecgscale.runs import tracking
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     pretrained = {run.cell: run for run in tracking.query("small", "pretrain", small.root)}

@@ -10,8 +10,8 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from ecgscale.config import load_study
-from ecgscale.results import RunRecord, read_results
+from ecgscale.runs.record import RunRecord, read_results
+from ecgscale.study.file import load_study
 
 
 def trials(root, objective):
@@ -44,7 +44,7 @@ def test_the_winner_is_the_best_trial_that_finished(tuned):
 
 
 def test_every_trial_is_a_child_run_of_the_winner(tuned, monkeypatch):
-    from ecgscale import tracking
+    from ecgscale.runs import tracking
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     runs = {run.cell: run for run in tracking.query("small", "tune", tuned.root)}
@@ -107,7 +107,7 @@ def test_the_test_split_is_never_read(tuned):
 
 
 def test_pretraining_takes_the_winner_when_the_study_asks(tuned):
-    from ecgscale.recipes import objective_recipe
+    from ecgscale.study.resolve import objective_recipe
 
     winner = RunRecord.read(tuned.root / "results/tune/simclr/winner.json").details["winner"]
     saved = (tuned.root / "params.yaml").read_text()

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from ecgscale.report.stage import write_report
+from support import runs as synthetic
 
 pytestmark = pytest.mark.browser
 
@@ -20,13 +21,13 @@ OUTSIDE = """svg => {
 
 
 @pytest.fixture(scope="module")
-def page_file(synthetic, tmp_path_factory):
+def page_file(tmp_path_factory):
     study = synthetic.make_study()
     return write_report(study, *synthetic.make_runs(study), tmp_path_factory.mktemp("page")).html
 
 
 @pytest.fixture(scope="module")
-def wide_file(synthetic, tmp_path_factory):
+def wide_file(tmp_path_factory):
     """Regressions, one of them primary, and other readouts."""
     study = synthetic.make_study(
         tasks=("mc-med-sbp", "mimic-lvef", "ptb-xl-form"), protocols=synthetic.PROTOCOLS

@@ -8,6 +8,7 @@ import pytest
 
 from ecgscale.report.figures import SERIES, VARIABLES
 from ecgscale.report.stage import build_report, write_report
+from support import runs as synthetic
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -42,7 +43,7 @@ class Structure(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def small(synthetic):
+def small():
     return synthetic.make_study(tasks=synthetic.TASKS[:1], objectives=("clef", "clef-uniform"))
 
 
@@ -55,7 +56,7 @@ def read(folder):
 
 
 @pytest.fixture(scope="module")
-def report(synthetic, tmp_path_factory):
+def report(tmp_path_factory):
     study = synthetic.make_study()
     out = tmp_path_factory.mktemp("reports")
     return out, write_report(study, *synthetic.make_runs(study), out)
@@ -105,14 +106,14 @@ def test_plot_table_has_the_axis_that_dvc_draws(report):
     assert all(0.5 < float(row["macro_auroc"]) < 1 for row in rows)
 
 
-def test_same_records_give_the_same_bytes(synthetic, report, tmp_path):
+def test_same_records_give_the_same_bytes(report, tmp_path):
     study = synthetic.make_study()
     write_report(study, *synthetic.make_runs(study), tmp_path)
     assert read(tmp_path) == read(report[0])
 
 
 @pytest.fixture(scope="module")
-def wide(synthetic, tmp_path_factory):
+def wide(tmp_path_factory):
     """A study with other readouts, regressions among its tasks and one of them its primary."""
     study = synthetic.make_study(
         tasks=("mc-med-sbp", "mimic-lvef", "ptb-xl-form"),
@@ -175,7 +176,7 @@ def test_tables_for_machines_name_endpoint_metric_and_unit(wide):
     assert json.loads((out / "metrics.json").read_text())["clef/net1d-tiny"]["metric"] == "mae"
 
 
-def test_new_run_ids_change_only_the_places_that_list_them(synthetic, report, tmp_path):
+def test_new_run_ids_change_only_the_places_that_list_them(report, tmp_path):
     study = synthetic.make_study()
     write_report(study, *synthetic.make_runs(study, run_ids="restored"), tmp_path)
     before, after = read(report[0]), read(tmp_path)
@@ -247,7 +248,7 @@ def test_simulated_data_are_declared(html, report):
     assert "Simulated data: ptb-xl" in report[1].markdown.read_text(encoding="utf-8")
 
 
-def test_markdown_has_no_run_ids_and_whole_tables(synthetic, report):
+def test_markdown_has_no_run_ids_and_whole_tables(report):
     text = report[1].markdown.read_text(encoding="utf-8")
     assert not re.search(r"\b[0-9a-f]{32}\b", text)
     tables = re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE)
@@ -256,7 +257,7 @@ def test_markdown_has_no_run_ids_and_whole_tables(synthetic, report):
         assert len({line.count(" | ") for line in table.splitlines() if "---" not in line}) == 1
 
 
-def test_incomplete_grid_is_shown_as_incomplete(synthetic, small, tmp_path):
+def test_incomplete_grid_is_shown_as_incomplete(small, tmp_path):
     study = small
     missing = ["clef/net1d-tiny/n128-o1-s0", "random/net1d-tiny/n0-o0-s0"]
     summary = write_report(study, *synthetic.make_runs(study, missing=missing), tmp_path)
@@ -270,7 +271,7 @@ def test_incomplete_grid_is_shown_as_incomplete(synthetic, small, tmp_path):
     assert metrics["cells_missing"] == 2
 
 
-def test_collapsed_runs_are_listed(synthetic, small, tmp_path):
+def test_collapsed_runs_are_listed(small, tmp_path):
     study = small
     cell = "clef/net1d-tiny/n256-o1-s0"
     summary = write_report(study, *synthetic.make_runs(study, collapsed=[cell]), tmp_path)
@@ -288,14 +289,14 @@ def test_empty_store_gives_a_page_that_says_so(small, tmp_path):
     Structure(html)
 
 
-def test_names_are_escaped(synthetic, small, tmp_path):
+def test_names_are_escaped(small, tmp_path):
     info = small.study.model_copy(update={"description": "<script>alert(1)</script>"})
     study = small.model_copy(update={"study": info})
     html = write_report(study, *synthetic.make_runs(study), tmp_path).html.read_text()
     assert "<script" not in html
 
 
-def test_a_lost_tracking_store_loses_nothing(synthetic, tmp_path, monkeypatch):
+def test_a_lost_tracking_store_loses_nothing(tmp_path, monkeypatch):
     """The stage on real MLflow: in an empty store, the second report has the same numbers."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'one.db'}")
     tasks = synthetic.TASKS[:1]

@@ -6,15 +6,16 @@ from ecgscale.report.levels import Levels
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.scaling.collect import collect
 from ecgscale.tasks.suites import SUITES
+from support import runs as synthetic
 
 
-def table(synthetic, study, **options):
+def table(study, **options):
     pretrain, evaluate = synthetic.make_runs(study, resamples=2, **options)
     found = suites_table(study, Levels(study, collect(study, pretrain, evaluate)))
     return evaluate, [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 
-def small(synthetic, tasks, **options):
+def small(tasks, **options):
     return synthetic.make_study(tasks=tasks, sizes=(128, 256, 512), objectives=("clef",), **options)
 
 
@@ -28,9 +29,9 @@ def by_hand(evaluate, tasks, metric, where):
     return sum(values) / len(values)
 
 
-def test_a_mean_names_the_tasks_behind_it_and_is_that_of_all_runs(synthetic):
+def test_a_mean_names_the_tasks_behind_it_and_is_that_of_all_runs():
     tasks = ("ptb-xl-form", "ptb-xl-rhythm", "chapman-38")
-    evaluate, rows = table(synthetic, small(synthetic, tasks))
+    evaluate, rows = table(small(tasks))
     assert len(rows) == 1
     assert rows[0]["Suite"] == "chaparral-cls13\N{NO-BREAK SPACE}v1"
     assert rows[0]["What the number is"] == "mean macro AUROC of 3 of the 13 tasks"
@@ -39,17 +40,17 @@ def test_a_mean_names_the_tasks_behind_it_and_is_that_of_all_runs(synthetic):
     assert rows[0]["age-sex"] == f"{by_hand(evaluate, tasks, 'macro_auroc', 'age-sex'):.3f}"
 
 
-def test_only_the_whole_suite_has_a_score(synthetic):
+def test_only_the_whole_suite_has_a_score():
     declared = SUITES["chaparral-cls13"].declared
-    study = small(synthetic, declared, orders=(0,))
-    _, rows = table(synthetic, study)
+    study = small(declared, orders=(0,))
+    _, rows = table(study)
     assert rows[0]["What the number is"] == "score: mean macro AUROC of all 13 tasks"
     assert missing_tasks(study) == []
 
 
-def test_units_are_not_averaged_together(synthetic):
+def test_units_are_not_averaged_together():
     tasks = ("mc-med-sbp", "mc-med-dbp", "mimic-lvef")
-    evaluate, rows = table(synthetic, small(synthetic, tasks))
+    evaluate, rows = table(small(tasks))
     assert [row["What the number is"] for row in rows] == [
         "mean MAE (mmHg) of 2 of the 5 tasks",
         "MAE (%) of 1 of the 5 tasks",
@@ -57,21 +58,21 @@ def test_units_are_not_averaged_together(synthetic):
     assert rows[0]["clef"] == f"{by_hand(evaluate, tasks[:2], 'mae', '/n512-'):.2f}"
 
 
-def test_a_missing_run_leaves_a_dash_not_a_mean_of_the_rest(synthetic):
-    study = small(synthetic, ("ptb-xl-form", "ptb-xl-rhythm"))
-    _, rows = table(synthetic, study, missing=["clef/net1d-tiny/n512-o1-s0"])
+def test_a_missing_run_leaves_a_dash_not_a_mean_of_the_rest():
+    study = small(("ptb-xl-form", "ptb-xl-rhythm"))
+    _, rows = table(study, missing=["clef/net1d-tiny/n512-o1-s0"])
     assert rows[0]["clef"] == "\N{EN DASH}"
     assert math.isfinite(float(rows[0]["random"]))
 
 
-def test_a_task_in_no_suite_gives_no_row(synthetic):
-    study = small(synthetic, ("of-nobody",))
-    assert table(synthetic, study)[1] == []
+def test_a_task_in_no_suite_gives_no_row():
+    study = small(("of-nobody",))
+    assert table(study)[1] == []
     assert missing_tasks(study) == []
 
 
-def test_missing_tasks_say_where_their_data_are(synthetic):
-    lines = [str(one) for one in missing_tasks(small(synthetic, ("ptb-xl-form",)))]
+def test_missing_tasks_say_where_their_data_are():
+    lines = [str(one) for one in missing_tasks(small(("ptb-xl-form",)))]
     assert lines[0] == (
         "chaparral-cls13: ptb-xl-diagnostic, ptb-xl-subdiagnostic, ptb-xl-superdiagnostic, "
         "ptb-xl-rhythm: not asked for: name it in evaluation.tasks"
@@ -86,9 +87,9 @@ def test_missing_tasks_say_where_their_data_are(synthetic):
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.1])
-def test_suites_are_read_under_the_first_protocol(synthetic, fraction):
+def test_suites_are_read_under_the_first_protocol(fraction):
     protocols = ({"fraction": fraction}, {"readout": "knn"})
-    study = small(synthetic, ("ptb-xl-form",), protocols=protocols)
-    evaluate, rows = table(synthetic, study)
+    study = small(("ptb-xl-form",), protocols=protocols)
+    evaluate, rows = table(study)
     expected = by_hand(evaluate, ("ptb-xl-form",), "macro_auroc", "/n512-")
     assert rows[0]["clef"] == f"{expected:.3f}"

@@ -16,9 +16,10 @@ from ecgscale.scaling.claims import (
 )
 from ecgscale.scaling.collect import collect
 from ecgscale.scaling.correlate import compare, correlate, groups
+from support import runs as synthetic
 
 
-def said(synthetic, study, **options):
+def said(study, **options):
     collection = collect(study, *synthetic.make_runs(study, **options))
     found = groups(study, collection)
     estimates = [
@@ -28,23 +29,23 @@ def said(synthetic, study, **options):
     return {claim.objective: claim for claim in claims(study, found, estimates)}
 
 
-def test_rising_accuracy_is_said_with_all_its_numbers(synthetic):
-    claim = said(synthetic, synthetic.make_study(), slopes={"clef": 0.02})["clef"]
+def test_rising_accuracy_is_said_with_all_its_numbers():
+    claim = said(synthetic.make_study(), slopes={"clef": 0.02})["clef"]
     assert claim.verdict == "better"
     assert "accuracy rises" in claim.headline
     for part in ("Spearman", "95% interval", "exact permutation p", "per doubling", "80% power"):
         assert part in claim.sentence
 
 
-def test_falling_accuracy(synthetic):
-    claim = said(synthetic, synthetic.make_study(), slopes={"clef": -0.02})["clef"]
+def test_falling_accuracy():
+    claim = said(synthetic.make_study(), slopes={"clef": -0.02})["clef"]
     assert claim.verdict == "worse"
     assert "accuracy falls" in claim.headline
 
 
-def test_falling_error_is_better_and_says_its_unit(synthetic):
+def test_falling_error_is_better_and_says_its_unit():
     study = synthetic.make_study(tasks=("mc-med-sbp",))
-    claim = said(synthetic, study, slopes={"clef": 0.02})["clef"]
+    claim = said(study, slopes={"clef": 0.02})["clef"]
     assert claim.verdict == "better"
     assert "the error falls (lower is better)" in claim.headline
     assert claim.correlation.rho.value < 0
@@ -54,30 +55,30 @@ def test_falling_error_is_better_and_says_its_unit(synthetic):
     assert "AUROC" not in claim.sentence
 
 
-def test_rising_error_is_worse(synthetic):
+def test_rising_error_is_worse():
     study = synthetic.make_study(tasks=("mc-med-sbp",))
-    claim = said(synthetic, study, slopes={"clef": -0.02})["clef"]
+    claim = said(study, slopes={"clef": -0.02})["clef"]
     assert claim.verdict == "worse"
     assert "the error rises (lower is better)" in claim.headline
     assert "MAE rises by" in claim.sentence
 
 
-def test_an_undetected_slope_is_not_said_to_rise_or_fall(synthetic):
+def test_an_undetected_slope_is_not_said_to_rise_or_fall():
     for tasks, unit in ((("mc-med-sbp",), "mmHg"), (("ptb-xl-form",), "AUROC")):
-        claim = said(synthetic, synthetic.make_study(tasks=tasks), slopes={}, seed=3)["clef"]
+        claim = said(synthetic.make_study(tasks=tasks), slopes={}, seed=3)["clef"]
         assert claim.verdict == "none"
         assert not any(word in claim.sentence for word in ("rises", "falls"))
         assert f"{unit} per doubling" in claim.sentence
 
 
-def test_claims_are_of_the_first_protocol_only(synthetic):
+def test_claims_are_of_the_first_protocol_only():
     study = synthetic.make_study(tasks=synthetic.TASKS[:2], protocols=synthetic.PROTOCOLS[:3])
     found = groups(study, collect(study, *synthetic.make_runs(study)))
     assert len(found) == 3 * 2 * 3
     assert [g.endpoint.name for g in primaries(study, found)] == [study.report.primary_task] * 2
 
 
-def test_lower_error_than_the_control_is_called_better(synthetic):
+def test_lower_error_than_the_control_is_called_better():
     study = synthetic.make_study(tasks=("mc-med-sbp",))
     collection = collect(study, *synthetic.make_runs(study, slopes={"clef": 0.02}))
     results = compare(study, collection, groups(study, collection), 0.95)
@@ -87,16 +88,15 @@ def test_lower_error_than_the_control_is_called_better(synthetic):
     assert text.count(" mmHg, 95% interval") == 2
 
 
-def test_no_correlation_is_said_with_what_could_have_been_seen(synthetic):
-    claim = said(synthetic, synthetic.make_study(), slopes={}, seed=3)["clef"]
+def test_no_correlation_is_said_with_what_could_have_been_seen():
+    claim = said(synthetic.make_study(), slopes={}, seed=3)["clef"]
     assert claim.verdict == "none"
     assert "no correlation with the number of pretraining patients was detected" in claim.headline
     assert "smallest slope that this design would detect" in claim.sentence
 
 
-def test_trend_of_these_test_patients_alone_is_not_called_a_rise(synthetic):
+def test_trend_of_these_test_patients_alone_is_not_called_a_rise():
     claim = said(
-        synthetic,
         synthetic.make_study(),
         slopes={"clef": 0.006},
         run_sd=0.0005,
@@ -106,40 +106,40 @@ def test_trend_of_these_test_patients_alone_is_not_called_a_rise(synthetic):
     assert "not established for others" in claim.headline
 
 
-def test_missing_run_makes_it_not_estimable(synthetic):
+def test_missing_run_makes_it_not_estimable():
     study = synthetic.make_study()
-    claim = said(synthetic, study, missing=["clef/net1d-tiny/n128-o1-s0"])["clef"]
+    claim = said(study, missing=["clef/net1d-tiny/n128-o1-s0"])["clef"]
     assert claim.verdict == "not estimable"
     assert "1 of 15 runs is missing" in claim.sentence
     assert math.isnan(claim.p_holm)
     assert claim.correlation is None
 
 
-def test_one_block_says_what_its_intervals_leave_out(synthetic):
-    claim = said(synthetic, synthetic.make_study(orders=(0,)), slopes={"clef": 0.02})["clef"]
+def test_one_block_says_what_its_intervals_leave_out():
+    claim = said(synthetic.make_study(orders=(0,)), slopes={"clef": 0.02})["clef"]
     assert any("test patients only" in note for note in claim.notes)
 
 
-def test_unreachable_level_is_said(synthetic):
+def test_unreachable_level_is_said():
     study = synthetic.make_study(orders=(0,), sizes=(128, 256, 512, 1024))
-    claim = said(synthetic, study, slopes={"clef": 0.05})["clef"]
+    claim = said(study, slopes={"clef": 0.05})["clef"]
     assert claim.verdict == "none"
     assert any("p cannot fall below 0.083" in note for note in claim.notes)
 
 
-def test_collapsed_runs_are_left_out_and_named(synthetic):
+def test_collapsed_runs_are_left_out_and_named():
     cell = "clef/net1d-tiny/n256-o1-s0"
-    claim = said(synthetic, synthetic.make_study(), collapsed=[cell])["clef"]
+    claim = said(synthetic.make_study(), collapsed=[cell])["clef"]
     assert any(cell in note and "collapsed" in note for note in claim.notes)
     assert len(claim.correlation.group.blocks) == 2
 
 
-def test_slope_smaller_than_reseeding_is_said(synthetic):
-    claim = said(synthetic, synthetic.make_study(), slopes={"clef": 0.004}, run_sd=0.01)["clef"]
+def test_slope_smaller_than_reseeding_is_said():
+    claim = said(synthetic.make_study(), slopes={"clef": 0.004}, run_sd=0.01)["clef"]
     assert any("than a new order and seed do" in note for note in claim.notes)
 
 
-def test_primaries_are_the_objectives_on_the_primary_task_without_controls(synthetic):
+def test_primaries_are_the_objectives_on_the_primary_task_without_controls():
     study = synthetic.make_study()
     found = groups(study, collect(study, *synthetic.make_runs(study)))
     assert [(g.objective, g.endpoint.name) for g in primaries(study, found)] == [
@@ -148,7 +148,7 @@ def test_primaries_are_the_objectives_on_the_primary_task_without_controls(synth
     ]
 
 
-def test_control_sentences_say_higher_or_no_difference(synthetic):
+def test_control_sentences_say_higher_or_no_difference():
     study = synthetic.make_study()
     collection = collect(study, *synthetic.make_runs(study, slopes={"clef": 0.02}))
     results = compare(study, collection, groups(study, collection), 0.95)
@@ -160,7 +160,7 @@ def test_control_sentences_say_higher_or_no_difference(synthetic):
     assert "slope per doubling no detectable difference" in text
 
 
-def test_completeness_counts_the_gaps(synthetic):
+def test_completeness_counts_the_gaps():
     study = synthetic.make_study()
     whole = collect(study, *synthetic.make_runs(study))
     assert completeness(whole) == "All 50 cells of the study are complete."

@@ -5,14 +5,15 @@ import pytest
 
 from ecgscale.errors import BadInputError
 from ecgscale.scaling.collect import COLUMNS, collect
+from support import runs as synthetic
 
 
 @pytest.fixture
-def study(synthetic):
+def study():
     return synthetic.make_study()
 
 
-def test_one_row_per_cell_and_endpoint_controls_and_baselines_included(synthetic, study):
+def test_one_row_per_cell_and_endpoint_controls_and_baselines_included(study):
     collection = collect(study, *synthetic.make_runs(study))
     table = collection.table
     cells = 3 * 5 * 3 + 2 + 3
@@ -25,14 +26,14 @@ def test_one_row_per_cell_and_endpoint_controls_and_baselines_included(synthetic
     assert set(table.loc[table["objective"] == "clef-uniform", "control_of"]) == {"clef"}
 
 
-def test_order_of_runs_does_not_matter(synthetic, study):
+def test_order_of_runs_does_not_matter(study):
     pretrain, evaluate = synthetic.make_runs(study)
     one = collect(study, pretrain, evaluate)
     other = collect(study, pretrain[::-1], evaluate[::-1])
     assert one.table.equals(other.table)
 
 
-def test_scale_comes_from_the_pretraining_run(synthetic, study):
+def test_scale_comes_from_the_pretraining_run(study):
     table = collect(study, *synthetic.make_runs(study)).table
     row = table[table["cell"] == "clef/net1d-tiny/n512-o1-s0"].iloc[0]
     assert (row["size"], row["order"], row["patients"]) == (512, 1, 512)
@@ -40,47 +41,47 @@ def test_scale_comes_from_the_pretraining_run(synthetic, study):
     assert row["pretrain_run_id"] != row["evaluate_run_id"]
 
 
-def test_missing_cell_is_named(synthetic, study):
+def test_missing_cell_is_named(study):
     cell = "simclr/net1d-tiny/n256-o2-s0"
     collection = collect(study, *synthetic.make_runs(study, missing=[cell]))
     assert [(gap.cell, gap.reason) for gap in collection.gaps] == [(cell, "not run")]
     assert not collection.complete
 
 
-def test_pretrained_but_not_evaluated_is_named(synthetic, study):
+def test_pretrained_but_not_evaluated_is_named(study):
     pretrain, evaluate = synthetic.make_runs(study)
     cell = "clef/net1d-tiny/n128-o0-s0"
     collection = collect(study, pretrain, [r for r in evaluate if r.cell != cell])
     assert [gap.reason for gap in collection.gaps] == ["pretrained, not evaluated"]
 
 
-def test_evaluated_without_a_pretraining_run_is_named(synthetic, study):
+def test_evaluated_without_a_pretraining_run_is_named(study):
     pretrain, evaluate = synthetic.make_runs(study)
     collection = collect(study, pretrain[1:], evaluate)
     assert [gap.cell for gap in collection.gaps] == [pretrain[0].cell]
 
 
-def test_undefined_auroc_is_a_gap_not_a_number(synthetic, study):
+def test_undefined_auroc_is_a_gap_not_a_number(study):
     pretrain, evaluate = synthetic.make_runs(study)
     evaluate[0].record.metrics["ptb-xl-form.macro_auroc"] = float("nan")
     collection = collect(study, pretrain, evaluate)
     assert collection.gaps[0].reason == "no macro AUROC for ptb-xl-form"
 
 
-def test_two_runs_of_a_cell_are_an_error(synthetic, study):
+def test_two_runs_of_a_cell_are_an_error(study):
     pretrain, evaluate = synthetic.make_runs(study)
     with pytest.raises(BadInputError, match="has two evaluate runs"):
         collect(study, pretrain, [*evaluate, synthetic.make_runs(study, run_ids="b")[1][0]])
 
 
-def test_cells_outside_the_grid_are_left_out_and_named(synthetic, study):
+def test_cells_outside_the_grid_are_left_out_and_named(study):
     larger = synthetic.make_study(sizes=(128, 256, 512, 1024, 2048, 4096))
     collection = collect(study, *synthetic.make_runs(larger))
     assert 4096 not in set(collection.table["size"])
     assert "clef/net1d-tiny/n4096-o0-s0" in collection.outside
 
 
-def test_null_replicates_become_nan(synthetic, study):
+def test_null_replicates_become_nan(study):
     pretrain, evaluate = synthetic.make_runs(study)
     evaluate[0].record.details["tasks"]["ptb-xl-form"]["replicates"][3] = None
     values = collect(study, pretrain, evaluate).replicates[evaluate[0].cell, "ptb-xl-form"]
@@ -89,12 +90,12 @@ def test_null_replicates_become_nan(synthetic, study):
 
 class TestEndpoints:
     @pytest.fixture
-    def several(self, synthetic):
+    def several(self):
         return synthetic.make_study(
             tasks=("ptb-xl-form", "mc-med-sbp"), protocols=synthetic.PROTOCOLS[:2]
         )
 
-    def test_one_row_per_protocol_with_its_coordinates(self, synthetic, several):
+    def test_one_row_per_protocol_with_its_coordinates(self, several):
         collection = collect(several, *synthetic.make_runs(several))
         assert collection.complete
         cell = collection.table[collection.table["cell"] == "clef/net1d-tiny/n512-o1-s0"]
@@ -107,7 +108,7 @@ class TestEndpoints:
         ]
         assert (cell["cell"] + "/" + cell["endpoint"]).is_unique
 
-    def test_score_is_the_main_metric_in_its_direction(self, synthetic, several):
+    def test_score_is_the_main_metric_in_its_direction(self, several):
         table = collect(several, *synthetic.make_runs(several)).table
         error = table["task"] == "mc-med-sbp"
         assert (table.loc[error, "score"] == table.loc[error, "mae"]).all()
@@ -120,7 +121,7 @@ class TestEndpoints:
         assert (table["low"] <= table["score"]).all()
         assert (table["score"] <= table["high"]).all()
 
-    def test_a_record_without_protocols_is_that_of_the_linear_probe(self, synthetic, several):
+    def test_a_record_without_protocols_is_that_of_the_linear_probe(self, several):
         one = synthetic.make_study(tasks=("ptb-xl-form", "mc-med-sbp"))
         pretrain, evaluate = synthetic.make_runs(one)
         for run in evaluate:
@@ -136,21 +137,21 @@ class TestEndpoints:
             "no macro AUROC for ptb-xl-form@linear-10pct; no MAE for mc-med-sbp@linear-10pct"
         }
 
-    def test_a_result_of_another_protocol_is_not_taken_for_this_one(self, synthetic):
+    def test_a_result_of_another_protocol_is_not_taken_for_this_one(self):
         runs = synthetic.make_runs(synthetic.make_study())
         other = synthetic.make_study(protocols=({"readout": "knn"},))
         collection = collect(other, *runs)
         assert set(collection.table["role"]) == {"baseline"}
         assert len(collection.gaps) == collection.expected - 3
 
-    def test_baselines_are_asked_for_the_first_protocol_only(self, synthetic, several):
+    def test_baselines_are_asked_for_the_first_protocol_only(self, several):
         collection = collect(several, *synthetic.make_runs(several))
         baselines = collection.table[collection.table["role"] == "baseline"]
         assert set(baselines["endpoint"]) == {"ptb-xl-form", "mc-med-sbp"}
         assert baselines["readout"].isna().all()
         assert set(baselines["fraction"]) == {1.0}
 
-    def test_further_baselines_are_read_where_recorded(self, synthetic, several):
+    def test_further_baselines_are_read_where_recorded(self, several):
         pretrain, evaluate = synthetic.make_runs(several)
         known = next(run for run in evaluate if run.cell == "baseline/age-sex")
         axes = {**known.record.axes, "objective": "heart-rate"}
@@ -162,7 +163,7 @@ class TestEndpoints:
         assert collection.outside == ()
         assert collection.complete
 
-    def test_replicates_belong_to_their_endpoint(self, synthetic, several):
+    def test_replicates_belong_to_their_endpoint(self, several):
         collection = collect(several, *synthetic.make_runs(several))
         cell = "clef/net1d-tiny/n512-o1-s0"
         error = collection.replicates[cell, "mc-med-sbp@linear-10pct"]

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ecgscale.config import Protocol
+from ecgscale.evaluation.endpoints import Endpoint, Measure, primary
+from ecgscale.evaluation.settings import Protocol
 from ecgscale.scaling.collect import collect
 from ecgscale.scaling.correlate import (
     ALPHA,
@@ -23,7 +24,7 @@ from ecgscale.scaling.correlate import (
     slope_weights,
     spearman,
 )
-from ecgscale.scaling.endpoints import Endpoint, Measure, primary
+from support import runs as synthetic
 
 OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
 
@@ -245,54 +246,52 @@ def test_order_of_blocks_and_level_do_not_matter(order, shift):
 
 
 class TestGroups:
-    def find(self, synthetic, study, **options):
+    def find(self, study, **options):
         collection = collect(study, *synthetic.make_runs(study, **options))
         return collection, groups(study, collection)
 
-    def test_every_objective_and_task_is_there(self, synthetic):
+    def test_every_objective_and_task_is_there(self):
         study = synthetic.make_study()
-        _, found = self.find(synthetic, study)
+        _, found = self.find(study)
         assert len(found) == 3 * 4
         assert all(g.score.shape == (3, 5) and g.replicates.shape == (200, 3, 5) for g in found)
 
-    def test_incomplete_group_has_no_numbers(self, synthetic):
+    def test_incomplete_group_has_no_numbers(self):
         study = synthetic.make_study()
-        _, found = self.find(synthetic, study, missing=["clef/net1d-tiny/n128-o1-s0"])
+        _, found = self.find(study, missing=["clef/net1d-tiny/n128-o1-s0"])
         clef = [g for g in found if g.objective == "clef"]
         assert all(g.problem == "1 of 15 runs is missing" for g in clef)
         assert correlate(clef[0], **OPTIONS) is None
         assert not any(g.problem for g in found if g.objective != "clef")
 
-    def test_collapsed_run_takes_its_block_out(self, synthetic):
+    def test_collapsed_run_takes_its_block_out(self):
         study = synthetic.make_study()
         cell = "clef/net1d-tiny/n256-o1-s0"
-        _, found = self.find(synthetic, study, collapsed=[cell])
+        _, found = self.find(study, collapsed=[cell])
         group = next(g for g in found if g.objective == "clef")
         assert group.blocks == ((0, 0), (2, 0))
         assert cell in group.left_out[0]
 
-    def test_all_blocks_collapsed_is_a_problem(self, synthetic):
+    def test_all_blocks_collapsed_is_a_problem(self):
         study = synthetic.make_study(orders=(0,))
-        _, found = self.find(synthetic, study, collapsed=["clef/net1d-tiny/n256-o0-s0"])
+        _, found = self.find(study, collapsed=["clef/net1d-tiny/n256-o0-s0"])
         assert next(g for g in found if g.objective == "clef").problem
 
-    def test_two_sizes_are_too_few(self, synthetic):
+    def test_two_sizes_are_too_few(self):
         study = synthetic.make_study(sizes=(128, 256))
-        _, found = self.find(synthetic, study)
+        _, found = self.find(study)
         assert all("too few" in g.problem for g in found)
 
-    def test_nan_resamples_are_dropped_in_all_runs_together(self, synthetic):
+    def test_nan_resamples_are_dropped_in_all_runs_together(self):
         study = synthetic.make_study()
         pretrain, evaluate = synthetic.make_runs(study)
         evaluate[0].record.details["tasks"][study.evaluation.tasks[0]]["replicates"][7] = None
         found = groups(study, collect(study, pretrain, evaluate))
         assert found[0].replicates.shape == (199, 3, 5)
 
-    def test_comparisons_recover_the_known_differences(self, synthetic):
+    def test_comparisons_recover_the_known_differences(self):
         study = synthetic.make_study(orders=(0, 1, 2, 3))
-        collection, found = self.find(
-            synthetic, study, slopes={"clef": 0.012, "clef-uniform": 0.002}
-        )
+        collection, found = self.find(study, slopes={"clef": 0.012, "clef-uniform": 0.002})
         results = {
             (c.objective, c.control): c
             for c in compare(study, collection, found, 0.95)
@@ -309,10 +308,10 @@ class TestGroups:
         assert results["clef", "age-sex"].level.covers == "runs and test patients"
         assert ("clef-uniform", "random") not in results
 
-    def test_an_error_has_the_numbers_of_its_mirror_image(self, synthetic):
+    def test_an_error_has_the_numbers_of_its_mirror_image(self):
         """`PER_AUROC` times an AUROC: slopes and intervals scale, coefficients change sign."""
         study = synthetic.make_study(tasks=("ptb-xl-form",))
-        _, found = self.find(synthetic, study)
+        _, found = self.find(study)
         error = Endpoint("mc-med-sbp", "mc-med-sbp", Protocol(), Measure("mae", "mmHg"))
         factor = synthetic.PER_AUROC
         mirrored = replace(
@@ -328,11 +327,11 @@ class TestGroups:
         assert down.rho_test.p == pytest.approx(up.rho_test.p)
         assert down.detectable_slope == pytest.approx(abs(factor) * up.detectable_slope)
 
-    def test_every_protocol_has_its_groups_and_comparisons(self, synthetic):
+    def test_every_protocol_has_its_groups_and_comparisons(self):
         study = synthetic.make_study(
             tasks=("ptb-xl-form", "mc-med-sbp"), protocols=synthetic.PROTOCOLS[:2]
         )
-        collection, found = self.find(synthetic, study, slopes={"clef": 0.02}, run_sd=0.001)
+        collection, found = self.find(study, slopes={"clef": 0.02}, run_sd=0.001)
         slopes = {
             g.endpoint.name: correlate(g, **OPTIONS).slope.value
             for g in found
@@ -348,7 +347,7 @@ class TestGroups:
         only_first = {c.endpoint.name for c in results if c.control == "age-sex"}
         assert only_first == {"ptb-xl-form", "mc-med-sbp"}
 
-    def test_a_missing_endpoint_is_a_problem_of_its_group_alone(self, synthetic):
+    def test_a_missing_endpoint_is_a_problem_of_its_group_alone(self):
         study = synthetic.make_study(tasks=("ptb-xl-form",), protocols=synthetic.PROTOCOLS[:2])
         pretrain, evaluate = synthetic.make_runs(study)
         del evaluate[0].record.details["tasks"]["ptb-xl-form@linear-10pct"]

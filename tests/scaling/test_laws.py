@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from ecgscale.config import Protocol
+from ecgscale.evaluation.endpoints import Endpoint, Measure
+from ecgscale.evaluation.settings import Protocol
 from ecgscale.scaling.correlate import Group
-from ecgscale.scaling.endpoints import Endpoint, Measure
 from ecgscale.scaling.laws import fit_laws
 
 AUROC, MAE = Measure(), Measure("mae", "mmHg")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ecgscale.config import load_study
+from ecgscale.study.file import load_study
 from ecgscale.tasks import tasks
 from ecgscale.tasks.catalogue import PAGES_COMMAND, catalogue, task_page, write_pages
-from ecgscale.tasks.materialise import materialise
+from ecgscale.tasks.targets import materialise
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -12,14 +12,14 @@ EVERY = tasks.names()
 
 
 VOCABULARIES = {
-    "ptb-xl": ("scp_statements.csv", ""),
-    "chapman-shaoxing-ningbo": ("csn_labels.csv", "snomed"),
+    "ptb-xl": ("ptb_xl/scp_statements.csv", ""),
+    "chapman-shaoxing-ningbo": ("challenge/csn_labels.csv", "snomed"),
 }
 
 
 def known_codes(dataset: str) -> set[str]:
     table, column = VOCABULARIES[dataset]
-    text = files("ecgscale.data").joinpath(table).read_text(encoding="utf-8")
+    text = files("ecgscale.datasets").joinpath(table).read_text(encoding="utf-8")
     return {row[column] for row in csv.DictReader(text.splitlines())}
 
 

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from ecgscale import encoders, objectives
-from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
+from ecgscale.data.augment_settings import AugmentConfig
+from ecgscale.data.recipe import Recipe
 from ecgscale.encoders import Encoder
 from ecgscale.training.data import TrainingData
 from ecgscale.training.loop import TrainingOutcome, train
+from ecgscale.training.settings import TrainingConfig
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(seconds=2.0, minimum_seconds=1.0)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ecgscale import distributed, encoders, objectives
-from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
 from ecgscale.data.augment import Augmenter
+from ecgscale.data.augment_settings import AugmentConfig
+from ecgscale.data.recipe import Recipe
 from ecgscale.distributed import average_gradients, process_group, rank, world_size
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
@@ -19,6 +20,7 @@ from ecgscale.objectives.clef import Clef, ClefParams
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import TrainingData
 from ecgscale.training.loop import Measurement, TrainingDivergedError, train
+from ecgscale.training.settings import TrainingConfig
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(seconds=6.0, leads=("I", "II"))

@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from ecgscale import encoders, objectives
-from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
 from ecgscale.data.augment import Augmenter
+from ecgscale.data.augment_settings import AugmentConfig
+from ecgscale.data.recipe import Recipe
 from ecgscale.encoders import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import BatchSampler, TrainingData
 from ecgscale.training.loop import Measurement, TrainingDivergedError, TrainingOutcome
 from ecgscale.training.schedule import derived_seed, learning_rate
+from ecgscale.training.settings import TrainingConfig
 
 Train = Callable[..., tuple[Encoder, TrainingOutcome]]
 

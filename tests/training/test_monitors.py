@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ecgscale import encoders
-from ecgscale.config import Recipe
+from ecgscale.data.recipe import Recipe
 from ecgscale.training.monitors import (
     CollapseMonitor,
     effective_rank,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgscale.config import TrainingConfig
 from ecgscale.training.schedule import derived_seed, learning_rate, total_steps
+from ecgscale.training.settings import TrainingConfig
 
 
 def curve(steps: int, **settings: float) -> list[float]:

@@ -15,16 +15,18 @@ import pytest
 import torch
 import yaml
 
-from ecgscale import encoders, tracking
-from ecgscale.cells import Cell, subset_name
-from ecgscale.config import Recipe, Study
+from ecgscale import encoders
 from ecgscale.data.augment import millivolts
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.store import InputDigests, StoreWriter, open_store
 from ecgscale.data.subsets import build_subset, read_subset
 from ecgscale.errors import BadInputError
-from ecgscale.results import RunRecord, result_path
-from ecgscale.tasks.materialise import materialise, training_targets
+from ecgscale.runs import tracking
+from ecgscale.runs.record import RunRecord, result_path
+from ecgscale.study.cells import Cell, subset_name
+from ecgscale.study.file import Study
+from ecgscale.tasks.targets import materialise, training_targets
 from ecgscale.training.data import load_training_data
 from ecgscale.training.monitors import is_collapsed
 from ecgscale.training.stage import initial_encoder, pretrain, subset_data

@@ -10,9 +10,10 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from ecgscale.config import AugmentConfig, Recipe
+from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.normalise import normalise
 from ecgscale.data.preprocess import STEP
+from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 
 SINUSOIDS = 3

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from ecgscale.config import Recipe, SourceConfig
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, Record
 from ecgscale.data.sources.base import QuarantineError, Ref, Source, is_inside, sources
+from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import StoreWriter, hash_file, input_digests, write_quarantine
 from ecgscale.errors import BadInputError
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ecgscale.config import Recipe
+from ecgscale.data.recipe import Recipe
 
 FLAT_SD = 1e-4
 """Standard deviation (mV) below which a lead is flat: a tenth of what a store can resolve."""

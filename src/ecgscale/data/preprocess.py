@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ecgscale.config import Recipe
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import Record
 from ecgscale.data.sources.base import QuarantineError
 

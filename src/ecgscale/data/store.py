@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ecgscale.config import Recipe, digest_of, first_problem
 from ecgscale.data.preprocess import STEP
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.errors import BadInputError
+from ecgscale.settings import digest_of, first_problem
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,12 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ecgscale.cells import subset_name
-from ecgscale.config import PoolSource, Study, first_problem
+from ecgscale.data.pool import PoolSource
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.splits import assert_disjoint, held_out_patients
 from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
+from ecgscale.settings import first_problem
+from ecgscale.study.cells import subset_name
+from ecgscale.study.file import Study
 
 RECORDS = "records.parquet"
 MANIFEST = "manifest.json"

@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ecgscale.config import digest_of, first_problem
 from ecgscale.errors import BadInputError
-from ecgscale.lineage import file_digest
 from ecgscale.registry import Registry
+from ecgscale.runs.lineage import file_digest
+from ecgscale.settings import digest_of, first_problem
 
 WEIGHTS = "encoder.safetensors"
 CONFIG = "config.yaml"

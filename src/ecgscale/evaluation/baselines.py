@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecgscale.config import EvaluationConfig, ProbeConfig
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.embed import Embeddings
 from ecgscale.evaluation.metrics import Bools, Floats
 from ecgscale.evaluation.readouts.base import Problem, blank_scores
 from ecgscale.evaluation.readouts.linear import Linear
-from ecgscale.tasks.materialise import TaskTable
+from ecgscale.evaluation.settings import EvaluationConfig, ProbeConfig
+from ecgscale.tasks.targets import TaskTable
 
 OUTLIER = 0.005
 """Share of training values, at each end, that a hand-crafted feature is cut back to."""

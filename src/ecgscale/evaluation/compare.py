@@ -8,7 +8,7 @@ import numpy as np
 
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.bootstrap import CONFIDENCE, paired_interval
-from ecgscale.results import RunRecord
+from ecgscale.runs.record import RunRecord
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,11 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ecgscale.config import Recipe, digest_of
 from ecgscale.data.normalise import normalise
+from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder, model_digest
 from ecgscale.errors import BadInputError
-from ecgscale.lineage import code_digest
+from ecgscale.runs.lineage import code_digest
+from ecgscale.settings import digest_of
 
 if TYPE_CHECKING:
     from ecgscale.data.store import Store

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ecgscale.config import EvaluationConfig
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.bootstrap import bootstrap_auroc, bootstrap_mae, interval
 from ecgscale.evaluation.metrics import (
@@ -23,9 +22,10 @@ from ecgscale.evaluation.metrics import (
 )
 from ecgscale.evaluation.probe import log_loss
 from ecgscale.evaluation.readouts.base import validation_quality
+from ecgscale.evaluation.settings import EvaluationConfig
 from ecgscale.tasks import tasks
 from ecgscale.tasks.base import SPLITS
-from ecgscale.tasks.materialise import TaskTable
+from ecgscale.tasks.targets import TaskTable
 
 REPLICATE_DECIMALS = 7
 """Decimals of a replicate in the record: the error of a reported AUROC is of that size too."""

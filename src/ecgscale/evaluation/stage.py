@@ -20,10 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from ecgscale import encoders, tracking, work
-from ecgscale.cells import Cell, cell_axes, check_cell, subset_name
-from ecgscale.config import EvaluationConfig, Protocol, Recipe, Study, digest_of
+from ecgscale import encoders
 from ecgscale.data.normalise import normalise
+from ecgscale.data.recipe import Recipe
 from ecgscale.data.store import Store, open_store
 from ecgscale.data.subsets import read_subset
 from ecgscale.device import device_name, study_device
@@ -34,11 +33,16 @@ from ecgscale.evaluation.embed import Embeddings, cached_embeddings, input_leads
 from ecgscale.evaluation.measure import TaskResult, check_table, measure, minimum_positives
 from ecgscale.evaluation.metrics import Bools
 from ecgscale.evaluation.readouts.base import Problem, labelled_share, readouts
-from ecgscale.lineage import code_digest, dvc_tags, lineage_tags
-from ecgscale.recipes import EVALUATION_CODE
-from ecgscale.results import DatasetInput, RunRecord, Scalar, result_path
+from ecgscale.evaluation.settings import EvaluationConfig, Protocol
+from ecgscale.runs import resume, tracking
+from ecgscale.runs.lineage import code_digest, dvc_tags, lineage_tags
+from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
+from ecgscale.settings import digest_of
+from ecgscale.study.cells import Cell, cell_axes, check_cell, subset_name
+from ecgscale.study.file import Study
+from ecgscale.study.resolve import EVALUATION_CODE
 from ecgscale.tasks import tasks
-from ecgscale.tasks.materialise import TaskTable, read_manifest, read_targets
+from ecgscale.tasks.targets import TaskTable, read_manifest, read_targets
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +55,7 @@ _NOTHING: dict[str, Scalar] = dict.fromkeys(("patients", "records", "hours", "so
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 Results = dict[str, TaskResult]
-"""Endpoint to how it came out; see `ecgscale.config.EvaluationConfig.endpoint`."""
+"""Endpoint to how it came out; see `ecgscale.evaluation.settings.EvaluationConfig.endpoint`."""
 
 
 @dataclass(frozen=True)
@@ -439,7 +443,7 @@ def _recorded(
 ) -> RunRecord:
     """Measure, write the record, mirror it to the tracker and remove the work directory."""
     with (
-        work.alone(folder) if folder else nullcontext(),
+        resume.alone(folder) if folder else nullcontext(),
         tracking.start_run(
             "evaluate",
             study.study.name,
@@ -449,7 +453,7 @@ def _recorded(
             study.study.live_tracking_after,
         ) as tracked,
     ):
-        started = work.started(folder) if folder else work.now()
+        started = resume.started(folder) if folder else resume.now()
         results = measured()
         record = RunRecord(
             phase="evaluate",
@@ -483,12 +487,12 @@ def _recorded(
                 **subject.details,
             },
             started=started,
-            ended=work.now(),
+            ended=resume.now(),
         )
         record.write(result_path(root / "results", "evaluate", subject.cell))
         tracked.finish(record)
         if folder:
-            work.remove(folder)
+            resume.remove(folder)
     return record
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from ecgscale.config import first_problem
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.space import TRAINING_SPACE, SearchSpace
 from ecgscale.registry import Registry
+from ecgscale.settings import first_problem
 
 if TYPE_CHECKING:
     from ecgscale.data.augment import Augmenter

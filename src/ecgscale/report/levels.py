@@ -2,10 +2,10 @@
 
 import math
 
-from ecgscale.config import Study
+from ecgscale.evaluation.endpoints import Endpoint, Measure
 from ecgscale.scaling.claims import number
 from ecgscale.scaling.collect import Collection
-from ecgscale.scaling.endpoints import Endpoint, Measure
+from ecgscale.study.file import Study
 
 
 class Levels:

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ecgscale.config import Study
+from ecgscale.evaluation.endpoints import Endpoint, endpoints, primary, protocol_words
 from ecgscale.report import figures, tables
 from ecgscale.report.figures import Drawing
 from ecgscale.report.levels import Levels
 from ecgscale.report.page import Page, RunLink, to_html, to_markdown
 from ecgscale.report.suites import missing_tasks, suites_table
-from ecgscale.results import read_results
+from ecgscale.runs.record import read_results
 from ecgscale.scaling.claims import Claim, claims, comparison_sentence, completeness
 from ecgscale.scaling.collect import Collection, collect
 from ecgscale.scaling.correlate import Comparison, Correlation, Group, compare, correlate, groups
-from ecgscale.scaling.endpoints import Endpoint, endpoints, primary, protocol_words
 from ecgscale.scaling.laws import LawComparison, fit_laws
+from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
-    from ecgscale.tracking import TrackedRecord
+    from ecgscale.runs.tracking import TrackedRecord
 
 REPORTS, RESULTS = Path("reports"), Path("results")
 QUESTION = (
@@ -113,7 +113,7 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     BadInputError
         If the store cannot be reached, or its runs contradict each other.
     """
-    from ecgscale import tracking
+    from ecgscale.runs import tracking
 
     results = root / RESULTS
     tracking.sync(results, root)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ecgscale.config import Study
+from ecgscale.evaluation.endpoints import Endpoint, Measure, endpoints
 from ecgscale.report.levels import Levels, level_text
 from ecgscale.report.tables import Rows, Table
-from ecgscale.scaling.endpoints import Endpoint, Measure, endpoints
+from ecgscale.study.file import Study
 from ecgscale.tasks.base import tasks
 from ecgscale.tasks.suites import SUITES, Suite
 

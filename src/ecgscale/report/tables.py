@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ecgscale.config import Study
+from ecgscale.evaluation.endpoints import Endpoint, Measure, endpoints, protocol_words
 from ecgscale.report.levels import Levels, level_text
 from ecgscale.scaling.claims import Claim, interval, number, p_text, signed
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
-from ecgscale.scaling.endpoints import Endpoint, Measure, endpoints, protocol_words
 from ecgscale.scaling.laws import LawComparison
+from ecgscale.study.file import Study
 
 Rows = list[list[str]]
 LOWER = " Of an error (MAE) lower is better."

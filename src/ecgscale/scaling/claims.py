@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ecgscale.config import Study
+from ecgscale.evaluation.endpoints import Endpoint, Measure, primary
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
-from ecgscale.scaling.endpoints import Endpoint, Measure, primary
+from ecgscale.study.file import Study
 
 Verdict = Literal["better", "worse", "these patients only", "none", "not estimable"]
 

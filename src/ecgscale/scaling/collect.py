@@ -9,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecgscale.cells import study_cells
-from ecgscale.config import Protocol, Study
 from ecgscale.errors import BadInputError
-from ecgscale.results import RunRecord
-from ecgscale.scaling.endpoints import Endpoint, endpoints
+from ecgscale.evaluation.endpoints import Endpoint, endpoints
+from ecgscale.evaluation.settings import Protocol
+from ecgscale.runs.record import RunRecord
+from ecgscale.study.cells import study_cells
+from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
-    from ecgscale.tracking import TrackedRecord
+    from ecgscale.runs.tracking import TrackedRecord
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -149,7 +150,7 @@ def collect(
         The study, which says which cells and endpoints there should be. Of baselines, which have
         no encoder to read out, only the first protocol is asked.
     pretrain, evaluate
-        The tracked runs of the two phases (`ecgscale.tracking.query`), in any order.
+        The tracked runs of the two phases (`ecgscale.runs.tracking.query`), in any order.
 
     Raises
     ------

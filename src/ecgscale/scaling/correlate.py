@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecgscale.config import Study
+from ecgscale.evaluation.endpoints import Endpoint, endpoints
 from ecgscale.scaling.collect import Collection
-from ecgscale.scaling.endpoints import Endpoint, endpoints
+from ecgscale.study.file import Study
 
 FloatArray = npt.NDArray[np.float64]
 Coefficient = Literal["spearman", "kendall"]

@@ -131,7 +131,7 @@ class Task:
         raise NotImplementedError
 
 
-tasks: Registry[Task] = Registry("task", "ecgscale.tasks")
+tasks: Registry[Task] = Registry("task", "ecgscale.datasets", "tasks")
 
 
 def multi_hot(

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecgscale.config import Study
+from ecgscale.study.file import Study
 from ecgscale.tasks.base import SPLITS, TaskMetadata, tasks
-from ecgscale.tasks.materialise import MANIFEST, read_manifest
 from ecgscale.tasks.suites import SUITES
+from ecgscale.tasks.targets import MANIFEST, read_manifest
 
 PAGES_COMMAND = "python -m ecgscale tasks --pages docs/tasks"
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from ecgscale.cells import Cell
-from ecgscale.config import Recipe
+from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder
+from ecgscale.study.cells import Cell
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from rich.progress import (
 from torch import Tensor
 
 from ecgscale import distributed
-from ecgscale.config import AugmentConfig, Recipe, TrainingConfig
+from ecgscale.data.augment_settings import AugmentConfig
+from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import REFRESH_RECORDS, Batch, Objective
@@ -28,6 +29,7 @@ from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import BatchSampler, TrainingData
 from ecgscale.training.flops import step_flops
 from ecgscale.training.schedule import derived_seed, learning_rate, total_steps
+from ecgscale.training.settings import TrainingConfig
 from ecgscale.training.step import GRADIENT, LOSS, make_step
 
 Curves = dict[str, list[tuple[int, float]]]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ecgscale.config import Recipe
 from ecgscale.data.normalise import normalise
+from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder
 
 COLLAPSED_SD = 0.05

@@ -3,7 +3,7 @@
 import hashlib
 import math
 
-from ecgscale.config import TrainingConfig
+from ecgscale.training.settings import TrainingConfig
 
 
 def total_steps(config: TrainingConfig, n_records: int) -> int:

@@ -13,21 +13,27 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ecgscale import distributed, encoders, objectives, tracking
-from ecgscale import work as work_folder
-from ecgscale.cells import Cell, cell_axes, check_cell, subset_name
-from ecgscale.config import Study, digest_of
+from ecgscale import distributed, encoders, objectives
 from ecgscale.data.augment import millivolts
 from ecgscale.data.store import Store, open_store
 from ecgscale.data.subsets import read_subset
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, Encoder, model_digest
 from ecgscale.errors import BadInputError
-from ecgscale.lineage import dvc_tags, lineage_tags
 from ecgscale.objectives.base import Objective
-from ecgscale.recipes import EncoderRecipe, ObjectiveRecipe, encoder_recipe, objective_recipe
-from ecgscale.results import DatasetInput, RunRecord, Scalar, result_path
-from ecgscale.tasks.materialise import training_targets
+from ecgscale.runs import resume, tracking
+from ecgscale.runs.lineage import dvc_tags, lineage_tags
+from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
+from ecgscale.settings import digest_of
+from ecgscale.study.cells import Cell, cell_axes, check_cell, subset_name
+from ecgscale.study.file import Study
+from ecgscale.study.resolve import (
+    ResolvedEncoder,
+    ResolvedObjective,
+    encoder_recipe,
+    objective_recipe,
+)
+from ecgscale.tasks.targets import training_targets
 from ecgscale.training.card import CardData, CardObjective, model_card
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import TrainingData, load_training_data
@@ -63,8 +69,8 @@ class Job:
     study: Study
     cell: Cell
     root: Path
-    objective: ObjectiveRecipe
-    encoder: EncoderRecipe
+    objective: ResolvedObjective
+    encoder: ResolvedEncoder
     corpus: Corpus
     device: torch.device
 
@@ -139,7 +145,7 @@ def _lead(job: Job, work: Path, result: Path) -> RunRecord:
     """Train as the first process, or the only one: track the run and write its files."""
     study = job.study.study
     with (
-        work_folder.alone(work),
+        resume.alone(work),
         tracking.start_run(
             "pretrain",
             study.name,
@@ -149,7 +155,7 @@ def _lead(job: Job, work: Path, result: Path) -> RunRecord:
             study.live_tracking_after,
         ) as tracked,
     ):
-        started = work_folder.started(work)
+        started = resume.started(work)
         tracked.log_params(_params(job))
         tracked.log_tags(_tags(job))
         distributed.barrier()  # no other process reads checkpoints before this one holds the lock
@@ -158,7 +164,7 @@ def _lead(job: Job, work: Path, result: Path) -> RunRecord:
         record = _record(job, outcome, started)
         record.write(result)
         tracked.finish(record)
-        work_folder.remove(work)
+        resume.remove(work)
     distributed.barrier()
     return record
 
@@ -351,7 +357,7 @@ def _record(job: Job, outcome: TrainingOutcome | None, started: str) -> RunRecor
         inputs=inputs if facts.records else [],
         artifacts=[(job.model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)],
         started=started,
-        ended=work_folder.now(),
+        ended=resume.now(),
     )
 
 

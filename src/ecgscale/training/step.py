@@ -6,12 +6,12 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from ecgscale.config import TrainingConfig
 from ecgscale.data.augment import Augmenter
 from ecgscale.distributed import average_gradients, world_size
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import Batch, Objective
+from ecgscale.training.settings import TrainingConfig
 
 LOSS, GRADIENT = "train/loss", "train/grad_norm"
 """What every step gives; an objective's parts stand beside them as ``train/<part>``."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgscale.config import CohortRecipe
 from ecgscale.data.simulate import cohort_options
-from ecgscale.data.simulate.layouts.base import layouts
+from ecgscale.data.simulate.layout import layouts
+from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.sources import QuarantineError, sources
 from ecgscale.data.sources.base import (
     is_inside,
@@ -64,7 +64,7 @@ def make(name, root, write):
         write.packed(root, [{}, {}])
     elif name in SIMULATED:
         options = {**SIMULATED[name], "extra_record": 0}
-        recipe = CohortRecipe(layout=name, patients=2, options=options)
+        recipe = CohortSettings(layout=name, patients=2, options=options)
         layout = layouts.get(name)(cohort_options(recipe), 1)
         root.mkdir(parents=True)
         layout.prepare(root, 2)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ecgscale.config import EvaluationConfig
 from ecgscale.encoders.base import Encoder, EncoderParams
 from ecgscale.evaluation.readouts import Problem
-from ecgscale.tasks.materialise import TaskTable
+from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.tasks.targets import TaskTable
 
 KINDS = ("multi-label", "multi-class", "binary", "regression")
 FREQUENCIES = (0.03, 0.1, 0.22)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from ecgscale.config import ReadoutName
 from ecgscale.evaluation.metrics import auroc
 from ecgscale.evaluation.readouts.base import labelled_share, log_probabilities, readouts
-from ecgscale.tasks.materialise import TaskTable
+from ecgscale.evaluation.settings import ReadoutName
+from ecgscale.tasks.targets import TaskTable
 
 KINDS = ("multi-label", "multi-class", "binary", "regression")
 

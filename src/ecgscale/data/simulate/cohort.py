@@ -13,8 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from ecgscale.config import CohortRecipe, digest_of
-from ecgscale.data.simulate.layouts.base import (
+from ecgscale.data.simulate.layout import (
     Layout,
     Written,
     clinical_table,
@@ -22,8 +21,10 @@ from ecgscale.data.simulate.layouts.base import (
     layouts,
 )
 from ecgscale.data.simulate.population import draw_patient
+from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.errors import BadInputError
-from ecgscale.lineage import code_digest
+from ecgscale.runs.lineage import code_digest
+from ecgscale.settings import digest_of
 
 MANIFEST = "MANIFEST.json"
 MARKER = "SIMULATED"
@@ -32,7 +33,7 @@ MARKER = "SIMULATED"
 PATIENTS_PER_BATCH = 100
 
 
-def simulate(recipe: CohortRecipe, out: Path, jobs: int = 1) -> dict[str, Any]:
+def simulate(recipe: CohortSettings, out: Path, jobs: int = 1) -> dict[str, Any]:
     """Simulate a cohort and write it in a published layout.
 
     The same recipe gives the same bytes, whatever `jobs` is. A folder that already holds the whole
@@ -99,7 +100,7 @@ def simulation_code(layout: str) -> str:
     return code_digest("ecgscale.data.simulate.cohort", layouts.get(layout).__module__)
 
 
-def _seed(recipe: CohortRecipe) -> int:
+def _seed(recipe: CohortSettings) -> int:
     """Return the seed of all streams: cohorts of different layouts never share a patient."""
     return int(digest_of([recipe.layout, recipe.seed])[:16], 16)
 
@@ -148,7 +149,7 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _write(layout: Layout, recipe: CohortRecipe, out: Path, jobs: int) -> Written:
+def _write(layout: Layout, recipe: CohortSettings, out: Path, jobs: int) -> Written:
     """Write all records, batch by batch, and put the batches together in order."""
     batches = list(_batches(layout, recipe.patients))
     records = batches[-1][2] + _records(layout, batches[-1][0], batches[-1][1]) - 1

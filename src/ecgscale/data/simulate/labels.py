@@ -293,7 +293,9 @@ def heart_axis(heart: Heart) -> str:
 @cache
 def csn_labels() -> dict[str, str]:
     """Return the 38 labels of the published split: acronym to SNOMED CT code, in its order."""
-    text = files("ecgscale.data").joinpath("csn_labels.csv").read_text(encoding="utf-8")
+    text = (
+        files("ecgscale.datasets.challenge").joinpath("csn_labels.csv").read_text(encoding="utf-8")
+    )
     return {row["acronym"]: row["snomed"] for row in csv.DictReader(text.splitlines())}
 
 

@@ -4,9 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from ecgscale.config import Settings
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.simulate.conditions import CONDITIONS
+from ecgscale.settings import Settings
 
 Profile = Literal["ptb_xl", "challenge"]
 """Whose prevalences and whose readers (vocabulary of statements) a cohort has."""

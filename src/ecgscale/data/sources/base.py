@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ecgscale.config import first_problem
 from ecgscale.data.record import CLINICAL_FIELDS, Record, Sex
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
+from ecgscale.settings import first_problem
 
 REASONS: dict[str, str] = {
     "bad-gain": "no gain, a zero or non-finite gain, no voltage unit, or an impossible amplitude",
@@ -214,7 +214,7 @@ class Source(Generic[R]):
             raise BadInputError(f"source folder {self.root} does not exist")
 
 
-sources: Registry[Source[Any]] = Registry("source", "ecgscale.data.sources")
+sources: Registry[Source[Any]] = Registry("source", "ecgscale.datasets", "reader")
 
 
 def is_inside(folder: Path, path: Path) -> bool:

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ecgscale.config import EvaluationConfig
 from ecgscale.encoders.base import Encoder
 from ecgscale.evaluation.embed import Embeddings
 from ecgscale.evaluation.metrics import Bools, Floats
 from ecgscale.evaluation.probe import selection_auroc
+from ecgscale.evaluation.settings import EvaluationConfig
 from ecgscale.registry import Registry
 from ecgscale.tasks.base import Kind
-from ecgscale.tasks.materialise import TaskTable
+from ecgscale.tasks.targets import TaskTable
 
 
 @dataclass(frozen=True)

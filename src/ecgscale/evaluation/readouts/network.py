@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgscale.config import NetworkConfig, TrainingConfig
 from ecgscale.evaluation.metrics import Floats
 from ecgscale.evaluation.readouts.base import Predictions, Problem, blank_scores
+from ecgscale.evaluation.settings import NetworkConfig
 from ecgscale.training.schedule import derived_seed, learning_rate
+from ecgscale.training.settings import TrainingConfig
 
 Positions = npt.NDArray[np.intp]
 

@@ -1,1 +1,0 @@
-"""Published layouts that a simulated cohort can be written in."""

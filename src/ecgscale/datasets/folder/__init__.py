@@ -1,0 +1,1 @@
+"""Your own folder, described by its source.yaml."""

@@ -1,0 +1,1 @@
+"""An int16 array with a table beside it."""

@@ -1,0 +1,87 @@
+"""Is this machine ready for the study? Each finding says what was looked at and what was seen."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ecgscale.errors import BadInputError
+from ecgscale.study.file import Study
+
+PACKAGES = ("torch", "mlflow", "dvc", "optuna", "numpy", "pandas", "scipy", "wfdb")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+def examine(study: Study, root: Path) -> list[Finding]:
+    """Look at the packages, the study, its sources, the device, the disk and the tracking store."""
+    return [
+        *(_package(name) for name in PACKAGES),
+        _check("study", lambda: _study(study)),
+        *_sources(study, root),
+        _check("device", lambda: _device(study)),
+        _check("disk", lambda: _disk(root)),
+        _check("tracking store", lambda: _store(root)),
+    ]
+
+
+def _check(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, ok=True, detail=look())
+    except BadInputError as error:
+        return Finding(what, ok=False, detail=str(error))
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, ok=True, detail=version(name))
+    except PackageNotFoundError:
+        return Finding(name, ok=False, detail="not installed")
+
+
+def _study(study: Study) -> str:
+    from ecgscale.study.cells import study_cells
+    from ecgscale.study.resolve import validate
+
+    validate(study)
+    return f"{study.study.name}, {len(study_cells(study))} cells"
+
+
+def _sources(study: Study, root: Path) -> Iterator[Finding]:
+    for name, source in study.sources.items():
+        if name in study.simulate:
+            yield Finding(f"source {name}", ok=True, detail="simulated")
+        else:
+            found = (root / source.root).is_dir()
+            detail = str(source.root) if found else f"{source.root} does not exist"
+            yield Finding(f"source {name}", ok=found, detail=detail)
+
+
+def _device(study: Study) -> str:
+    import torch
+
+    if study.study.device == "cuda" and not torch.cuda.is_available():
+        raise BadInputError("study.device is cuda, and torch sees no CUDA device")
+    if study.study.device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {os.cpu_count()} cores, {study.study.threads} threads a process"
+
+
+def _disk(root: Path) -> str:
+    return f"{shutil.disk_usage(root).free / 2**30:.0f} GiB free"
+
+
+def _store(root: Path) -> str:
+    from ecgscale.runs.tracking import check_store, tracking_uri
+
+    check_store(root)
+    return tracking_uri(root)

@@ -1,0 +1,483 @@
+"""Optuna, and nothing else of the project imports it: hyper-parameters chosen on validation data.
+
+A trial pretrains the objective on one subset and reads the linear probe on a task's validation
+split several times on the way; the pruner may end it there. The test split is never read.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+
+from ecgscale.errors import BadInputError
+from ecgscale.objectives.space import Choice, FloatRange, IntRange, SearchSpace
+from ecgscale.runs import tracking
+from ecgscale.runs.lineage import lineage_tags
+from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
+from ecgscale.settings import digest_of
+from ecgscale.study.cells import Cell, subset_name
+from ecgscale.study.file import Study
+from ecgscale.study.resolve import encoder_recipe
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna import Trial
+
+    from ecgscale.data.store import Store
+    from ecgscale.encoders.base import Encoder
+    from ecgscale.tasks.targets import TaskTable
+    from ecgscale.training.data import TrainingData
+
+STORAGE = "optuna.db"
+SEEDS_PER_STUDY = 10_000
+
+Suggestion = dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The best finished trial of a search.
+
+    Attributes
+    ----------
+    params, training
+        Overrides for the objective's parameters and for its training settings.
+    value
+        Validation macro AUROC of its linear probe.
+    trials
+        Trials by final state.
+    """
+
+    objective: str
+    trial: int
+    value: float
+    params: dict[str, Any]
+    training: dict[str, Any]
+    trials: dict[str, int]
+
+    def describe(self) -> str:
+        """Return one line for people."""
+        chosen = {**self.params, **{f"training.{k}": v for k, v in self.training.items()}}
+        values = ", ".join(
+            f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+            for key, value in chosen.items()
+        )
+        states = ", ".join(f"{count} {state}" for state, count in sorted(self.trials.items()))
+        return f"validation macro AUROC {self.value:.4f} with {values} (trials: {states})"
+
+
+def tune(study: Study, objective: str, root: Path) -> Winner:
+    """Search the parameters of one objective; a search that was interrupted goes on.
+
+    Writes ``results/tune/<objective>/winner.json`` and a record for each trial beside it; every
+    trial is an MLflow run under the winner's.
+
+    Parameters
+    ----------
+    study
+        Its `tune` section says on which subset, for how many trials and steps, and which task
+        decides.
+    objective
+        A name of the study's `objectives`.
+    root
+        The project.
+
+    Raises
+    ------
+    BadInputError
+        If the objective has no search space, or what a trial reads is missing.
+    """
+    search = _Search(study, objective, root)
+    search.check()
+    with search.alone():
+        search.settle_lost_trials()
+        if search.left():
+            _run_workers(search)
+        return search.finish()
+
+
+def worker(study: Study, objective: str, root: Path, number: int) -> None:
+    """Run trials until the search has as many as it asks for (one process of several)."""
+    search = _Search(study, objective, root)
+    while search.left():
+        search.run_one(number)
+
+
+def _run_workers(search: "_Search") -> None:
+    count = min(search.settings.workers, search.left())
+    if count == 1:
+        worker(search.study, search.objective, search.root, 0)
+        return
+    # Spawned, not forked: a fork of a process whose torch has run threads can hang.
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        arguments = (search.study, search.objective, search.root)
+        for done in [pool.submit(worker, *arguments, number) for number in range(count)]:
+            done.result()
+
+
+class _Search:
+    """One search: its Optuna study, its settings, and what its trials share."""
+
+    def __init__(self, study: Study, objective: str, root: Path) -> None:
+        self.study = study
+        self.settings = study.tune
+        self.objective = objective
+        self.root = root
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        from ecgscale.objectives.base import objectives
+
+        return objectives.get(self.study.objectives[self.objective].kind).search_space()
+
+    @cached_property
+    def name(self) -> str:
+        """Name of the Optuna study: other settings are another search."""
+        encoder = encoder_recipe(self.study, self.settings.encoder)
+        config = self.study.objectives[self.objective]
+        inputs = {
+            "tune": self.settings.model_dump(mode="json", exclude={"trials", "workers"}),
+            "objective": config.model_dump(mode="json", exclude={"tuned"}),
+            "training": self.study.training.model_dump(mode="json"),
+            "augment": self.study.augment.model_dump(mode="json"),
+            "encoder": encoder.digest,
+            "space": repr(self.space),
+            "subset": self.subset_digest,
+            "task": self.table.digest,
+        }
+        return f"{self.study.study.name}/{self.objective}/{digest_of(inputs)[:16]}"
+
+    @cached_property
+    def subset_digest(self) -> str:
+        from ecgscale.data.subsets import read_subset
+
+        return read_subset(self.subset)[1].digest
+
+    @property
+    def subset(self) -> Path:
+        name = subset_name(self.settings.size, self.settings.order)
+        return self.root / "data" / "subsets" / name
+
+    @cached_property
+    def table(self) -> "TaskTable":
+        from ecgscale.tasks.targets import read_targets
+
+        return read_targets(self.root / "data" / "tasks", self.settings.task)
+
+    @cached_property
+    def store(self) -> "Store":
+        from ecgscale.data.store import open_store
+
+        return open_store(self.root / "data" / "store" / self.table.source)
+
+    @cached_property
+    def data(self) -> "TrainingData":
+        import torch
+
+        from ecgscale.device import study_device
+        from ecgscale.training.stage import subset_data
+
+        torch.set_num_threads(self.study.study.threads)
+        return subset_data(self.study, self.subset, self.root, study_device(self.study))
+
+    @cached_property
+    def optuna(self) -> "optuna.Study":
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with FileLock(self.root / ".ecgscale" / "optuna.lock"):  # first use makes the tables
+            return optuna.create_study(
+                study_name=self.name,
+                storage=f"sqlite:///{self.root.resolve() / STORAGE}",
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(self.settings.startup_trials),
+                load_if_exists=True,
+            )
+
+    def check(self) -> None:
+        if self.objective not in self.study.objectives:
+            raise BadInputError(f"tune: the study has no objective {self.objective!r}")
+        if not self.space:
+            raise BadInputError(f"tune: objective {self.objective!r} has nothing to search")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        lock = self.root / ".ecgscale" / f"tune-{self.objective}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            yield
+
+    def settle_lost_trials(self) -> None:
+        """Settle the trials of a killed process: nobody else can be running them.
+
+        One that had written its record is over; any other goes back into the queue.
+        """
+        from optuna.trial import TrialState
+
+        for trial in self.optuna.get_trials(states=(TrialState.RUNNING,)):
+            path = result_path(self.root / "results", "tune", self._cell(trial.number))
+            if not path.is_file():
+                self.optuna.tell(trial.number, state=TrialState.FAIL)
+                self.optuna.enqueue_trial(trial.params)
+                continue
+            metrics = RunRecord.read(path).metrics
+            if metrics["pruned"]:
+                self.optuna.tell(trial.number, state=TrialState.PRUNED)
+            else:
+                self.optuna.tell(trial.number, metrics["validation_macro_auroc"])
+
+    def _cell(self, number: int) -> str:
+        return f"{self.objective}/trial-{number:03d}"
+
+    def left(self) -> int:
+        """Return how many trials are still to be begun."""
+        from optuna.trial import TrialState
+
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        return max(self.settings.trials - len(self.optuna.get_trials(states=states)), 0)
+
+    def run_one(self, number: int) -> None:
+        """Run the next trial.
+
+        The sampler is seeded anew for each trial from how many there are, so that a search that
+        was interrupted suggests what an uninterrupted one would have.
+        """
+        import optuna
+
+        known = len(self.optuna.get_trials(deepcopy=False))
+        self.optuna.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=self.settings.startup_trials,
+            seed=(self.settings.seed * SEEDS_PER_STUDY + known) * 64 + number,
+            constant_liar=self.settings.workers > 1,
+        )
+        self.optuna.optimize(self._trial, n_trials=1)
+
+    def _trial(self, trial: "Trial") -> float:
+        import optuna
+
+        started = _now()
+        suggestion = {key: _suggest(trial, key, span) for key, span in self.space.items()}
+        cell = self._cell(trial.number)
+        with tracking.start_run(
+            "tune", self.study.study.name, cell, self.root, self._id_file(cell)
+        ) as run:
+            run.log_params(dict(suggestion))
+            values: list[tuple[int, float]] = []
+            pruned = False
+            try:
+                self._train(trial, suggestion, values, run)
+            except optuna.TrialPruned:
+                pruned = True
+            record = self._record(cell, suggestion, values, pruned, started)
+            record.write(result_path(self.root / "results", "tune", cell))
+            run.finish(record)
+            self._id_file(cell).unlink(missing_ok=True)
+        if pruned:
+            raise optuna.TrialPruned
+        return values[-1][1]
+
+    def _train(
+        self,
+        trial: "Trial",
+        suggestion: Suggestion,
+        values: list[tuple[int, float]],
+        run: tracking.TrackedRun,
+    ) -> None:
+        """Pretrain with the suggested values; append (step, validation AUROC) at every rung."""
+        import optuna
+        import torch
+
+        from ecgscale import objectives
+        from ecgscale.training.loop import Measurement, train
+        from ecgscale.training.schedule import derived_seed
+        from ecgscale.training.stage import initial_encoder
+
+        study, settings = self._with(suggestion), self.settings
+        config = study.objectives[self.objective]
+        cell = Cell(self.objective, settings.encoder, settings.size, settings.order, settings.seed)
+        encoder = initial_encoder(study, cell)
+        torch.manual_seed(derived_seed("objective", settings.seed))
+        objective = objectives.create(config.kind, encoder, **config.params)
+
+        def measure(step: int, encoder: "Encoder") -> dict[str, float]:
+            value = self._validation_auroc(encoder)
+            values.append((step, value))
+            trial.report(value, step)
+            if step < settings.steps and trial.should_prune():
+                raise optuna.TrialPruned
+            return {"validation_macro_auroc": value}
+
+        train(
+            encoder,
+            objective,
+            self.data,
+            study.training_for(self.objective),
+            study.augment_for(self.objective),
+            study.recipe,
+            seed=settings.seed,
+            measurements=[Measurement(max(settings.steps // settings.rungs, 1), measure)],
+            report=run.log_points,
+            title=f"{self.objective} trial {trial.number}",
+        )
+
+    def _with(self, suggestion: Suggestion) -> Study:
+        """Return the study with the suggested values, trained for the search's steps."""
+        parts = _split(suggestion)
+        config = self.study.objectives[self.objective]
+        steps = {"regime": "fixed_steps", "steps": self.settings.steps}
+        changed = config.model_copy(
+            update={
+                "params": {**config.params, **parts["params"]},
+                "training": {**config.training, **parts["training"], **steps},
+            }
+        )
+        return self.study.model_copy(
+            update={"objectives": {**self.study.objectives, self.objective: changed}}
+        )
+
+    def _validation_auroc(self, encoder: "Encoder") -> float:
+        """Return the probe's macro AUROC on the validation split, at the best penalty."""
+        from ecgscale.evaluation.embed import embed_store
+        from ecgscale.evaluation.probe import fit_linear_probes, selection_auroc
+        from ecgscale.tasks import tasks
+
+        config, table = self.study.evaluation, self.table
+        rows = table.frame["row"].to_numpy(np.int64)
+        split = {
+            name: (
+                embed_store(
+                    encoder,
+                    self.store,
+                    rows[table.where(name)],
+                    self.study.recipe,
+                    config.lead,
+                    config.batch_size,
+                    self.data.device,
+                ),
+                table.y[table.where(name)],
+            )
+            for name in ("train", "validation")
+        }
+        encoder.train()
+        probes = fit_linear_probes(
+            *split["train"], config.probe.penalties, max_iterations=config.probe.max_iterations
+        )
+        minimum = config.minimum_positives or tasks.get(table.task).metadata.minimum_positives
+        x, y = split["validation"]
+        return max(selection_auroc(y, probe.scores(x), minimum) for probe in probes)
+
+    def finish(self) -> Winner:
+        """Write the winner and return it."""
+        from optuna.trial import TrialState
+
+        trials = self.optuna.get_trials()
+        states: dict[str, int] = {}
+        for trial in trials:
+            states[trial.state.name.lower()] = states.get(trial.state.name.lower(), 0) + 1
+        if not any(trial.state == TrialState.COMPLETE for trial in trials):
+            raise BadInputError(f"tune: no trial of {self.objective} was completed: raise trials")
+        best = self.optuna.best_trial
+        suggestion = {key: best.params[key] for key in self.space}
+        winner = Winner(
+            objective=self.objective,
+            trial=best.number,
+            value=float(best.value or 0.0),
+            trials=states,
+            **_split(suggestion),
+        )
+        self._write_winner(winner, suggestion)
+        return winner
+
+    def _write_winner(self, winner: Winner, suggestion: Suggestion) -> None:
+        cell = f"{self.objective}/winner"
+        with tracking.start_run("tune", self.study.study.name, cell, self.root) as run:
+            record = self._record(cell, suggestion, [(self.settings.steps, winner.value)])
+            details = {"winner": {"params": winner.params, "training": winner.training}}
+            metrics = {f"trials.{state}": float(count) for state, count in winner.trials.items()}
+            record = record.model_copy(
+                update={"details": details, "metrics": {**record.metrics, **metrics}}
+            )
+            record.write(result_path(self.root / "results", "tune", cell))
+            run.finish(record)
+        tracking.nest_trials(self.root)
+
+    def _record(
+        self,
+        cell: str,
+        suggestion: Suggestion,
+        values: list[tuple[int, float]],
+        pruned: bool = False,
+        started: str | None = None,
+    ) -> RunRecord:
+        settings = self.settings
+        axes: dict[str, Scalar] = {
+            "objective": self.objective,
+            "encoder": settings.encoder,
+            "size": settings.size,
+            "order": settings.order,
+            "seed": settings.seed,
+            "role": "winner" if cell.endswith("/winner") else "trial",
+        }
+        return RunRecord(
+            phase="tune",
+            study=self.study.study.name,
+            cell=cell,
+            axes=axes,
+            params={"task": settings.task, "steps": settings.steps, **suggestion},
+            metrics={"validation_macro_auroc": values[-1][1], "pruned": float(pruned)},
+            curves={"validation_macro_auroc": values},
+            tags={**lineage_tags(self.root), "search": self.name},
+            inputs=[
+                DatasetInput(
+                    name=self.subset.name,
+                    digest=self.subset_digest,
+                    context="pretraining",
+                    source=self.subset.relative_to(self.root).as_posix(),
+                ),
+                DatasetInput(
+                    name=settings.task,
+                    digest=self.table.digest,
+                    context="validation",
+                    source="data/tasks",
+                ),
+            ],
+            started=started or _now(),
+            ended=_now(),
+        )
+
+    def _id_file(self, cell: str) -> Path:
+        name = cell.replace("/", "-")
+        return self.root / ".ecgscale" / "work" / f"tune-{name}-{os.getpid()}"
+
+
+def _suggest(
+    trial: "Trial", key: str, span: FloatRange | IntRange | Choice
+) -> str | int | float | bool:
+    if isinstance(span, FloatRange):
+        return trial.suggest_float(key, span.low, span.high, log=span.log)
+    if isinstance(span, IntRange):
+        return trial.suggest_int(key, span.low, span.high, log=span.log)
+    chosen: str | int | float | bool = trial.suggest_categorical(key, span.options)  # type: ignore[assignment]
+    return chosen
+
+
+def _split(suggestion: Suggestion) -> dict[str, dict[str, Any]]:
+    """Sort ``params.<name>`` and ``training.<name>`` into two dictionaries."""
+    parts: dict[str, dict[str, Any]] = {"params": {}, "training": {}}
+    for key, value in suggestion.items():
+        section, _, name = key.partition(".")
+        parts[section][name] = value
+    return parts
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,1 @@
+"""The study file, typed, and what it asks for."""

@@ -1,0 +1,206 @@
+"""A study file (params.yaml) as typed, validated settings; nothing else reads the file."""
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from ecgscale.data.augment_settings import AugmentConfig
+from ecgscale.data.pool import PoolSource
+from ecgscale.data.recipe import Recipe
+from ecgscale.data.simulate.settings import CohortSettings
+from ecgscale.data.sources.settings import SourceConfig
+from ecgscale.errors import BadInputError
+from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.settings import Settings, first_problem
+from ecgscale.training.settings import TrainingConfig
+
+S = TypeVar("S", bound=Settings)
+PARAMS = Path("params.yaml")
+
+
+class StudyInfo(Settings):
+    """Name and machine settings of a study."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    description: str = ""
+    threads: int = Field(default=1, ge=1)
+    """Threads of each process. Part of the study: another count gives other rounding."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    live_tracking_after: float = Field(default=0.0, ge=0)
+    """Seconds before a run shows in MLflow; shorter ones are written together, by `sync`."""
+
+
+class Grid(Settings):
+    """The cells of a study: the product of its axes."""
+
+    objectives: tuple[str, ...]
+    encoders: tuple[str, ...]
+    sizes: tuple[int, ...]
+    """Pretraining patients."""
+    orders: tuple[int, ...] = (0,)
+    """Seeds of the nesting orders."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of weights, batches and augmentation."""
+    controls: tuple[str, ...] = ("random", "supervised")
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> "Grid":
+        for axis in ("objectives", "encoders", "sizes", "orders", "seeds", "controls"):
+            values = getattr(self, axis)
+            if len(set(values)) != len(values):
+                raise ValueError(f"grid.{axis} repeats a value")
+        if any(size < 1 for size in self.sizes):
+            raise ValueError("grid.sizes must be positive")
+        return self
+
+
+class EncoderConfig(Settings):
+    """An encoder under the name the study gives it."""
+
+    kind: str
+    params: dict[str, Any] = Field(default={})
+
+
+class ObjectiveConfig(Settings):
+    """An objective, or a variant of one, under the name the study gives it."""
+
+    kind: str
+    control_of: str | None = None
+    """The objective that this variant is a control for."""
+    params: dict[str, Any] = Field(default={})
+    training: dict[str, Any] = Field(default={})
+    """Overrides of the study's training settings."""
+    augment: dict[str, Any] = Field(default={})
+    """Overrides of the study's augmentation settings."""
+    tuned: Path | None = None
+    """A winner to take (results/tune/<name>/winner.json); `params` still override it."""
+
+
+class ReportConfig(Settings):
+    """What the report declares before looking."""
+
+    primary_task: str
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    permutations: int = Field(default=10_000, ge=100)
+    """Used only where the exact enumeration is larger."""
+    bootstrap: int = Field(default=2000, ge=100)
+    seed: int = 0
+
+
+class TuneConfig(Settings):
+    """A hyper-parameter search on validation data."""
+
+    objectives: tuple[str, ...] = ("clef",)
+    encoder: str
+    size: int = Field(ge=1)
+    order: int = 0
+    seed: int = 0
+    trials: int = Field(default=8, ge=1)
+    steps: int = Field(default=100, ge=1)
+    rungs: int = Field(default=3, ge=1)
+    """How often the validation probe is read (and a trial may be pruned)."""
+    startup_trials: int = Field(default=4, ge=1)
+    workers: int = Field(default=1, ge=1)
+    task: str
+    """Its validation split decides; its test split is never read."""
+
+
+class Study(Settings):
+    """A whole study."""
+
+    study: StudyInfo
+    recipe: Recipe = Recipe()
+    simulate: dict[str, CohortSettings] = Field(default={})
+    sources: dict[str, SourceConfig]
+    pool: dict[str, PoolSource]
+    grid: Grid
+    encoders: dict[str, EncoderConfig]
+    objectives: dict[str, ObjectiveConfig]
+    training: TrainingConfig = TrainingConfig()
+    augment: AugmentConfig = AugmentConfig()
+    evaluation: EvaluationConfig
+    report: ReportConfig
+    tune: TuneConfig
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Study":
+        _known("pool", self.pool, "sources", self.sources)
+        _known("evaluation.data", self.evaluation.data.values(), "sources", self.sources)
+        _known("grid.encoders", self.grid.encoders, "encoders", self.encoders)
+        objectives = (*self.grid.objectives, *self.grid.controls)
+        _known("grid", objectives, "objectives", self.objectives)
+        parents = [o.control_of for o in self.objectives.values() if o.control_of]
+        _known("objectives.*.control_of", parents, "objectives", self.objectives)
+        _known(
+            "report.primary_task",
+            [self.report.primary_task],
+            "evaluation.tasks",
+            self.evaluation.tasks,
+        )
+        _known("tune.objectives", self.tune.objectives, "objectives", self.objectives)
+        _known("tune.encoder", [self.tune.encoder], "encoders", self.encoders)
+        _known("tune.task", [self.tune.task], "evaluation.tasks", self.evaluation.tasks)
+        _known("tune.size", [self.tune.size], "grid.sizes", self.grid.sizes)
+        _known("tune.order", [self.tune.order], "grid.orders", self.grid.orders)
+        smallest = min(self.grid.sizes, default=self.training.batch_size)
+        if smallest < self.training.batch_size:
+            raise ValueError(
+                f"grid.sizes has {smallest}, below training.batch_size {self.training.batch_size}: "
+                "a batch would hold a record twice"
+            )
+        return self
+
+    def training_for(self, objective: str) -> TrainingConfig:
+        """Return the training settings of an objective: the study's, with its overrides."""
+        return _override(self.training, self.objectives[objective].training, objective, "training")
+
+    def augment_for(self, objective: str) -> AugmentConfig:
+        """Return the augmentation settings of an objective: the study's, with its overrides."""
+        return _override(self.augment, self.objectives[objective].augment, objective, "augment")
+
+    def with_overrides(self, objective: str, training: dict[str, Any]) -> "Study":
+        """Return the study with other training overrides for one objective."""
+        changed = self.objectives[objective].model_copy(update={"training": training})
+        return self.model_copy(update={"objectives": {**self.objectives, objective: changed}})
+
+    def namespace(self, source: str) -> str:
+        """Return the prefix of a source's patient ids."""
+        return self.sources[source].namespace or source
+
+
+def load_study(path: Path = PARAMS) -> Study:
+    """Read and validate a study file.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, not YAML, or a key is unknown, missing or out of range; the message
+        names the file and the key.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInputError(f"study file {path} does not exist") from error
+    except yaml.YAMLError as error:
+        raise BadInputError(f"{path} is not YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise BadInputError(f"{path} must be a mapping of settings")
+    try:
+        return Study(**raw)
+    except ValidationError as error:
+        raise BadInputError(f"{path}: {first_problem(error)}") from error
+
+
+def _known(where: str, names: Any, what: str, allowed: Any) -> None:
+    for name in names:
+        if name not in allowed:
+            raise ValueError(f"{where} names {name!r}, which is not in {what}")
+
+
+def _override(base: S, changes: dict[str, Any], objective: str, section: str) -> S:
+    try:
+        return type(base)(**{**base.model_dump(), **changes})
+    except ValidationError as error:
+        raise BadInputError(f"objectives.{objective}.{section}.{first_problem(error)}") from error

@@ -1,0 +1,308 @@
+"""The `tasks` stage: the targets of every task of a study, computed once and checked."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ecgscale.data.store import Store, open_store
+from ecgscale.errors import BadInputError
+from ecgscale.study.file import Study
+from ecgscale.tasks.base import SPLITS, Kind, Targets, TaskMetadata, check_patient_disjoint, tasks
+
+MANIFEST = "manifest.json"
+SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("record_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("split", pa.string()),
+        ("age", pa.float64()),
+        ("sex", pa.string()),
+        ("y", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """The examples of one task.
+
+    Attributes
+    ----------
+    source, store_digest
+        The study's source whose store the rows number, and that store's digest.
+    labels
+        Names, in the order of the columns of `y`.
+    frame
+        One row per example, in store order: row, record_id, patient_id, split, age (NaN unknown),
+        sex ("F", "M" or None).
+    y
+        Shape (example, label), float32.
+    digest
+        SHA-256 of the content.
+    """
+
+    task: str
+    kind: Kind
+    source: str
+    store_digest: str
+    labels: tuple[str, ...]
+    frame: pd.DataFrame
+    y: npt.NDArray[np.float32]
+    digest: str
+
+    def where(self, split: str) -> npt.NDArray[np.bool_]:
+        """Return shape (example,): whether an example is in `split`."""
+        return np.asarray(self.frame["split"] == split, dtype=np.bool_)
+
+
+def materialise(study: Study, stores: Path, out: Path) -> dict[str, Any]:
+    """Write ``<out>/<task>.parquet`` for each task of a study, and ``<out>/manifest.json``.
+
+    Parameters
+    ----------
+    stores
+        The folder with one store per source.
+    out
+        Made if absent; tables of an earlier study are removed.
+
+    Returns
+    -------
+    dict
+        The manifest: for each task dataset, kind, source, store_digest, version, labels, examples
+        per split, positives per label and split (none for a regression), digest of its table.
+
+    Raises
+    ------
+    BadInputError
+        If a task does not exist, no source holds its data set, a split has no examples, or a
+        patient is in two splits.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for stale in out.glob("*.parquet"):
+        stale.unlink()
+    opened: dict[str, Store] = {}
+    manifest: dict[str, Any] = {}
+    for name in study.evaluation.tasks:
+        task = tasks.get(name)
+        source = _source(study, task.metadata)
+        if source not in opened:
+            opened[source] = open_store(stores / source)
+        store = opened[source]
+        targets = task.targets(store.records)
+        _check(task.metadata, source, targets)
+        table = _table(targets, store.records)
+        pq.write_table(table, out / f"{name}.parquet", compression="zstd")
+        manifest[name] = {
+            "dataset": task.metadata.dataset,
+            "kind": task.metadata.kind,
+            "source": source,
+            "store_digest": store.digest,
+            "version": task.metadata.version,
+            "labels": list(task.metadata.label_names),
+            **_counts(targets, task.metadata),
+            "digest": _digest(table, task.metadata),
+        }
+    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+    (out / MANIFEST).write_text(text, encoding="utf-8")
+    return manifest
+
+
+def read_manifest(tasks_dir: Path) -> dict[str, Any]:
+    """Read the manifest of the `tasks` stage.
+
+    Raises
+    ------
+    BadInputError
+        If it does not exist or is not JSON.
+    """
+    path = tasks_dir / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path} does not exist: run the tasks stage first") from error
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{path} is not JSON: {error}") from error
+    return manifest
+
+
+def read_targets(tasks_dir: Path, task: str) -> TaskTable:
+    """Read what `materialise` wrote for one task.
+
+    Raises
+    ------
+    BadInputError
+        If the task is not in the manifest or its table is missing.
+    """
+    entry = _entry(read_manifest(tasks_dir), tasks_dir, task)
+    path = tasks_dir / f"{task}.parquet"
+    if not path.is_file():
+        raise BadInputError(f"{path} does not exist, although {tasks_dir / MANIFEST} lists it")
+    table = pq.read_table(path, schema=SCHEMA)
+    return TaskTable(
+        task=task,
+        kind=entry["kind"],
+        source=entry["source"],
+        store_digest=entry["store_digest"],
+        labels=tuple(entry["labels"]),
+        frame=table.drop_columns(["y"]).to_pandas(),
+        y=_matrix(table, len(entry["labels"])),
+        digest=entry["digest"],
+    )
+
+
+def label_space(tasks_dir: Path, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels of several tasks in one row, as ``<task>:<label>``.
+
+    This is the output layer of the supervised control and the order of `training_targets`.
+    Regressions have no part in it: the control has one loss, which is that of labels.
+
+    Raises
+    ------
+    BadInputError
+        If a task is not in the manifest.
+    """
+    manifest = read_manifest(tasks_dir)
+    return tuple(
+        f"{name}:{label}"
+        for name in names
+        if _entry(manifest, tasks_dir, name)["kind"] != "regression"
+        for label in _entry(manifest, tasks_dir, name)["labels"]
+    )
+
+
+def training_targets(tasks_dir: Path, names: Iterable[str]) -> pd.DataFrame:
+    """Return the training records of several tasks with the targets of all of them.
+
+    Patients in the validation or test split of any of the tasks are left out, so that tasks which
+    share patients do not leak into each other. Regressions add no targets (`label_space`).
+
+    Returns
+    -------
+    DataFrame
+        One row per record, sorted by source and row: source, row, record_id, patient_id, and y, a
+        float32 vector over `label_space`, NaN for the labels of tasks that do not hold the record.
+
+    Raises
+    ------
+    BadInputError
+        If a task is not in the manifest or its table is missing, or all are regressions.
+    """
+    tables = [read_targets(tasks_dir, name) for name in names]
+    held_out = {
+        patient
+        for table in tables
+        for patient in table.frame.loc[~table.where("train"), "patient_id"]
+    }
+    tables = [table for table in tables if table.kind != "regression"]
+    if not tables:
+        raise BadInputError("the study's tasks are all regressions: there are no labels to learn")
+    width = sum(len(table.labels) for table in tables)
+    records: dict[tuple[str, int], tuple[str, str]] = {}
+    vectors: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
+    start = 0
+    for table in tables:
+        stop = start + len(table.labels)
+        chosen = table.where("train") & ~table.frame["patient_id"].isin(held_out).to_numpy()
+        columns = ["row", "record_id", "patient_id"]
+        rows = table.frame.loc[chosen, columns].itertuples(index=False)
+        for (row, record_id, patient_id), y in zip(rows, table.y[chosen], strict=True):
+            key = (table.source, int(row))
+            records[key] = (record_id, patient_id)
+            vector = vectors.setdefault(key, np.full(width, np.nan, dtype=np.float32))
+            vector[start:stop] = y
+        start = stop
+    return pd.DataFrame(
+        [(*key, *records[key], vectors[key]) for key in sorted(records)],
+        columns=["source", "row", "record_id", "patient_id", "y"],
+    )
+
+
+def _source(study: Study, metadata: TaskMetadata) -> str:
+    source = study.evaluation.data.get(metadata.dataset)
+    if source is None:
+        raise BadInputError(
+            f"evaluation.data names no source for the data set {metadata.dataset!r} "
+            f"of task {metadata.name}"
+        )
+    return source
+
+
+def _check(metadata: TaskMetadata, source: str, targets: Targets) -> None:
+    name, y = metadata.name, targets.y
+    for split in SPLITS:
+        if not (targets.split == split).any():
+            raise BadInputError(f"task {name}: source {source} has no {split} records for it")
+    check_patient_disjoint(name, targets)
+    if metadata.kind == "regression":
+        if not np.isfinite(y).all():
+            raise BadInputError(f"task {name}: a target of source {source} is not finite")
+    elif not np.isin(y, (0, 1)).all():
+        raise BadInputError(f"task {name}: a target of source {source} is neither 0 nor 1")
+    if metadata.kind == "multi-class" and not (y.sum(axis=1) == 1).all():
+        raise BadInputError(f"task {name}: a record of source {source} is not of one class")
+
+
+def _table(targets: Targets, records: pd.DataFrame) -> pa.Table:
+    chosen = records.iloc[targets.rows]
+    width = targets.y.shape[1]
+    offsets = np.arange(0, targets.y.size + 1, width, dtype=np.int32)
+    y = pa.ListArray.from_arrays(pa.array(offsets), pa.array(targets.y.ravel()))
+    return pa.table(
+        [
+            pa.array(targets.rows),
+            pa.array(chosen["record_id"].astype(str).tolist(), pa.string()),
+            pa.array(targets.patient_id.tolist(), pa.string()),
+            pa.array(targets.split.tolist(), pa.string()),
+            pa.array(chosen["age"].to_numpy(dtype=np.float64)),
+            pa.array([None if pd.isna(sex) else sex for sex in chosen["sex"]], pa.string()),
+            y,
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _matrix(table: pa.Table, width: int) -> npt.NDArray[np.float32]:
+    flat = table["y"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=np.float32).reshape(-1, width)
+
+
+def _counts(targets: Targets, metadata: TaskMetadata) -> dict[str, Any]:
+    counts = {split: int((targets.split == split).sum()) for split in SPLITS}
+    if metadata.kind == "regression":
+        return {"counts": counts, "positives": {}}
+    positives = {split: (targets.y[targets.split == split] == 1).sum(axis=0) for split in SPLITS}
+    return {
+        "counts": counts,
+        "positives": {
+            label: {split: int(positives[split][column]) for split in SPLITS}
+            for column, label in enumerate(metadata.label_names)
+        },
+    }
+
+
+def _digest(table: pa.Table, metadata: TaskMetadata) -> str:
+    """Hash the content, not the file: another parquet writer leaves it unchanged."""
+    hasher = hashlib.sha256(json.dumps([metadata.name, metadata.version]).encode())
+    hasher.update(json.dumps(metadata.label_names).encode())
+    for name in SCHEMA.names[:-1]:
+        values = table[name].to_pylist()
+        hasher.update(json.dumps([None if value != value else value for value in values]).encode())
+    hasher.update(_matrix(table, len(metadata.labels)).astype("<f4").tobytes())
+    return hasher.hexdigest()
+
+
+def _entry(manifest: dict[str, Any], tasks_dir: Path, task: str) -> dict[str, Any]:
+    if task not in manifest:
+        raise BadInputError(f"{tasks_dir / MANIFEST} has no task {task!r}")
+    entry: dict[str, Any] = manifest[task]
+    return entry

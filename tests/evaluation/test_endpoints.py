@@ -1,0 +1,45 @@
+import pytest
+
+from ecgscale.evaluation.endpoints import Measure, endpoints, measure_of, primary, protocol_words
+from ecgscale.evaluation.settings import Protocol
+from support import runs as synthetic
+
+
+def test_first_protocol_has_the_tasks_names_and_comes_first():
+    study = synthetic.make_study(
+        tasks=("ptb-xl-form", "mc-med-sbp"),
+        protocols=({"readout": "knn"}, {"readout": "linear", "fraction": 0.01, "depth": 0.5}),
+    )
+    found = endpoints(study)
+    assert [endpoint.name for endpoint in found] == [
+        "ptb-xl-form",
+        "mc-med-sbp",
+        "ptb-xl-form@linear-1pct-d50",
+        "mc-med-sbp@linear-1pct-d50",
+    ]
+    assert primary(study) == found[0]
+    assert [endpoint.measure.metric for endpoint in found] == ["macro_auroc", "mae"] * 2
+
+
+def test_measures_come_from_the_tasks_and_know_what_is_better():
+    auroc, error = measure_of("ptb-xl-form"), measure_of("mc-med-sbp")
+    assert (auroc.label, error.label) == ("macro AUROC", "MAE (mmHg)")
+    assert auroc.better(0.1)
+    assert not auroc.better(-0.1)
+    assert error.better(-0.1)
+    assert not error.better(0.1)
+    assert measure_of("of nobody") == Measure()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ({}, "linear probe"),
+        ({"fraction": 0.1}, "linear probe, 10% of the labels"),
+        ({"readout": "knn", "depth": 0.5}, "nearest neighbours, blocks up to 50%"),
+        ({"readout": "attention"}, "attention head"),
+        ({"readout": "finetune", "fraction": 0.01}, "fine-tuned, 1% of the labels"),
+    ],
+)
+def test_protocols_have_words(protocol, words):
+    assert protocol_words(Protocol(**protocol)) == words

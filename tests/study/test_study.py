@@ -1,0 +1,86 @@
+"""A study file is checked as a whole, and a mistake is named by its key."""
+
+import copy
+
+import pytest
+import yaml
+
+from ecgscale.data.recipe import Recipe
+from ecgscale.errors import BadInputError
+from ecgscale.study.file import load_study
+
+
+@pytest.fixture
+def raw(project):
+    return yaml.safe_load((project / "params.yaml").read_text())
+
+
+def write(tmp_path, raw):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    return path
+
+
+def test_every_study_of_the_project_is_valid(project):
+    for path in [project / "params.yaml", *(project / "studies").glob("*.yaml")]:
+        assert load_study(path).grid.sizes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"typo": 1}, "typo"),
+        ({"training": {"lr": -1}}, r"training\.lr"),
+        ({"training": {"learning_rate": 1}}, r"training\.learning_rate"),
+        ({"grid": {"sizes": [64, 64]}}, r"grid\.sizes repeats"),
+        ({"grid": {"sizes": [8, 400]}}, r"below training\.batch_size"),
+        ({"grid": {"objectives": ["nonesuch"]}}, "names 'nonesuch', which is not in objectives"),
+        ({"pool": {"nowhere": {}}}, "names 'nowhere', which is not in sources"),
+        ({"report": {"primary_task": "x"}}, r"report\.primary_task names 'x'"),
+        ({"study": {"name": "Two Words"}}, r"study\.name"),
+        ({"tune": {"size": 63}}, r"tune\.size names 63"),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(tmp_path, raw, change, message):
+    bad = copy.deepcopy(raw)
+    for key, value in change.items():
+        bad[key] = {**bad[key], **value} if isinstance(value, dict) and key in bad else value
+    with pytest.raises(BadInputError, match=message) as caught:
+        load_study(write(tmp_path, bad))
+    assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "is not YAML"), ("- 1", "must be a mapping"), ("", "must be a mapping")],
+)
+def test_what_is_no_study_is_refused(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=message):
+        load_study(path)
+
+
+def test_an_absent_study_is_refused(tmp_path):
+    with pytest.raises(BadInputError, match="does not exist"):
+        load_study(tmp_path / "nowhere.yaml")
+
+
+def test_an_objective_overrides_training_and_nothing_else(tmp_path, raw):
+    raw["objectives"]["clef"]["training"] = {"lr": 0.5}
+    study = load_study(write(tmp_path, raw))
+    assert study.training_for("clef").lr == 0.5
+    assert study.training_for("simclr") == study.training
+    assert study.training_for("clef").model_copy(update={"lr": study.training.lr}) == study.training
+
+
+def test_a_bad_override_names_the_objective(tmp_path, raw):
+    raw["objectives"]["clef"]["training"] = {"lr": "fast"}
+    study = load_study(write(tmp_path, raw))
+    with pytest.raises(BadInputError, match=r"objectives\.clef\.training\.lr"):
+        study.training_for("clef")
+
+
+def test_the_recipe_digest_follows_the_settings():
+    assert Recipe().digest == Recipe().digest
+    assert Recipe().digest != Recipe(fs=250).digest

@@ -136,7 +136,7 @@ def subset(
 ) -> None:
     """Write one nested, patient-level subset (data/subsets/n<size>-o<order>)."""
     from ecgscale.data.subsets import build_subset
-    from ecgscale.study.cells import subset_name
+    from ecgscale.runs.cell import subset_name
 
     data = ROOT / "data"
     target = data / "subsets" / subset_name(size, order)
@@ -146,7 +146,7 @@ def subset(
 @app.command()
 def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
     """Pretrain one cell, <objective>/<encoder>/n<size>-o<order>-s<seed>; continues after a kill."""
-    from ecgscale.study.cells import Cell
+    from ecgscale.runs.cell import Cell
     from ecgscale.training.stage import pretrain as run
 
     run(load_study(study), Cell.parse(cell), ROOT)

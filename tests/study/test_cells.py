@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecgscale.errors import BadInputError
-from ecgscale.study.cells import Cell, study_cells
+from ecgscale.runs.cell import Cell
+from ecgscale.study.cells import study_cells
 from ecgscale.study.file import load_study
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True)

@@ -23,8 +23,8 @@ from ecgscale.data.store import InputDigests, StoreWriter, open_store
 from ecgscale.data.subsets import build_subset, read_subset
 from ecgscale.errors import BadInputError
 from ecgscale.runs import tracking
+from ecgscale.runs.cell import Cell, subset_name
 from ecgscale.runs.record import RunRecord, result_path
-from ecgscale.study.cells import Cell, subset_name
 from ecgscale.study.file import Study
 from ecgscale.tasks.targets import materialise, training_targets
 from ecgscale.training.data import load_training_data

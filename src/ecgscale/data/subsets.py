@@ -27,8 +27,8 @@ from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.splits import assert_disjoint, held_out_patients
 from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
+from ecgscale.runs.cell import subset_name
 from ecgscale.settings import first_problem
-from ecgscale.study.cells import subset_name
 from ecgscale.study.file import Study
 
 RECORDS = "records.parquet"

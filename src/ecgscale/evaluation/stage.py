@@ -35,10 +35,11 @@ from ecgscale.evaluation.metrics import Bools
 from ecgscale.evaluation.readouts.base import Problem, labelled_share, readouts
 from ecgscale.evaluation.settings import EvaluationConfig, Protocol
 from ecgscale.runs import resume, tracking
+from ecgscale.runs.cell import Cell, subset_name
 from ecgscale.runs.lineage import code_digest, dvc_tags, lineage_tags
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
 from ecgscale.settings import digest_of
-from ecgscale.study.cells import Cell, cell_axes, check_cell, subset_name
+from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
 from ecgscale.study.resolve import EVALUATION_CODE
 from ecgscale.tasks import tasks

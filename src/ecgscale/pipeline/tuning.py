@@ -21,10 +21,10 @@ from filelock import FileLock
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.space import Choice, FloatRange, IntRange, SearchSpace
 from ecgscale.runs import tracking
+from ecgscale.runs.cell import Cell, subset_name
 from ecgscale.runs.lineage import lineage_tags
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
 from ecgscale.settings import digest_of
-from ecgscale.study.cells import Cell, subset_name
 from ecgscale.study.file import Study
 from ecgscale.study.resolve import encoder_recipe
 

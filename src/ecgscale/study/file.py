@@ -1,7 +1,7 @@
 """A study file (params.yaml) as typed, validated settings; nothing else reads the file."""
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -13,23 +13,12 @@ from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.runs.settings import StudyInfo
 from ecgscale.settings import Settings, first_problem
 from ecgscale.training.settings import TrainingConfig
 
 S = TypeVar("S", bound=Settings)
 PARAMS = Path("params.yaml")
-
-
-class StudyInfo(Settings):
-    """Name and machine settings of a study."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    description: str = ""
-    threads: int = Field(default=1, ge=1)
-    """Threads of each process. Part of the study: another count gives other rounding."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    live_tracking_after: float = Field(default=0.0, ge=0)
-    """Seconds before a run shows in MLflow; shorter ones are written together, by `sync`."""
 
 
 class Grid(Settings):

@@ -7,7 +7,7 @@ import yaml
 
 from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder
-from ecgscale.study.cells import Cell
+from ecgscale.runs.cell import Cell
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, Encoder, model_digest
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import Objective
 from ecgscale.runs import resume, tracking
+from ecgscale.runs.cell import Cell, subset_name
 from ecgscale.runs.lineage import dvc_tags, lineage_tags
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
 from ecgscale.settings import digest_of
-from ecgscale.study.cells import Cell, cell_axes, check_cell, subset_name
+from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
 from ecgscale.study.resolve import (
     ResolvedEncoder,

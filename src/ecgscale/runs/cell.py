@@ -1,0 +1,66 @@
+"""A cell of a study: one pretraining, named by its coordinates."""
+
+import re
+from dataclasses import dataclass
+
+from ecgscale.errors import BadInputError
+
+_NAME = re.compile(
+    r"(?P<objective>[^/]+)/(?P<encoder>[^/]+)/n(?P<size>\d+)-o(?P<order>\d+)-s(?P<seed>\d+)"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One pretraining: objective x encoder x subset x seed.
+
+    Attributes
+    ----------
+    objective, encoder
+        The names that the study gives them.
+    size
+        Pretraining patients; 0 for controls that see no subset.
+    order
+        Seed of the nesting order of the subsets.
+    seed
+        Seed of weights, batches and augmentation.
+    """
+
+    objective: str
+    encoder: str
+    size: int
+    order: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """``<objective>/<encoder>/n<size>-o<order>-s<seed>``."""
+        subset = subset_name(self.size, self.order)
+        return f"{self.objective}/{self.encoder}/{subset}-s{self.seed}"
+
+    @classmethod
+    def parse(cls, name: str) -> "Cell":
+        """Read a cell from its name.
+
+        Raises
+        ------
+        BadInputError
+            If the name is not that of a cell.
+        """
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise BadInputError(
+                f"{name!r} is not a cell: expected <objective>/<encoder>/n<size>-o<order>-s<seed>"
+            )
+        return cls(
+            objective=match["objective"],
+            encoder=match["encoder"],
+            size=int(match["size"]),
+            order=int(match["order"]),
+            seed=int(match["seed"]),
+        )
+
+
+def subset_name(size: int, order: int) -> str:
+    """Return the name of a subset: ``n<size>-o<order>``."""
+    return f"n{size}-o{order}"

@@ -123,9 +123,11 @@ def ingest(
 @app.command()
 def targets(study: StudyFile = PARAMS) -> None:
     """Write the targets and splits of every downstream task (data/tasks)."""
-    from ecgscale.tasks.targets import materialise
+    from ecgscale.tasks.targets import write_targets
 
-    materialise(load_study(study), ROOT / "data" / "store", ROOT / "data" / "tasks")
+    settings = load_study(study).evaluation
+    data = ROOT / "data"
+    write_targets(settings.tasks, settings.data, data / "store", data / "tasks")
 
 
 @app.command()
@@ -138,9 +140,11 @@ def subset(
     from ecgscale.data.subsets import build_subset
     from ecgscale.runs.cell import subset_name
 
+    settings = load_study(study)
     data = ROOT / "data"
     target = data / "subsets" / subset_name(size, order)
-    build_subset(load_study(study), size, order, data / "store", data / "tasks", target)
+    parent = settings.parent_size(size)
+    build_subset(settings.pool, size, order, parent, data / "store", data / "tasks", target)
 
 
 @app.command()
@@ -219,7 +223,7 @@ def tasks_(
     names = find_suite(suite).declared if suite else None
     entries = [
         entry
-        for entry in catalogue(load_study(study), ROOT)
+        for entry in catalogue(load_study(study).evaluation.data, ROOT)
         if names is None or entry.metadata.name in names
     ]
     if as_json:

@@ -31,7 +31,6 @@ from ecgscale.data.subsets import (
     write_subset,
 )
 from ecgscale.errors import BadInputError
-from ecgscale.study.file import Study
 
 ALL = PoolSource()
 property_test = settings(max_examples=40, deadline=None)
@@ -280,11 +279,11 @@ def test_the_digest_does_not_see_how_missing_is_written():
 def draw(tmp_path):
     """Draw and write a subset of the two sources; return its folder, records and manifest."""
 
-    def one(size, order=0, tables=None, name="subset", sizes=(5, 10, 40)):
+    def one(size, order=0, tables=None, name="subset", parent=None):
         tables = tables or two_sources()
         pool = pool_of(tables, dict.fromkeys(tables, ALL), frozenset({"csn:0", "csn:1"}))
         stores = dict.fromkeys(tables, "d1")
-        records, manifest = draw_subset(pool, size, order, sizes, stores)
+        records, manifest = draw_subset(pool, size, order, parent, stores)
         write_subset(records, manifest, tmp_path / name)
         return tmp_path / name, records, manifest
 
@@ -313,10 +312,10 @@ def test_the_manifest_counts_what_is_there(draw):
     assert manifest.stores == {"chapman": "d1", "ptb-xl": "d1"}
 
 
-def test_the_parent_is_the_next_smaller_size_of_the_order(draw):
+def test_the_parent_is_a_smaller_subset_of_the_order(draw):
     _, _, small = draw(5, order=1, name="n5")
-    _, _, middle = draw(10, order=1, name="n10")
-    _, _, large = draw(40, order=1, name="n40")
+    _, _, middle = draw(10, order=1, name="n10", parent=5)
+    _, _, large = draw(40, order=1, name="n40", parent=10)
     assert small.parent is None
     assert (middle.parent.size, middle.parent.digest) == (5, small.digest)
     assert (large.parent.size, large.parent.digest) == (10, middle.digest)
@@ -412,24 +411,7 @@ def write_stores(tmp_path):
     return write
 
 
-@pytest.fixture
-def study():
-    return Study.model_validate(
-        {
-            "study": {"name": "tiny"},
-            "sources": {
-                name: {"reader": "packed", "root": ".", "watch": "."} for name in two_sources()
-            },
-            "pool": {"ptb-xl": {"folds": (1, 2, 3, 4)}, "chapman": {}},
-            "grid": {"objectives": (), "encoders": (), "sizes": (4, 8, 16), "controls": ()},
-            "encoders": {"net": {"kind": "net1d"}},
-            "objectives": {},
-            "training": {"batch_size": 4},
-            "evaluation": {"data": {}, "tasks": ("form",)},
-            "report": {"primary_task": "form"},
-            "tune": {"objectives": (), "encoder": "net", "size": 4, "task": "form"},
-        }
-    )
+POOL = {"ptb-xl": PoolSource(folds=(1, 2, 3, 4)), "chapman": PoolSource()}
 
 
 @pytest.fixture
@@ -442,13 +424,13 @@ def tasks_dir(tmp_path):
     return folder
 
 
-def test_build_subset_from_stores(study, tasks_dir, write_stores, tmp_path):
+def test_build_subset_from_stores(tasks_dir, write_stores, tmp_path):
     tables = two_sources()
     stores = write_stores(tables)
     folders = [tmp_path / f"n{size}" for size in (8, 16)]
     small, large = (
-        build_subset(study, size, 2, stores, tasks_dir, folder)
-        for size, folder in zip((8, 16), folders, strict=True)
+        build_subset(POOL, size, 2, parent, stores, tasks_dir, folder)
+        for size, parent, folder in zip((8, 16), (None, 8), folders, strict=True)
     )
     assert large.parent.digest == small.digest
     assert small.excluded_patients == 2
@@ -466,17 +448,17 @@ def test_build_subset_from_stores(study, tasks_dir, write_stores, tmp_path):
         assert stored["signal_digest"].tolist() == records["signal_digest"].tolist()
 
 
-def test_reordered_stores_give_the_same_subset(study, tasks_dir, write_stores, tmp_path):
+def test_reordered_stores_give_the_same_subset(tasks_dir, write_stores, tmp_path):
     digests = set()
     for seed in range(3):
         tables = {name: t.sample(frac=1, random_state=seed) for name, t in two_sources().items()}
         stores = write_stores(tables, f"store-{seed}")
-        digests.add(build_subset(study, 8, 0, stores, tasks_dir, tmp_path / f"{seed}").digest)
+        digests.add(build_subset(POOL, 8, 0, None, stores, tasks_dir, tmp_path / f"{seed}").digest)
     assert len(digests) == 1
 
 
-def test_a_subset_can_be_scored_for_risk(study, tasks_dir, write_stores, tmp_path):
-    build_subset(study, 8, 0, write_stores(two_sources()), tasks_dir, tmp_path / "out")
+def test_a_subset_can_be_scored_for_risk(tasks_dir, write_stores, tmp_path):
+    build_subset(POOL, 8, 0, None, write_stores(two_sources()), tasks_dir, tmp_path / "out")
     records, _ = read_subset(tmp_path / "out")
     risk = risk_of(records)
     assert risk["score"].isna().tolist() == records["sex"].isna().tolist()
@@ -485,8 +467,8 @@ def test_a_subset_can_be_scored_for_risk(study, tasks_dir, write_stores, tmp_pat
     )
 
 
-def test_a_pool_too_small_for_the_size_is_refused(study, tasks_dir, write_stores, tmp_path):
+def test_a_pool_too_small_for_the_size_is_refused(tasks_dir, write_stores, tmp_path):
     stores = write_stores(two_sources())
     with pytest.raises(BadInputError, match="n71-o0 asks for 71 patients, but the pool has 70"):
-        build_subset(study, 71, 0, stores, tasks_dir, tmp_path / "out")
+        build_subset(POOL, 71, 0, 16, stores, tasks_dir, tmp_path / "out")
     assert not (tmp_path / "out").exists()

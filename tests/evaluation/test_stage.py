@@ -28,7 +28,7 @@ from ecgscale.runs.tracking import TrackedRun, query
 from ecgscale.study.file import Study
 from ecgscale.tasks import Targets, Task, TaskMetadata, tasks
 from ecgscale.tasks.base import Label
-from ecgscale.tasks.targets import materialise, read_targets
+from ecgscale.tasks.targets import read_targets, write_targets
 
 CELL = "simclr/small/n20-o0-s0"
 TASKS = ("made-up-first", "made-up-second")
@@ -127,8 +127,8 @@ def pretrained(tmp_path, monkeypatch, study, make_store, save_encoder):
     split = [("train", "train", "validation", "test", "test")[n // 2 % 5] for n in range(200)]
     make_store(stores / "test", records=200, split=split)
     make_store(stores / "pool", records=60, seed=1)
-    materialise(study, stores, tasks_dir)
-    build_subset(study, 20, 0, stores, tasks_dir, project / "data/subsets/n20-o0")
+    write_targets(study.evaluation.tasks, study.evaluation.data, stores, tasks_dir)
+    build_subset(study.pool, 20, 0, None, stores, tasks_dir, project / "data/subsets/n20-o0")
     save_encoder(project / "models" / CELL)
     return project
 
@@ -347,7 +347,9 @@ def kinds(study, root, monkeypatch):
             "tune": {**study.tune.model_dump(), "task": KINDS[0]},
         }
     )
-    materialise(study, root / "data/store", root / "data/tasks")
+    write_targets(
+        study.evaluation.tasks, study.evaluation.data, root / "data/store", root / "data/tasks"
+    )
     return study
 
 

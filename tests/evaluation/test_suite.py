@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture
 def entries(tmp_path):
     study = load_study(REPOSITORY / "params.yaml")
-    return {entry.metadata.name: entry for entry in catalogue(study, tmp_path)}
+    return {entry.metadata.name: entry for entry in catalogue(study.evaluation.data, tmp_path)}
 
 
 def result(metrics, absent=()):

@@ -7,7 +7,7 @@ import pytest
 from ecgscale.study.file import load_study
 from ecgscale.tasks import tasks
 from ecgscale.tasks.catalogue import PAGES_COMMAND, catalogue, task_page, write_pages
-from ecgscale.tasks.targets import materialise
+from ecgscale.tasks.targets import write_targets
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -23,8 +23,13 @@ def study():
 def test_every_task_is_listed_once_with_its_state(study, random_records, write_store, tmp_path):
     records = random_records(tasks.get("ptb-xl-form").metadata)
     write_store(tmp_path / "stores", "sim-ptb-xl", records)
-    manifest = materialise(study, tmp_path / "stores", tmp_path / "data" / "tasks")
-    entries = {entry.metadata.name: entry for entry in catalogue(study, tmp_path)}
+    manifest = write_targets(
+        study.evaluation.tasks,
+        study.evaluation.data,
+        tmp_path / "stores",
+        tmp_path / "data" / "tasks",
+    )
+    entries = {entry.metadata.name: entry for entry in catalogue(study.evaluation.data, tmp_path)}
     assert sorted(entries) == tasks.names()
     assert entries["ptb-xl-form"].state == "installed"
     assert entries["ptb-xl-form"].counts == manifest["ptb-xl-form"]["counts"]

@@ -9,36 +9,14 @@ import pytest
 from ecgscale.data.splits import assert_disjoint, held_out_patients
 from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
-from ecgscale.study.file import Study
 from ecgscale.tasks.base import SPLITS, tasks
-from ecgscale.tasks.targets import label_space, materialise, read_targets, training_targets
+from ecgscale.tasks.targets import label_space, read_targets, training_targets, write_targets
 
 SUPER, RHYTHM, CHAPMAN = "ptb-xl-superdiagnostic", "ptb-xl-rhythm", "chapman-38"
 SOURCE_OF = {SUPER: "berlin", RHYTHM: "berlin", CHAPMAN: "shaoxing"}
 
 
-def study_of(*names: str, data: dict[str, str] | None = None) -> Study:
-    source = {"reader": "any", "root": "unused", "watch": "unused"}
-    return Study(
-        study={"name": "made-up"},
-        sources={"berlin": source, "shaoxing": source},
-        pool={"berlin": {}},
-        grid={"objectives": ["simclr"], "encoders": ["tiny"], "sizes": [64]},
-        encoders={"tiny": {"kind": "net1d"}},
-        objectives={
-            "simclr": {"kind": "simclr"},
-            "random": {"kind": "random"},
-            "supervised": {"kind": "supervised"},
-        },
-        evaluation={
-            "tasks": names,
-            "data": data
-            if data is not None
-            else {"ptb-xl": "berlin", "chapman-shaoxing-ningbo": "shaoxing"},
-        },
-        report={"primary_task": names[0]},
-        tune={"objectives": ["simclr"], "encoder": "tiny", "size": 64, "task": names[0]},
-    )
+DATA = {"ptb-xl": "berlin", "chapman-shaoxing-ningbo": "shaoxing"}
 
 
 @pytest.fixture
@@ -63,7 +41,7 @@ def in_every_fold(**row) -> list[dict]:
 
 def test_tables_hold_the_targets_of_the_stores(stores, tmp_path):
     out = tmp_path / "tasks"
-    manifest = materialise(study_of(SUPER, CHAPMAN), stores, out)
+    manifest = write_targets([SUPER, CHAPMAN], DATA, stores, out)
     assert json.loads((out / "manifest.json").read_text()) == manifest
     assert sorted(manifest) == sorted([SUPER, CHAPMAN])
     for name in manifest:
@@ -87,7 +65,7 @@ def test_tables_hold_the_targets_of_the_stores(stores, tmp_path):
 
 
 def test_the_manifest_counts_examples_and_positives(stores, tmp_path):
-    manifest = materialise(study_of(CHAPMAN), stores, tmp_path / "tasks")[CHAPMAN]
+    manifest = write_targets([CHAPMAN], DATA, stores, tmp_path / "tasks")[CHAPMAN]
     table = read_targets(tmp_path / "tasks", CHAPMAN)
     for split in SPLITS:
         assert manifest["counts"][split] == table.where(split).sum()
@@ -99,7 +77,7 @@ def test_the_manifest_counts_examples_and_positives(stores, tmp_path):
 
 def test_the_same_stores_give_the_same_bytes(stores, tmp_path):
     for out in ("first", "second"):
-        materialise(study_of(SUPER, CHAPMAN), stores, tmp_path / out)
+        write_targets([SUPER, CHAPMAN], DATA, stores, tmp_path / out)
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert files == sorted(["manifest.json", f"{SUPER}.parquet", f"{CHAPMAN}.parquet"])
     for name in files:
@@ -110,14 +88,14 @@ def test_a_changed_label_changes_the_digest(one_store, tmp_path):
     digests = []
     for label in ("NORM", "IMI"):
         stores = one_store([*in_every_fold(labels=["NORM"]), {"labels": [label], "fold": 2}])
-        digests.append(materialise(study_of(SUPER), stores, tmp_path / "tasks")[SUPER]["digest"])
+        digests.append(write_targets([SUPER], DATA, stores, tmp_path / "tasks")[SUPER]["digest"])
     assert digests[0] != digests[1]
 
 
 def test_tables_of_tasks_no_longer_asked_for_are_removed(stores, tmp_path):
     out = tmp_path / "tasks"
-    materialise(study_of(SUPER, CHAPMAN), stores, out)
-    materialise(study_of(SUPER), stores, out)
+    write_targets([SUPER, CHAPMAN], DATA, stores, out)
+    write_targets([SUPER], DATA, stores, out)
     assert not (out / f"{CHAPMAN}.parquet").exists()
     with pytest.raises(BadInputError, match=f"has no task '{CHAPMAN}'"):
         read_targets(out, CHAPMAN)
@@ -127,39 +105,41 @@ def test_a_patient_in_two_splits_is_named(one_store, tmp_path):
     rows = [*in_every_fold(labels=["NORM"]), {"labels": ["MI"], "fold": 1, "patient_id": "p:10"}]
     rows[-1]["labels"] = ["IMI"]
     with pytest.raises(BadInputError, match=rf"task {SUPER}: patient p:10 is in the test and the "):
-        materialise(study_of(SUPER), one_store(rows), tmp_path / "tasks")
+        write_targets([SUPER], DATA, one_store(rows), tmp_path / "tasks")
 
 
 def test_an_overlap_outside_the_task_is_no_error(one_store, tmp_path):
     rows = [*in_every_fold(labels=["NORM"]), {"labels": ["SR"], "fold": 1, "patient_id": "p:10"}]
-    materialise(study_of(SUPER), one_store(rows), tmp_path / "tasks")
+    write_targets([SUPER], DATA, one_store(rows), tmp_path / "tasks")
 
 
 @pytest.mark.parametrize(("fold", "split"), [(1, "train"), (9, "validation"), (10, "test")])
 def test_an_empty_split_is_named(one_store, tmp_path, fold, split):
     rows = [row for row in in_every_fold(labels=["NORM"]) if row["fold"] != fold]
     with pytest.raises(BadInputError, match=f"task {SUPER}: source berlin has no {split} records"):
-        materialise(study_of(SUPER), one_store(rows), tmp_path / "tasks")
+        write_targets([SUPER], DATA, one_store(rows), tmp_path / "tasks")
 
 
 def test_a_data_set_without_a_source_is_named(stores, tmp_path):
-    study = study_of(SUPER, CHAPMAN, data={"ptb-xl": "berlin"})
+    data = {"ptb-xl": "berlin"}
     with pytest.raises(BadInputError, match=f"'chapman-shaoxing-ningbo' of task {CHAPMAN}"):
-        materialise(study, stores, tmp_path / "tasks")
+        write_targets([SUPER, CHAPMAN], data, stores, tmp_path / "tasks")
 
 
 def test_an_unknown_task_is_named(stores, tmp_path):
     with pytest.raises(BadInputError, match="no task is named 'nope'"):
-        materialise(study_of("nope"), stores, tmp_path / "tasks")
+        write_targets(["nope"], DATA, stores, tmp_path / "tasks")
 
 
 def test_reading_before_the_stage_has_run_is_one_clear_error(tmp_path):
-    with pytest.raises(BadInputError, match=r"manifest\.json does not exist: run the tasks stage"):
+    with pytest.raises(
+        BadInputError, match=r"manifest\.json does not exist: run `python -m ecgscale targets`"
+    ):
         read_targets(tmp_path, SUPER)
 
 
 def test_label_space_names_task_and_label(stores, tmp_path):
-    materialise(study_of(SUPER, CHAPMAN), stores, tmp_path / "tasks")
+    write_targets([SUPER, CHAPMAN], DATA, stores, tmp_path / "tasks")
     space = label_space(tmp_path / "tasks", [CHAPMAN, SUPER])
     expected = [(n, label) for n in (CHAPMAN, SUPER) for label in tasks.get(n).metadata.label_names]
     assert list(space) == [f"{name}:{label}" for name, label in expected]
@@ -172,7 +152,7 @@ def test_training_targets_are_the_union_over_training_records(one_store, tmp_pat
     neither = {"labels": ["PVC"], "fold": 5, "record_id": "neither"}
     out = tmp_path / "tasks"
     stores = one_store([both, *held_out, only_rhythm, neither])
-    materialise(study_of(SUPER, RHYTHM), stores, out)
+    write_targets([SUPER, RHYTHM], DATA, stores, out)
 
     found = training_targets(out, [SUPER, RHYTHM])
 
@@ -198,7 +178,7 @@ def test_training_targets_leave_out_whom_any_task_holds_out(one_store, tmp_path)
         {"labels": ["NORM"], "fold": 10, "patient_id": "shared"},
     ]
     out = tmp_path / "tasks"
-    materialise(study_of(SUPER, RHYTHM), one_store(rows), out)
+    write_targets([SUPER, RHYTHM], DATA, one_store(rows), out)
     assert "shared" not in set(training_targets(out, [SUPER, RHYTHM])["patient_id"])
     assert "shared" in set(training_targets(out, [RHYTHM])["patient_id"])
     assert_disjoint(training_targets(out, [SUPER, RHYTHM])["patient_id"], out)

@@ -26,7 +26,7 @@ from ecgscale.runs import tracking
 from ecgscale.runs.cell import Cell, subset_name
 from ecgscale.runs.record import RunRecord, result_path
 from ecgscale.study.file import Study
-from ecgscale.tasks.targets import materialise, training_targets
+from ecgscale.tasks.targets import training_targets, write_targets
 from ecgscale.training.data import load_training_data
 from ecgscale.training.monitors import is_collapsed
 from ecgscale.training.stage import initial_encoder, pretrain, subset_data
@@ -115,10 +115,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write_store(root, "one", 60, rng)
     write_store(root, "two", 20, rng)
     study = make_study()
-    materialise(study, root / "data/store", root / "data/tasks")
+    write_targets(
+        study.evaluation.tasks, study.evaluation.data, root / "data/store", root / "data/tasks"
+    )
     for size in study.grid.sizes:
         out = root / "data/subsets" / subset_name(size, 0)
-        build_subset(study, size, 0, root / "data/store", root / "data/tasks", out)
+        build_subset(study.pool, size, 0, None, root / "data/store", root / "data/tasks", out)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield root

@@ -9,7 +9,7 @@ id, the seed and who else is in the pool: not on the machine, the Python version
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,6 @@ from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
 from ecgscale.runs.cell import subset_name
 from ecgscale.settings import first_problem
-from ecgscale.study.file import Study
 
 RECORDS = "records.parquet"
 MANIFEST = "manifest.json"
@@ -129,18 +128,26 @@ class SubsetManifest(BaseModel):
 
 
 def build_subset(
-    study: Study, size: int, order: int, stores: Path, tasks_dir: Path, out: Path
+    sources: Mapping[str, PoolSource],
+    size: int,
+    order: int,
+    parent: int | None,
+    stores: Path,
+    tasks_dir: Path,
+    out: Path,
 ) -> SubsetManifest:
-    """Draw one subset of a study and write ``records.parquet`` and ``manifest.json``.
+    """Draw one subset and write ``records.parquet`` and ``manifest.json``.
 
     Parameters
     ----------
-    study
-        Its `pool` names the sources and what to keep of them, its `grid.sizes` the parent.
+    sources
+        Sources to draw from, and what to keep of each.
     size
         Patients.
     order
         Seed of the nesting order.
+    parent
+        A smaller size, whose subset this one contains; None for the smallest.
     stores
         Folder of the ingested stores, one subfolder per source.
     tasks_dir
@@ -159,7 +166,7 @@ def build_subset(
         If a store or task cannot be read, a filter keeps no record of its source, the pool has
         fewer patients than `size`, or a patient of the subset is held out by a task.
     """
-    opened = {source: open_store(stores / source) for source in study.pool}
+    opened = {source: open_store(stores / source) for source in sources}
     tables = {
         source: store.records.assign(
             row=np.arange(len(store)), stored_seconds=store.records["valid_samples"] / store.fs
@@ -167,15 +174,15 @@ def build_subset(
         for source, store in opened.items()
     }
     digests = {source: opened[source].digest for source in opened}
-    pool = pool_of(tables, study.pool, held_out_patients(tasks_dir))
-    records, manifest = draw_subset(pool, size, order, study.grid.sizes, digests)
+    pool = pool_of(tables, sources, held_out_patients(tasks_dir))
+    records, manifest = draw_subset(pool, size, order, parent, digests)
     assert_disjoint(records["patient_id"], tasks_dir)
     write_subset(records, manifest, out)
     return manifest
 
 
 def draw_subset(
-    pool: Pool, size: int, order: int, sizes: Sequence[int], stores: Mapping[str, str]
+    pool: Pool, size: int, order: int, parent: int | None, stores: Mapping[str, str]
 ) -> tuple[pd.DataFrame, SubsetManifest]:
     """Draw one subset and describe it.
 
@@ -185,8 +192,8 @@ def draw_subset(
         What to draw from.
     size, order
         Patients, and the seed of the nesting order.
-    sizes
-        All sizes of the study; the next smaller one is the parent.
+    parent
+        A smaller size, whose subset this one contains; None for the smallest.
     stores
         Digest of each source's store.
 
@@ -212,7 +219,7 @@ def draw_subset(
         excluded_patients=pool.excluded_patients,
         stores=dict(stores),
         digest=content_digest(records),
-        parent=_parent(records, sizes, size, order),
+        parent=_parent(records, parent, order),
     )
     return records, manifest
 
@@ -397,15 +404,11 @@ def _check_identities(pool: pd.DataFrame) -> None:
         raise BadInputError(f"record {first['record_id']} of {first['source']} occurs twice")
 
 
-def _parent(
-    records: pd.DataFrame, sizes: Sequence[int], size: int, order: int
-) -> ParentSubset | None:
-    """Return the next smaller subset; drawn from this one, which by nesting contains it."""
-    smaller = max((other for other in sizes if other < size), default=None)
-    if smaller is None:
+def _parent(records: pd.DataFrame, size: int | None, order: int) -> ParentSubset | None:
+    """Return a smaller subset; drawn from this one, which by nesting contains it."""
+    if size is None:
         return None
-    digest = content_digest(nested_subset(records, smaller, order))
-    return ParentSubset(size=smaller, digest=digest)
+    return ParentSubset(size=size, digest=content_digest(nested_subset(records, size, order)))
 
 
 def _counts(records: pd.DataFrame) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def evaluate_suite(study: Study, directory: Path, name: str | None, root: Path) 
     chosen = find_suite(name) if name else None
     names = chosen.declared if chosen else study.evaluation.tasks
     record = evaluate_directory(study, directory, names, root, _name(directory, root))
-    entries = {entry.metadata.name: entry for entry in catalogue(study, root)}
+    entries = {entry.metadata.name: entry for entry in catalogue(study.evaluation.data, root)}
     title = f"{chosen.name}, version {chosen.version}" if chosen else study.study.name
     absent = tuple(entries[task] for task in record.details["without_data"])
     return SuiteResult(title, record, absent)

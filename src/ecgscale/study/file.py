@@ -154,6 +154,10 @@ class Study(Settings):
         changed = self.objectives[objective].model_copy(update={"training": training})
         return self.model_copy(update={"objectives": {**self.objectives, objective: changed}})
 
+    def parent_size(self, size: int) -> int | None:
+        """Return the next smaller size of the grid, or None for the smallest."""
+        return max((other for other in self.grid.sizes if other < size), default=None)
+
     def namespace(self, source: str) -> str:
         """Return the prefix of a source's patient ids."""
         return self.sources[source].namespace or source

@@ -1,10 +1,10 @@
 """Every task as a table row and as a page: what it is, and whether its data is here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecgscale.study.file import Study
 from ecgscale.tasks.base import SPLITS, TaskMetadata, tasks
 from ecgscale.tasks.suites import SUITES
 from ecgscale.tasks.targets import MANIFEST, read_manifest
@@ -53,13 +53,13 @@ class CatalogueEntry:
         }
 
 
-def catalogue(study: Study, root: Path) -> list[CatalogueEntry]:
+def catalogue(data: Mapping[str, str], root: Path) -> list[CatalogueEntry]:
     """Return every task, suite by suite in the suites' order, then those in no suite.
 
     Parameters
     ----------
-    study
-        Says which source holds each data set.
+    data
+        Data set to the study's source that holds it.
     root
         The project; ``data/tasks`` says what is installed.
 
@@ -72,13 +72,15 @@ def catalogue(study: Study, root: Path) -> list[CatalogueEntry]:
     manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
     declared = [name for suite in SUITES.values() for name in suite.available()]
     names = list(dict.fromkeys([*declared, *tasks.names()]))
-    return [_entry(tasks.get(name).metadata, study, manifest) for name in names]
+    return [_entry(tasks.get(name).metadata, data, manifest) for name in names]
 
 
-def _entry(metadata: TaskMetadata, study: Study, manifest: dict[str, Any]) -> CatalogueEntry:
+def _entry(
+    metadata: TaskMetadata, data: Mapping[str, str], manifest: dict[str, Any]
+) -> CatalogueEntry:
     name = metadata.name
     suites = tuple(suite.name for suite in SUITES.values() if name in suite.declared)
-    source = study.evaluation.data.get(metadata.dataset)
+    source = data.get(metadata.dataset)
     if name in manifest:
         return CatalogueEntry(metadata, suites, "installed", manifest[name]["counts"], "")
     if source is None:

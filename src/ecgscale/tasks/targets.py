@@ -1,8 +1,8 @@
-"""The `tasks` stage: the targets of every task of a study, computed once and checked."""
+"""The targets of every task of a study, computed once and checked."""
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
-from ecgscale.study.file import Study
 from ecgscale.tasks.base import SPLITS, Kind, Targets, TaskMetadata, check_patient_disjoint, tasks
 
 MANIFEST = "manifest.json"
@@ -65,11 +64,17 @@ class TaskTable:
         return np.asarray(self.frame["split"] == split, dtype=np.bool_)
 
 
-def materialise(study: Study, stores: Path, out: Path) -> dict[str, Any]:
-    """Write ``<out>/<task>.parquet`` for each task of a study, and ``<out>/manifest.json``.
+def write_targets(
+    names: Iterable[str], data: Mapping[str, str], stores: Path, out: Path
+) -> dict[str, Any]:
+    """Write ``<out>/<task>.parquet`` for each task, and ``<out>/manifest.json``.
 
     Parameters
     ----------
+    names
+        The tasks.
+    data
+        Data set of a task to the source that holds it.
     stores
         The folder with one store per source.
     out
@@ -92,9 +97,9 @@ def materialise(study: Study, stores: Path, out: Path) -> dict[str, Any]:
         stale.unlink()
     opened: dict[str, Store] = {}
     manifest: dict[str, Any] = {}
-    for name in study.evaluation.tasks:
+    for name in names:
         task = tasks.get(name)
-        source = _source(study, task.metadata)
+        source = _source(data, task.metadata)
         if source not in opened:
             opened[source] = open_store(stores / source)
         store = opened[source]
@@ -118,7 +123,7 @@ def materialise(study: Study, stores: Path, out: Path) -> dict[str, Any]:
 
 
 def read_manifest(tasks_dir: Path) -> dict[str, Any]:
-    """Read the manifest of the `tasks` stage.
+    """Read the manifest of the targets.
 
     Raises
     ------
@@ -129,14 +134,16 @@ def read_manifest(tasks_dir: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BadInputError(f"{path} does not exist: run the tasks stage first") from error
+        raise BadInputError(
+            f"{path} does not exist: run `python -m ecgscale targets` first"
+        ) from error
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path} is not JSON: {error}") from error
     return manifest
 
 
 def read_targets(tasks_dir: Path, task: str) -> TaskTable:
-    """Read what `materialise` wrote for one task.
+    """Read what `write_targets` wrote for one task.
 
     Raises
     ------
@@ -227,8 +234,8 @@ def training_targets(tasks_dir: Path, names: Iterable[str]) -> pd.DataFrame:
     )
 
 
-def _source(study: Study, metadata: TaskMetadata) -> str:
-    source = study.evaluation.data.get(metadata.dataset)
+def _source(data: Mapping[str, str], metadata: TaskMetadata) -> str:
+    source = data.get(metadata.dataset)
     if source is None:
         raise BadInputError(
             f"evaluation.data names no source for the data set {metadata.dataset!r} "

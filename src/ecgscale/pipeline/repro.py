@@ -11,31 +11,24 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import TaskID
 
 from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.progress import Bars
 from ecgscale.runs.lineage import is_saved
 from ecgscale.runs.tracking import check_store, sync, tracking_uri
 from ecgscale.study.file import PARAMS, Study, load_study
 from ecgscale.study.resolve import validate
 
-PRETRAINING = ("control", "pretrain")
-PHASES = (
-    ("recipes",),
-    ("simulate",),
-    ("ingest",),
-    ("targets",),
-    ("subset",),
-    PRETRAINING,
-    ("evaluate", "evaluate-control", "baseline"),
-)
+PHASES: dict[str, tuple[str, ...]] = {
+    "resolve": ("resolve",),
+    "simulate": ("simulate",),
+    "ingest": ("ingest",),
+    "targets": ("targets",),
+    "subset": ("subset",),
+    "pretrain": ("control", "pretrain"),
+    "evaluate": ("evaluate", "evaluate-control", "baseline"),
+}
 """Stages that may run at the same time, in the order of the pipeline; the report follows."""
 
 _STARTED = re.compile(r"(?:Running stage|Stage) '([^']+)'")
@@ -73,25 +66,20 @@ def repro(study: Study, root: Path, jobs: int) -> None:
     environment = _environment(study, root)
     stages = _stages(root, environment)
     workers = worker_count(jobs, study.study.threads)
-    total = sum(len(stages[name]) for phase in PHASES for name in phase)
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns) as progress:
-        overall = progress.add_task("study", total=total + 1)
+    names = {phase: [s for kind in kinds for s in stages[kind]] for phase, kinds in PHASES.items()}
+    with Bars() as bars:
+        study_bar = bars.bar("study", sum(map(len, names.values())) + 1)
         for number, phase in enumerate(PHASES):
-            names = [stage for name in phase for stage in stages[name]]
-            task = progress.add_task(phase[0], total=len(names))
+            bar = bars.bar(phase, len(names[phase]))
             logs = root / ".ecgscale" / "log"
-            shards = _start(names, workers, root, environment, logs, f"{number}-{phase[0]}")
-            _wait(shards, progress, task, overall)
-            if phase == PRETRAINING:
+            shards = _start(names[phase], workers, root, environment, logs, f"{number}-{phase}")
+            _wait(shards, bars, (bar, study_bar))
+            if phase == "pretrain":
                 sync(root / "results", root)  # so that they can be looked at meanwhile
+        report = bars.bar("report", 1)
         _confirm(root, environment)
-        progress.advance(overall)
+        bars.advance(report)
+        bars.advance(study_bar)
 
 
 def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
@@ -193,17 +181,21 @@ def _start(
     return shards
 
 
-def _wait(shards: list[_Shard], progress: Progress, task: TaskID, overall: TaskID) -> None:
+def _wait(shards: list[_Shard], bars: Bars, moved: tuple[TaskID, ...]) -> None:
     """Follow the shards to their end; the first failure, or an interrupt, ends the others too."""
     seen = 0
+
+    def advance(now: int) -> None:
+        nonlocal seen
+        for bar in moved:
+            bars.advance(bar, now - seen)
+        seen = now
+
     try:
         while any(shard.process.poll() is None for shard in shards):
             if any(shard.process.poll() not in (None, 0) for shard in shards):
                 break
-            now = sum(max(shard.seen() - 1, 0) for shard in shards)
-            progress.advance(task, now - seen)
-            progress.advance(overall, now - seen)
-            seen = now
+            advance(sum(max(shard.seen() - 1, 0) for shard in shards))
             time.sleep(0.2)
     finally:
         for shard in shards:
@@ -211,9 +203,7 @@ def _wait(shards: list[_Shard], progress: Progress, task: TaskID, overall: TaskI
     failed = [shard for shard in shards if shard.process.returncode > 0]
     if failed:
         raise StageFailedError(_last_lines(failed[0].log))
-    done = sum(len(shard.stages) for shard in shards)
-    progress.advance(task, done - seen)
-    progress.advance(overall, done - seen)
+    advance(sum(len(shard.stages) for shard in shards))
 
 
 def _end(shard: _Shard) -> None:

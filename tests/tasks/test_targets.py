@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecgscale.data.record import SPLITS
 from ecgscale.data.splits import assert_disjoint, held_out_patients
 from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
 from ecgscale.study.file import Study
-from ecgscale.tasks.base import SPLITS, tasks
+from ecgscale.tasks.base import tasks
 from ecgscale.tasks.targets import label_space, materialise, read_targets, training_targets
 
 SUPER, RHYTHM, CHAPMAN = "ptb-xl-superdiagnostic", "ptb-xl-rhythm", "chapman-38"

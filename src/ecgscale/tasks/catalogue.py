@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ecgscale.data.record import SPLITS
 from ecgscale.study.file import Study
-from ecgscale.tasks.base import SPLITS, TaskMetadata, tasks
+from ecgscale.tasks.base import TaskMetadata, tasks
 from ecgscale.tasks.suites import SUITES
 from ecgscale.tasks.targets import MANIFEST, read_manifest
 

@@ -356,7 +356,7 @@ def kill_at_work(
 ) -> None:
     """SIGKILL a training some time after it has saved something new, or while it is saving."""
     before = set(root.glob(".ecgscale/work/*/checkpoints/*.pt"))
-    pattern = "*.tmp" if while_writing else "*.pt"
+    pattern = ".step-*" if while_writing else "*.pt"
     while process.is_alive():
         if set(root.glob(f".ecgscale/work/*/checkpoints/{pattern}")) - before:
             break

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,6 +23,7 @@ from ecgscale.runs import tracking
 from ecgscale.runs.cell import Cell, subset_name
 from ecgscale.runs.lineage import lineage_tags
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
+from ecgscale.runs.resume import now
 from ecgscale.settings import digest_of
 from ecgscale.study.file import Study
 from ecgscale.study.resolve import encoder_recipe
@@ -264,7 +264,7 @@ class _Search:
     def _trial(self, trial: "Trial") -> float:
         import optuna
 
-        started = _now()
+        started = now()
         suggestion = {key: _suggest(trial, key, span) for key, span in self.space.items()}
         cell = self._cell(trial.number)
         with tracking.start_run(
@@ -450,8 +450,8 @@ class _Search:
                     source="data/tasks",
                 ),
             ],
-            started=started or _now(),
-            ended=_now(),
+            started=started or now(),
+            ended=now(),
         )
 
     def _id_file(self, cell: str) -> Path:
@@ -477,7 +477,3 @@ def _split(suggestion: Suggestion) -> dict[str, dict[str, Any]]:
         section, _, name = key.partition(".")
         parts[section][name] = value
     return parts
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

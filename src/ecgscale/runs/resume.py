@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ecgscale.files import write_whole
+
 log = logging.getLogger(__name__)
 
 
@@ -41,9 +43,7 @@ def started(work: Path) -> str:
     """Return when a run was first begun, as `now` gives it."""
     path = work / "started"
     if not path.is_file():
-        aside = path.with_suffix(".tmp")
-        aside.write_text(now(), encoding="utf-8")
-        aside.replace(path)
+        write_whole(path, now())
     return path.read_text(encoding="utf-8")
 
 

@@ -1,7 +1,6 @@
 """The training loop: one objective, one encoder, one set of records."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,14 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor
 
 from ecgscale import distributed
@@ -25,6 +16,7 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import REFRESH_RECORDS, Batch, Objective
+from ecgscale.progress import Bars
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import BatchSampler, TrainingData
 from ecgscale.training.flops import step_flops
@@ -273,8 +265,8 @@ class Run:
         """Take all steps that are left."""
         clock, outbox = _Clock(self.seconds), _Outbox(report)
         saver = _Saver(checkpoints, self.config.checkpoint_seconds)
-        with _progress(disable=distributed.rank() > 0) as progress:
-            task = progress.add_task(title, total=self.steps, completed=self.step, state="")
+        with Bars(shown=distributed.rank() == 0) as bars:
+            bar = bars.bar(title, total=self.steps, done=self.step)
             if self.step == 0:
                 self._measure(measurements)
             while self.step < self.steps:
@@ -285,7 +277,7 @@ class Run:
                 self._measure(measurements)
                 if reading_due:
                     self.seconds = clock.seconds
-                    progress.update(task, completed=self.step, state=self._summary())
+                    bars.update(bar, completed=self.step, note=self._summary())
                     outbox.post(self.curves)
                     saver.save_if_due(self)
         outbox.flush(self.curves)
@@ -407,18 +399,6 @@ def _share(batch_size: int) -> slice:
             f"training.batch_size is {batch_size}, which {processes} processes cannot share equally"
         )
     return slice(distributed.rank() * size, (distributed.rank() + 1) * size)
-
-
-def _progress(disable: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        disable=disable,
-    )
 
 
 def _final_loss(points: list[tuple[int, float]], steps: int) -> float:

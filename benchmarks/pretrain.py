@@ -48,7 +48,7 @@ from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 from ecgscale.device import keep_freed_memory
 from ecgscale.training.data import BatchSampler, TrainingData, load_training_data
-from ecgscale.training.loop import Run
+from ecgscale.training.loop import Training
 from ecgscale.training.settings import TrainingConfig
 from ecgscale.training.step import LOSS
 
@@ -174,12 +174,12 @@ class Ours:
     def __init__(self, bench: Bench, size: str, batch_size: int, **settings: Any) -> None:
         encoder, objective = networks(size, bench.device)
         config = TrainingConfig(batch_size=batch_size, steps=10**9, **settings)
-        self.run = Run(encoder, objective, bench.data, config, AUGMENT, bench.recipe, 0)
+        self.training = Training(encoder, objective, bench.data, config, AUGMENT, bench.recipe, 0)
 
     def step(self) -> None:
-        self.run.advance()
-        if self.run.step % self.run.config.log_every == 0:
-            self.run.read_losses()
+        self.training.advance()
+        if self.training.step % self.training.config.log_every == 0:
+            self.training.read_losses()
 
 
 def networks(size: str, device: torch.device) -> tuple[encoders.Encoder, objectives.Objective]:
@@ -365,12 +365,12 @@ def curves(bench: Bench, size: str, batch: int, steps: int) -> dict[str, list[fl
     for name, extra in settings.items():
         encoder, objective = networks(size, bench.device)
         config = TrainingConfig(batch_size=batch, steps=steps, log_every=10, **extra)
-        run = Run(encoder, objective, bench.data, config, AUGMENT, bench.recipe, 0)
-        while run.step < steps:
-            run.advance()
-            if run.step % config.log_every == 0 or run.step == steps:
-                run.read_losses()
-        found[name] = [value for _, value in run.curves[LOSS]]
+        training = Training(encoder, objective, bench.data, config, AUGMENT, bench.recipe, 0)
+        while training.step < steps:
+            training.advance()
+            if training.step % config.log_every == 0 or training.step == steps:
+                training.read_losses()
+        found[name] = [value for _, value in training.curves[LOSS]]
     table = Table("steps", *found, title=f"net1d {size}, batch {batch}: mean loss")
     for row, values in enumerate(zip(*found.values(), strict=True), 1):
         table.add_row(str(10 * row), *(f"{value:.4f}" for value in values))

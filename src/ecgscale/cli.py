@@ -151,9 +151,10 @@ def subset(
 def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
     """Pretrain one cell, <objective>/<encoder>/n<size>-o<order>-s<seed>; continues after a kill."""
     from ecgscale.runs.cell import Cell
+    from ecgscale.study.resolve import pretraining
     from ecgscale.training.stage import pretrain as run
 
-    run(load_study(study), Cell.parse(cell), ROOT)
+    run(pretraining(load_study(study), Cell.parse(cell)), ROOT)
 
 
 @app.command()

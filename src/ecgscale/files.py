@@ -21,7 +21,7 @@ def write_whole(path: Path, content: str | bytes, durable: bool = False) -> None
     Examples
     --------
     >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "notes" / "one.txt"
+        >>> path = Path(tempfile.mkdtemp()) / "notes" / "one.txt"
     >>> write_whole(path, "whole")
     >>> path.read_text()
     'whole'
@@ -36,8 +36,10 @@ def write_whole(path: Path, content: str | bytes, durable: bool = False) -> None
                 os.fsync(file.fileno())
         os.chmod(aside, 0o644)  # a temporary file is its owner's alone
         os.replace(aside, path)
+        if durable:
+            _sync_folder(path.parent)
     except BaseException:
-        os.unlink(aside)
+        Path(aside).unlink(missing_ok=True)
         raise
 
 
@@ -45,3 +47,12 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    """Make a rename in a folder survive a power cut: the name lies in the folder, not the file."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -15,7 +15,7 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.base import ObjectiveParams
-from ecgscale.objectives.space import Choice
+from ecgscale.objectives.search_space import Choice
 from ecgscale.training.monitors import effective_rank, embedding_sd, is_collapsed
 from ecgscale.training.settings import TrainingConfig
 

@@ -6,7 +6,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from ecgscale.tasks.base import SPLITS, check_patient_disjoint, tasks
+from ecgscale.data.record import SPLITS
+from ecgscale.tasks.base import check_patient_disjoint, tasks
 
 EVERY = tasks.names()
 

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ecgscale.data.record import SPLITS
 from ecgscale.data.splits import assert_disjoint, held_out_patients
 from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
-from ecgscale.tasks.base import SPLITS, tasks
+from ecgscale.tasks.base import tasks
 from ecgscale.tasks.targets import label_space, read_targets, training_targets, write_targets
 
 SUPER, RHYTHM, CHAPMAN = "ptb-xl-superdiagnostic", "ptb-xl-rhythm", "chapman-38"
@@ -132,9 +133,7 @@ def test_an_unknown_task_is_named(stores, tmp_path):
 
 
 def test_reading_before_the_stage_has_run_is_one_clear_error(tmp_path):
-    with pytest.raises(
-        BadInputError, match=r"manifest\.json does not exist: run "
-    ):
+    with pytest.raises(BadInputError, match=r"manifest\.json does not exist: run "):
         read_targets(tmp_path, SUPER)
 
 

@@ -67,7 +67,7 @@ def test_all_damaged_is_a_fresh_start(tmp_path: Path) -> None:
 
 def test_unfinished_files_are_ignored_and_cleared(tmp_path: Path) -> None:
     checkpoints = filled(tmp_path, 5)
-    unfinished = checkpoints.path / "step-000000009-0123456789abcdef.tmp"
+    unfinished = checkpoints.path / ".step-000000009-0123456789abcdef.pt.k1ll3d"
     unfinished.write_bytes(b"half")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

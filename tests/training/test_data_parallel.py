@@ -19,7 +19,7 @@ from ecgscale.objectives import Batch
 from ecgscale.objectives.clef import Clef, ClefParams
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import TrainingData
-from ecgscale.training.loop import Measurement, TrainingDivergedError, train
+from ecgscale.training.loop import Monitor, TrainingDivergedError, train
 from ecgscale.training.settings import TrainingConfig
 
 CPU = torch.device("cpu")
@@ -147,7 +147,7 @@ def worker(number: int, port: int, folder: Path) -> None:
         measured.append(step)
         return {"measured": float(step)}
 
-    options = {"checkpoints": checkpoints, "measurements": [Measurement(3, measure)]}
+    options = {"checkpoints": checkpoints, "monitors": [Monitor(3, measure)]}
     with process_group(CPU):
         found: dict[str, Any] = {"cases": {case: two_steps(case) for case in CASES}}
         found["plain"] = whole_training()

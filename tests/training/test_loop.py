@@ -14,7 +14,7 @@ from ecgscale.encoders import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import BatchSampler, TrainingData
-from ecgscale.training.loop import Measurement, TrainingDivergedError, TrainingOutcome
+from ecgscale.training.loop import Monitor, TrainingDivergedError, TrainingOutcome
 from ecgscale.training.schedule import derived_seed, learning_rate
 from ecgscale.training.settings import TrainingConfig
 
@@ -30,13 +30,13 @@ def same_weights(a: Encoder, b: Encoder) -> bool:
     return all(torch.equal(value, theirs[name]) for name, value in a.state_dict().items())
 
 
-def killer(at: int) -> Measurement:
+def killer(at: int) -> Monitor:
     def measure(step: int, encoder: Encoder) -> dict[str, float]:
         if step == at:
             raise Killed
         return {}
 
-    return Measurement(1, measure)
+    return Monitor(1, measure)
 
 
 @pytest.mark.parametrize("objective", ["simclr", "clef", "supervised"])
@@ -92,7 +92,7 @@ def test_killed_and_continued_gives_the_same_bits(
     whole, expected = small_training("clef")
     checkpoints = CheckpointDirectory(tmp_path)
     for step in kills:
-        options = {"checkpoints": checkpoints, "measurements": [killer(step)]}
+        options = {"checkpoints": checkpoints, "monitors": [killer(step)]}
         with pytest.raises(Killed):
             small_training("clef", options=options)
     resumed, outcome = small_training("clef", options={"checkpoints": checkpoints})
@@ -114,7 +114,7 @@ def test_damaged_checkpoint_costs_time_but_no_bits(small_training: Train, tmp_pa
     whole, _ = small_training()
     checkpoints = CheckpointDirectory(tmp_path)
     with pytest.raises(Killed):
-        small_training(options={"checkpoints": checkpoints, "measurements": [killer(5)]})
+        small_training(options={"checkpoints": checkpoints, "monitors": [killer(5)]})
     newest = max(tmp_path.iterdir())
     newest.write_bytes(newest.read_bytes()[:1000])
     with pytest.warns(UserWarning, match="damaged"):
@@ -152,7 +152,7 @@ def test_measurements_come_when_due(small_training: Train) -> None:
 
     _, plain = small_training()
     for at_start, expected in [(False, [4.0, 6.0]), (True, [0.0, 4.0, 6.0])]:
-        _, outcome = small_training(options={"measurements": [Measurement(4, measure, at_start)]})
+        _, outcome = small_training(options={"monitors": [Monitor(4, measure, at_start)]})
         assert [value for _, value in outcome.curves["step"]] == expected
         assert outcome.curves["train/loss"] == plain.curves["train/loss"]
 

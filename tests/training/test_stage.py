@@ -26,10 +26,13 @@ from ecgscale.runs import tracking
 from ecgscale.runs.cell import Cell, subset_name
 from ecgscale.runs.record import RunRecord, result_path
 from ecgscale.study.file import Study
+from ecgscale.study.resolve import pretraining
 from ecgscale.tasks.targets import training_targets, write_targets
 from ecgscale.training.data import load_training_data
 from ecgscale.training.monitors import is_collapsed
-from ecgscale.training.stage import initial_encoder, pretrain, subset_data
+from ecgscale.training.settings import Pretraining
+from ecgscale.training.stage import initial_encoder, pretrain
+from ecgscale.training.trainer import subset_data
 
 RECIPE = Recipe(seconds=1.5, minimum_seconds=1.0)
 TASKS = ("ptb-xl-superdiagnostic", "ptb-xl-rhythm")
@@ -128,7 +131,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def clef(root: Path) -> RunRecord:
-    return pretrain(make_study(), CLEF, root)
+    return pretrain(pretraining(make_study(), CLEF), root)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -193,7 +196,7 @@ def test_tracked_run_agrees_with_the_record(root: Path, clef: RunRecord) -> None
 def test_same_inputs_same_directory(root: Path, clef: RunRecord) -> None:
     folder = root / "models" / CLEF.name
     before = content(folder)
-    again = pretrain(make_study(), CLEF, root)
+    again = pretrain(pretraining(make_study(), CLEF), root)
     assert content(folder) == before
     assert again.curves == clef.curves
 
@@ -220,11 +223,12 @@ def test_card_says_what_the_model_is(root: Path, clef: RunRecord) -> None:
 def test_cells_with_one_seed_start_from_the_same_weights(root: Path) -> None:
     study = make_study()
     control = Cell("random", "tiny", 0, 0, 1)
-    record = pretrain(study, control, root)
-    start = initial_encoder(study, CLEF).state_dict()
+    record = pretrain(pretraining(study, control), root)
+    encoder = pretraining(study, CLEF).encoder
+    start = initial_encoder(encoder, CLEF.seed).state_dict()
     stored = encoders.load(root / "models" / control.name).state_dict()
     assert all(torch.equal(value, stored[name]) for name, value in start.items())
-    other = initial_encoder(study, dataclasses.replace(CLEF, seed=2)).state_dict()
+    other = initial_encoder(encoder, seed=2).state_dict()
     assert not all(torch.equal(value, other[name]) for name, value in start.items())
     assert record.axes["role"] == "control"
     assert record.metrics["steps"] == record.metrics["flops"] == record.metrics["patients"] == 0
@@ -235,7 +239,7 @@ def test_cells_with_one_seed_start_from_the_same_weights(root: Path) -> None:
 def test_supervised_control_learns_from_the_training_split_of_all_tasks(root: Path) -> None:
     study = make_study()
     cell = Cell("supervised", "tiny", 0, 0, 1)
-    record = pretrain(study, cell, root)
+    record = pretrain(pretraining(study, cell), root)
     rows = training_targets(root / "data/tasks", TASKS)
     assert record.axes["size"] == 0
     assert record.metrics["records"] == len(rows)
@@ -247,14 +251,14 @@ def test_supervised_control_learns_from_the_training_split_of_all_tasks(root: Pa
 
 
 def test_twelve_lead_encoders_train_too(root: Path) -> None:
-    record = pretrain(make_study(), Cell("simclr", "twelve", 12, 0, 0), root)
+    record = pretrain(pretraining(make_study(), Cell("simclr", "twelve", 12, 0, 0)), root)
     assert np.isfinite(record.metrics["loss"])
 
 
 def test_trains_without_a_tracker(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("mlflow", "dvc"):
         monkeypatch.setitem(sys.modules, name, None)
-    record = pretrain(make_study(), Cell("simclr", "tiny", 12, 0, 3), root)
+    record = pretrain(pretraining(make_study(), Cell("simclr", "tiny", 12, 0, 3)), root)
     path = result_path(root / "results", "pretrain", record.cell)
     assert RunRecord.read(path).digest == record.digest
 
@@ -269,7 +273,7 @@ def test_trains_without_a_tracker(root: Path, monkeypatch: pytest.MonkeyPatch) -
 )
 def test_bad_cells_are_refused(root: Path, cell: Cell, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
-        pretrain(make_study(), cell, root)
+        pretrain(pretraining(make_study(), cell), root)
 
 
 def test_subset_smaller_than_a_batch_is_refused(root: Path) -> None:
@@ -278,7 +282,7 @@ def test_subset_smaller_than_a_batch_is_refused(root: Path) -> None:
         update={"training": study.training.model_copy(update={"batch_size": 99})}
     )
     with pytest.raises(BadInputError, match="batch_size is 99"):
-        pretrain(broad, CLEF, root)
+        pretrain(pretraining(broad, CLEF), root)
 
 
 def test_loaded_data_are_those_of_the_stores(root: Path) -> None:
@@ -296,16 +300,15 @@ def test_loaded_data_are_those_of_the_stores(root: Path) -> None:
 
 
 def test_store_of_another_recipe_is_refused(root: Path) -> None:
-    study = make_study().model_copy(update={"recipe": Recipe()})
     with pytest.raises(BadInputError, match="ingest it again"):
-        subset_data(study, root / "data/subsets/n12-o0", root, torch.device("cpu"))
+        subset_data(root / "data/subsets/n12-o0", root, Recipe(), torch.device("cpu"))
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes_in_the_same_run(root: Path) -> None:
     shutil.rmtree(root / ".ecgscale/work", ignore_errors=True)
     study = make_study(steps=40, log_every=1, monitor_every=7, checkpoint_seconds=0)
     cell = Cell("clef", "tiny", 24, 0, 5)
-    whole = pretrain(study, cell, root)
+    whole = pretrain(pretraining(study, cell), root)
     expected = content(root / "models" / cell.name)
     shutil.rmtree(root / "models" / cell.name)
     result_path(root / "results", "pretrain", cell.name).unlink()
@@ -315,7 +318,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes_in_the_same_run(root: 
     kills, process = 0, None
     while process is None or process.exitcode != 0:
         assert kills < 100
-        process = start(study, cell, root)
+        process = start(pretraining(study, cell), root)
         if kills < 4:
             kill_at_work(process, root, draw, while_writing=kills % 2 == 1)
             kills += process.exitcode == -signal.SIGKILL
@@ -335,20 +338,20 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes_in_the_same_run(root: 
 
 def test_two_processes_on_one_cell_do_not_disturb_each_other(root: Path, clef: RunRecord) -> None:
     expected = content(root / "models" / CLEF.name)
-    both = [start(make_study(), CLEF, root) for _ in range(2)]
+    both = [start(pretraining(make_study(), CLEF), root) for _ in range(2)]
     for process in both:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
     assert content(root / "models" / CLEF.name) == expected
 
 
-def start(study: Study, cell: Cell, root: Path) -> BaseProcess:
+def start(plan: Pretraining, root: Path) -> BaseProcess:
     """Pretrain in a process of its own, forked from one that has the imports."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["ecgscale.training.stage", "torch._dynamo", "mlflow.store.tracking.sqlalchemy_store"]
+        ["ecgscale.training.trainer", "torch._dynamo", "mlflow.store.tracking.sqlalchemy_store"]
     )
-    process = context.Process(target=pretrain, args=(study, cell, root))
+    process = context.Process(target=pretrain, args=(plan, root))
     process.start()
     return process
 
@@ -358,7 +361,7 @@ def kill_at_work(
 ) -> None:
     """SIGKILL a training some time after it has saved something new, or while it is saving."""
     before = set(root.glob(".ecgscale/work/*/checkpoints/*.pt"))
-    pattern = "*.tmp" if while_writing else "*.pt"
+    pattern = ".step-*" if while_writing else "*.pt"
     while process.is_alive():
         if set(root.glob(f".ecgscale/work/*/checkpoints/{pattern}")) - before:
             break

@@ -22,8 +22,9 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, Record
 from ecgscale.data.sources.base import QuarantineError, Ref, Source, is_inside, sources
 from ecgscale.data.sources.settings import SourceConfig
-from ecgscale.data.store import StoreWriter, hash_file, input_digests, write_quarantine
+from ecgscale.data.store import StoreWriter, input_digests, write_quarantine
 from ecgscale.errors import BadInputError
+from ecgscale.files import file_digest
 
 CHUNK = 64
 """Records that a worker reads and filters at once."""
@@ -309,7 +310,7 @@ def _digests(root: Path, paths: list[Path]) -> list[FileDigest]:
         name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
         with suppress(OSError, ValueError):
             if path.is_file():
-                digests.append((name, path.stat().st_size, hash_file(path)))
+                digests.append((name, path.stat().st_size, file_digest(path)))
     return digests
 
 

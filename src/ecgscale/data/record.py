@@ -1,7 +1,7 @@
 """One ECG recording as every source delivers it, and the lead vocabulary."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ CLINICAL_FIELDS: dict[str, str] = {
 """Clinical fields a source may know, with their units; unknown is NaN."""
 
 Sex = Literal["F", "M"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def canonical_lead(name: str) -> str:
@@ -94,7 +96,7 @@ class Record:
     sex: Sex | None = None
     labels: dict[str, float] = field(default_factory=dict)
     fold: int | None = None
-    split: Literal["train", "validation", "test"] | None = None
+    split: Split | None = None
     split_labels: tuple[str, ...] = ()
     clinical: dict[str, float] = field(default_factory=dict)
     measurements: dict[str, float] = field(default_factory=dict)

@@ -3,14 +3,12 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 
+from ecgscale.data.record import SPLITS, Split
 from ecgscale.errors import BadInputError
-from ecgscale.tasks.base import Split
 
-SPLITS: tuple[Split, ...] = get_args(Split)
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 """Splits whose patients pretraining never sees."""
 

@@ -16,6 +16,7 @@ from ecgscale.data.preprocess import STEP
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.errors import BadInputError
+from ecgscale.files import file_digest
 from ecgscale.settings import digest_of, first_problem
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ class Store:
             If a file has changed; the message names it.
         """
         for name, entry in self.manifest.files.items():
-            if hash_file(self.path / name) != entry.sha256:
+            if file_digest(self.path / name) != entry.sha256:
                 raise BadInputError(f"{self.path / name} is not the file that was written")
 
     @cached_property
@@ -297,7 +298,7 @@ def open_store(path: str | Path) -> Store:
             raise BadInputError(
                 f"{file} has {file.stat().st_size} bytes, {MANIFEST} says {entry.bytes}"
             )
-        if file.suffix == ".parquet" and hash_file(file) != entry.sha256:
+        if file.suffix == ".parquet" and file_digest(file) != entry.sha256:
             raise BadInputError(f"{file} is not the file that was written")
     return Store(path, manifest)
 
@@ -433,12 +434,6 @@ def write_rows(path: Path, rows: list[dict[str, Any]], schema: "pa.Schema") -> N
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
 
 
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def input_digests(entries: Sequence[tuple[str, int, str]]) -> InputDigests:
     """Combine (relative path, size, SHA-256 of the content) of files, whatever their order."""
     total = hashlib.sha256()
@@ -450,7 +445,7 @@ def input_digests(entries: Sequence[tuple[str, int, str]]) -> InputDigests:
 
 
 def _entry(path: Path) -> FileEntry:
-    return FileEntry(bytes=path.stat().st_size, sha256=hash_file(path))
+    return FileEntry(bytes=path.stat().st_size, sha256=file_digest(path))
 
 
 def _content_digest(recipe: Recipe, leads: tuple[str, ...], rows: list[dict[str, Any]]) -> str:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ecgscale.errors import BadInputError
+from ecgscale.files import file_digest
 from ecgscale.registry import Registry
-from ecgscale.runs.lineage import file_digest
 from ecgscale.settings import digest_of, first_problem
 
 WEIGHTS = "encoder.safetensors"

@@ -18,7 +18,7 @@ from ecgscale.data.record import LEADS
 from ecgscale.encoders.base import Encoder, create, model_digest, save
 from ecgscale.encoders.net1d import PUBLISHED_COUNTS, SIZES
 from ecgscale.errors import BadInputError
-from ecgscale.runs.lineage import file_digest
+from ecgscale.files import file_digest
 from ecgscale.training.card import CardOrigin, imported_card
 
 PLACE = Path("models/external")

@@ -3,8 +3,6 @@
 import hashlib
 import io
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ from ecgscale.data.normalise import normalise
 from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder, model_digest
 from ecgscale.errors import BadInputError
+from ecgscale.files import write_whole
 from ecgscale.runs.lineage import code_digest
 from ecgscale.settings import digest_of
 
@@ -234,8 +233,4 @@ def _write(path: Path, embeddings: Embeddings) -> None:
     buffer = io.BytesIO()
     np.save(buffer, embeddings, allow_pickle=False)
     array = buffer.getvalue()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(array + hashlib.sha256(array).digest())
-    os.replace(name, path)
+    write_whole(path, array + hashlib.sha256(array).digest())

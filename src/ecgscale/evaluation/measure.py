@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ecgscale.data.record import SPLITS
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.bootstrap import bootstrap_auroc, bootstrap_mae, interval
 from ecgscale.evaluation.metrics import (
@@ -24,7 +25,6 @@ from ecgscale.evaluation.probe import log_loss
 from ecgscale.evaluation.readouts.base import validation_quality
 from ecgscale.evaluation.settings import EvaluationConfig
 from ecgscale.tasks import tasks
-from ecgscale.tasks.base import SPLITS
 from ecgscale.tasks.targets import TaskTable
 
 REPLICATE_DECIMALS = 7

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -34,10 +33,11 @@ from ecgscale.evaluation.measure import TaskResult, check_table, measure, minimu
 from ecgscale.evaluation.metrics import Bools
 from ecgscale.evaluation.readouts.base import Problem, labelled_share, readouts
 from ecgscale.evaluation.settings import EvaluationConfig, Protocol
-from ecgscale.runs import resume, tracking
 from ecgscale.runs.cell import Cell, subset_name
-from ecgscale.runs.lineage import code_digest, dvc_tags, lineage_tags
-from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
+from ecgscale.runs.lineage import code_digest
+from ecgscale.runs.protocol import open_run
+from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
+from ecgscale.runs.resume import work_directory
 from ecgscale.settings import digest_of
 from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
@@ -371,12 +371,12 @@ def _evaluated(
 ) -> RunRecord:
     """Evaluate an encoder directory, keeping what is finished until the record is written."""
     torch.set_num_threads(study.study.threads)
-    device = study_device(study)
+    device = study_device(study.study.device)
     stores = _stores(tables, root)
     _check_recipe(directory, study.recipe, "the study")
     for store in stores.values():
         _check_recipe(directory, store.manifest.recipe, str(store.path))
-    folder = root / ".ecgscale" / "work" / _key(study, subject, tables, directory, device)
+    folder = work_directory(root, _key(study, subject, tables, directory, device))
 
     def results() -> Results:
         return evaluate_encoder(
@@ -443,58 +443,38 @@ def _recorded(
     folder: Path | None = None,
 ) -> RunRecord:
     """Measure, write the record, mirror it to the tracker and remove the work directory."""
-    with (
-        resume.alone(folder) if folder else nullcontext(),
-        tracking.start_run(
-            "evaluate",
-            study.study.name,
-            subject.cell,
-            root,
-            folder / "run_id" if folder else None,
-            study.study.live_tracking_after,
-        ) as tracked,
-    ):
-        started = resume.started(folder) if folder else resume.now()
+    with open_run(
+        "evaluate",
+        study.study,
+        subject.cell,
+        root,
+        key=folder.name if folder else None,
+        axes=subject.axes,
+        params={**_params(study, tables), **subject.params},
+        tags={"recipe_digest": study.recipe.digest, **subject.tags},
+        inputs=[
+            DatasetInput(
+                name=table.task,
+                digest=table.digest,
+                context="test",
+                source=f"data/tasks/{table.task}.parquet",
+            )
+            for table in tables
+        ],
+        reads=["data/tasks", f"models/{subject.cell}"],
+    ) as run:
         results = measured()
-        record = RunRecord(
-            phase="evaluate",
-            study=study.study.name,
-            cell=subject.cell,
-            axes=subject.axes,
-            params={**_params(study, tables), **subject.params},
+        return run.finish(
             metrics={
                 f"{endpoint}.{name}": value
                 for endpoint, result in results.items()
                 for name, value in result.metrics.items()
             },
-            tags={
-                **lineage_tags(root),
-                **dvc_tags(root, "data/tasks", f"models/{subject.cell}"),
-                "study": study.study.name,
-                "recipe_digest": study.recipe.digest,
-                **subject.tags,
-            },
-            inputs=[
-                DatasetInput(
-                    name=table.task,
-                    digest=table.digest,
-                    context="test",
-                    source=f"data/tasks/{table.task}.parquet",
-                )
-                for table in tables
-            ],
             details={
                 "tasks": {endpoint: result.details for endpoint, result in results.items()},
                 **subject.details,
             },
-            started=started,
-            ended=resume.now(),
         )
-        record.write(result_path(root / "results", "evaluate", subject.cell))
-        tracked.finish(record)
-        if folder:
-            resume.remove(folder)
-    return record
 
 
 def _baseline_result(

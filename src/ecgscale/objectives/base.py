@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
-from ecgscale.objectives.space import TRAINING_SPACE, SearchSpace
+from ecgscale.objectives.search_space import TRAINING_SPACE, SearchSpace
 from ecgscale.registry import Registry
 from ecgscale.settings import first_problem
 

@@ -10,7 +10,7 @@ from ecgscale.distributed import gather_pairs
 from ecgscale.encoders.base import Encoder
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.contrastive import embed_pair
-from ecgscale.objectives.space import FloatRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, cosine_momentum, spread, unit_rows
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ecgscale.objectives.contrastive import (
     similarity_parts,
     tile_pairs,
 )
-from ecgscale.objectives.space import FloatRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, SearchSpace
 
 if TYPE_CHECKING:
     from ecgscale.data.augment import Augmenter

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from ecgscale.encoders.base import Encoder, SequenceEncoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
-from ecgscale.objectives.space import FloatRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, SearchSpace
 from ecgscale.objectives.target import masked_mean
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ecgscale.encoders.base import Encoder
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.masking import span_mask
-from ecgscale.objectives.space import Choice, FloatRange, IntRange, SearchSpace
+from ecgscale.objectives.search_space import Choice, FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, linear_momentum, masked_mean
 
 if TYPE_CHECKING:

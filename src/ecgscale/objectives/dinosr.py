@@ -16,7 +16,7 @@ from ecgscale.objectives.data2vec import (
     MaskedDistillationParams,
     same_shape_layers,
 )
-from ecgscale.objectives.space import FloatRange, IntRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import masked_mean
 
 PROBE_STEPS = 4

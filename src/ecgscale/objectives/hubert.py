@@ -12,7 +12,7 @@ from ecgscale.encoders.base import Encoder
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.kmeans import kmeans, nearest
 from ecgscale.objectives.masking import span_mask
-from ecgscale.objectives.space import FloatRange, IntRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, masked_mean
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ecgscale.encoders.vit1d import Block, position_codes
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.masking import block
-from ecgscale.objectives.space import FloatRange, IntRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, linear_momentum, masked_mean
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ecgscale.encoders.base import Encoder
 from ecgscale.encoders.vit1d import Block, position_codes
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.masking import random_mask
-from ecgscale.objectives.space import FloatRange, IntRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import masked_mean
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ecgscale.data.augment import millivolts
 from ecgscale.distributed import gather
 from ecgscale.encoders.base import Encoder
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
-from ecgscale.objectives.space import FloatRange, IntRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, spread, unit_rows
 
 if TYPE_CHECKING:

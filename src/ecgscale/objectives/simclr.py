@@ -9,7 +9,7 @@ from ecgscale.distributed import gather_pairs
 from ecgscale.encoders.base import Encoder
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.contrastive import cosine_matrix, embed_pair, nt_xent, similarity_parts
-from ecgscale.objectives.space import FloatRange, SearchSpace
+from ecgscale.objectives.search_space import FloatRange, SearchSpace
 
 if TYPE_CHECKING:
     from ecgscale.data.augment import Augmenter

@@ -4,12 +4,10 @@ A trial pretrains the objective on one subset and reads the linear probe on a ta
 split several times on the way; the pruner may end it there. The test split is never read.
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,14 +17,15 @@ import numpy as np
 from filelock import FileLock
 
 from ecgscale.errors import BadInputError
-from ecgscale.objectives.space import Choice, FloatRange, IntRange, SearchSpace
+from ecgscale.objectives.search_space import Choice, FloatRange, IntRange, SearchSpace
 from ecgscale.runs import tracking
 from ecgscale.runs.cell import Cell, subset_name
-from ecgscale.runs.lineage import lineage_tags
-from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
+from ecgscale.runs.protocol import ActiveRun, open_run
+from ecgscale.runs.record import DatasetInput, RunRecord, result_path
 from ecgscale.settings import digest_of
 from ecgscale.study.file import Study
-from ecgscale.study.resolve import encoder_recipe
+from ecgscale.study.resolve import pretraining
+from ecgscale.training.settings import Pretraining
 
 if TYPE_CHECKING:
     import optuna
@@ -36,8 +35,10 @@ if TYPE_CHECKING:
     from ecgscale.encoders.base import Encoder
     from ecgscale.tasks.targets import TaskTable
     from ecgscale.training.data import TrainingData
+    from ecgscale.training.loop import Curves
 
 STORAGE = "optuna.db"
+METRIC = "validation_macro_auroc"
 SEEDS_PER_STUDY = 10_000
 
 Suggestion = dict[str, str | int | float | bool]
@@ -134,7 +135,7 @@ class _Search:
         self.root = root
 
     @cached_property
-    def space(self) -> SearchSpace:
+    def search_space(self) -> SearchSpace:
         from ecgscale.objectives.base import objectives
 
         return objectives.get(self.study.objectives[self.objective].kind).search_space()
@@ -142,15 +143,13 @@ class _Search:
     @cached_property
     def name(self) -> str:
         """Name of the Optuna study: other settings are another search."""
-        encoder = encoder_recipe(self.study, self.settings.encoder)
-        config = self.study.objectives[self.objective]
+        plan = self._plan({})
         inputs = {
             "tune": self.settings.model_dump(mode="json", exclude={"trials", "workers"}),
-            "objective": config.model_dump(mode="json", exclude={"tuned"}),
-            "training": self.study.training.model_dump(mode="json"),
-            "augment": self.study.augment.model_dump(mode="json"),
-            "encoder": encoder.digest,
-            "space": repr(self.space),
+            "objective": plan.objective.digest,
+            "encoder": plan.encoder.digest,
+            "code": plan.code,
+            "search_space": repr(self.search_space),
             "subset": self.subset_digest,
             "task": self.table.digest,
         }
@@ -184,10 +183,11 @@ class _Search:
         import torch
 
         from ecgscale.device import study_device
-        from ecgscale.training.stage import subset_data
+        from ecgscale.training.trainer import subset_data
 
         torch.set_num_threads(self.study.study.threads)
-        return subset_data(self.study, self.subset, self.root, study_device(self.study))
+        device = study_device(self.study.study.device)
+        return subset_data(self.subset, self.root, self.study.recipe, device)
 
     @cached_property
     def optuna(self) -> "optuna.Study":
@@ -206,7 +206,7 @@ class _Search:
     def check(self) -> None:
         if self.objective not in self.study.objectives:
             raise BadInputError(f"tune: the study has no objective {self.objective!r}")
-        if not self.space:
+        if not self.search_space:
             raise BadInputError(f"tune: objective {self.objective!r} has nothing to search")
 
     @contextmanager
@@ -233,7 +233,7 @@ class _Search:
             if metrics["pruned"]:
                 self.optuna.tell(trial.number, state=TrialState.PRUNED)
             else:
-                self.optuna.tell(trial.number, metrics["validation_macro_auroc"])
+                self.optuna.tell(trial.number, metrics[METRIC])
 
     def _cell(self, number: int) -> str:
         return f"{self.objective}/trial-{number:03d}"
@@ -264,23 +264,15 @@ class _Search:
     def _trial(self, trial: "Trial") -> float:
         import optuna
 
-        started = _now()
-        suggestion = {key: _suggest(trial, key, span) for key, span in self.space.items()}
-        cell = self._cell(trial.number)
-        with tracking.start_run(
-            "tune", self.study.study.name, cell, self.root, self._id_file(cell)
-        ) as run:
-            run.log_params(dict(suggestion))
-            values: list[tuple[int, float]] = []
+        suggestion = {key: _suggest(trial, key, span) for key, span in self.search_space.items()}
+        values: list[tuple[int, float]] = []
+        with self._run(self._cell(trial.number), suggestion) as run:
             pruned = False
             try:
-                self._train(trial, suggestion, values, run)
+                self._train(trial, self._plan(suggestion), values, run.log_points)
             except optuna.TrialPruned:
                 pruned = True
-            record = self._record(cell, suggestion, values, pruned, started)
-            record.write(result_path(self.root / "results", "tune", cell))
-            run.finish(record)
-            self._id_file(cell).unlink(missing_ok=True)
+            run.finish(metrics=_metrics(values[-1][1], pruned), curves={METRIC: values})
         if pruned:
             raise optuna.TrialPruned
         return values[-1][1]
@@ -288,60 +280,56 @@ class _Search:
     def _train(
         self,
         trial: "Trial",
-        suggestion: Suggestion,
+        plan: Pretraining,
         values: list[tuple[int, float]],
-        run: tracking.TrackedRun,
+        report: "Callable[[Curves], None]",
     ) -> None:
-        """Pretrain with the suggested values; append (step, validation AUROC) at every rung."""
+        """Pretrain as planned; append (step, validation AUROC) at every rung."""
         import optuna
-        import torch
 
-        from ecgscale import objectives
-        from ecgscale.training.loop import Measurement, train
-        from ecgscale.training.schedule import derived_seed
+        from ecgscale.training.loop import Monitor
         from ecgscale.training.stage import initial_encoder
+        from ecgscale.training.trainer import train_cell
 
-        study, settings = self._with(suggestion), self.settings
-        config = study.objectives[self.objective]
-        cell = Cell(self.objective, settings.encoder, settings.size, settings.order, settings.seed)
-        encoder = initial_encoder(study, cell)
-        torch.manual_seed(derived_seed("objective", settings.seed))
-        objective = objectives.create(config.kind, encoder, **config.params)
+        settings = self.settings
 
-        def measure(step: int, encoder: "Encoder") -> dict[str, float]:
+        def observe(step: int, encoder: "Encoder") -> dict[str, float]:
             value = self._validation_auroc(encoder)
             values.append((step, value))
             trial.report(value, step)
             if step < settings.steps and trial.should_prune():
                 raise optuna.TrialPruned
-            return {"validation_macro_auroc": value}
+            return {METRIC: value}
 
-        train(
-            encoder,
-            objective,
+        train_cell(
+            plan,
+            initial_encoder(plan.encoder, plan.cell.seed),
             self.data,
-            study.training_for(self.objective),
-            study.augment_for(self.objective),
-            study.recipe,
-            seed=settings.seed,
-            measurements=[Measurement(max(settings.steps // settings.rungs, 1), measure)],
-            report=run.log_points,
+            monitors=[Monitor(max(settings.steps // settings.rungs, 1), observe)],
+            report=report,
             title=f"{self.objective} trial {trial.number}",
         )
 
-    def _with(self, suggestion: Suggestion) -> Study:
-        """Return the study with the suggested values, trained for the search's steps."""
+    def _plan(self, suggestion: Suggestion) -> Pretraining:
+        """Return the search's cell with the suggested values, trained for the search's steps.
+
+        What an earlier search found is not part of it.
+        """
+        settings = self.settings
         parts = _split(suggestion)
         config = self.study.objectives[self.objective]
-        steps = {"regime": "fixed_steps", "steps": self.settings.steps}
+        steps = {"regime": "fixed_steps", "steps": settings.steps}
         changed = config.model_copy(
             update={
                 "params": {**config.params, **parts["params"]},
                 "training": {**config.training, **parts["training"], **steps},
+                "tuned": None,
             }
         )
-        return self.study.model_copy(
-            update={"objectives": {**self.study.objectives, self.objective: changed}}
+        objectives = {**self.study.objectives, self.objective: changed}
+        return pretraining(
+            self.study.model_copy(update={"objectives": objectives}),
+            Cell(self.objective, settings.encoder, settings.size, settings.order, settings.seed),
         )
 
     def _validation_auroc(self, encoder: "Encoder") -> float:
@@ -386,7 +374,7 @@ class _Search:
         if not any(trial.state == TrialState.COMPLETE for trial in trials):
             raise BadInputError(f"tune: no trial of {self.objective} was completed: raise trials")
         best = self.optuna.best_trial
-        suggestion = {key: best.params[key] for key in self.space}
+        suggestion = {key: best.params[key] for key in self.search_space}
         winner = Winner(
             objective=self.objective,
             trial=best.number,
@@ -398,50 +386,41 @@ class _Search:
         return winner
 
     def _write_winner(self, winner: Winner, suggestion: Suggestion) -> None:
-        cell = f"{self.objective}/winner"
-        with tracking.start_run("tune", self.study.study.name, cell, self.root) as run:
-            record = self._record(cell, suggestion, [(self.settings.steps, winner.value)])
-            details = {"winner": {"params": winner.params, "training": winner.training}}
-            metrics = {f"trials.{state}": float(count) for state, count in winner.trials.items()}
-            record = record.model_copy(
-                update={"details": details, "metrics": {**record.metrics, **metrics}}
+        with self._run(f"{self.objective}/winner", suggestion) as run:
+            counts = {f"trials.{state}": float(count) for state, count in winner.trials.items()}
+            run.finish(
+                metrics={**_metrics(winner.value, pruned=False), **counts},
+                curves={METRIC: [(self.settings.steps, winner.value)]},
+                details={"winner": {"params": winner.params, "training": winner.training}},
             )
-            record.write(result_path(self.root / "results", "tune", cell))
-            run.finish(record)
         tracking.nest_trials(self.root)
 
-    def _record(
-        self,
-        cell: str,
-        suggestion: Suggestion,
-        values: list[tuple[int, float]],
-        pruned: bool = False,
-        started: str | None = None,
-    ) -> RunRecord:
+    def _run(self, cell: str, suggestion: Suggestion) -> AbstractContextManager[ActiveRun]:
+        """Open the run of a trial or of the winner; what is killed is begun anew as another."""
         settings = self.settings
-        axes: dict[str, Scalar] = {
-            "objective": self.objective,
-            "encoder": settings.encoder,
-            "size": settings.size,
-            "order": settings.order,
-            "seed": settings.seed,
-            "role": "winner" if cell.endswith("/winner") else "trial",
-        }
-        return RunRecord(
-            phase="tune",
-            study=self.study.study.name,
-            cell=cell,
-            axes=axes,
+        subset = self.subset.relative_to(self.root).as_posix()
+        return open_run(
+            "tune",
+            # Whoever tunes watches: a trial shows in the store from its beginning.
+            self.study.study.model_copy(update={"live_tracking_after": 0.0}),
+            cell,
+            self.root,
+            axes={
+                "objective": self.objective,
+                "encoder": settings.encoder,
+                "size": settings.size,
+                "order": settings.order,
+                "seed": settings.seed,
+                "role": "winner" if cell.endswith("/winner") else "trial",
+            },
             params={"task": settings.task, "steps": settings.steps, **suggestion},
-            metrics={"validation_macro_auroc": values[-1][1], "pruned": float(pruned)},
-            curves={"validation_macro_auroc": values},
-            tags={**lineage_tags(self.root), "search": self.name},
+            tags={"search": self.name},
             inputs=[
                 DatasetInput(
                     name=self.subset.name,
                     digest=self.subset_digest,
                     context="pretraining",
-                    source=self.subset.relative_to(self.root).as_posix(),
+                    source=subset,
                 ),
                 DatasetInput(
                     name=settings.task,
@@ -450,13 +429,8 @@ class _Search:
                     source="data/tasks",
                 ),
             ],
-            started=started or _now(),
-            ended=_now(),
+            reads=[subset, "data/tasks"],
         )
-
-    def _id_file(self, cell: str) -> Path:
-        name = cell.replace("/", "-")
-        return self.root / ".ecgscale" / "work" / f"tune-{name}-{os.getpid()}"
 
 
 def _suggest(
@@ -470,6 +444,10 @@ def _suggest(
     return chosen
 
 
+def _metrics(value: float, pruned: bool) -> dict[str, float]:
+    return {METRIC: value, "pruned": float(pruned)}
+
+
 def _split(suggestion: Suggestion) -> dict[str, dict[str, Any]]:
     """Sort ``params.<name>`` and ``training.<name>`` into two dictionaries."""
     parts: dict[str, dict[str, Any]] = {"params": {}, "training": {}}
@@ -477,7 +455,3 @@ def _split(suggestion: Suggestion) -> dict[str, dict[str, Any]]:
         section, _, name = key.partition(".")
         parts[section][name] = value
     return parts
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

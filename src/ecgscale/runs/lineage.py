@@ -103,12 +103,6 @@ def _parsed(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
     return ast.dump(tree), tuple(node.module for node in nodes if node.module)
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
     """Map the modules, and what they import from their own packages, to their files."""
     found: dict[str, Path] = {}

@@ -3,14 +3,13 @@
 import hashlib
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecgscale.errors import BadInputError
+from ecgscale.files import write_whole
 
 Phase = Literal["pretrain", "evaluate", "tune"]
 Scalar = str | int | float | bool | None
@@ -82,12 +81,7 @@ class RunRecord(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write atomically: a reader sees the old file or the new one, never a part."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(self.to_json() + "\n")
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        write_whole(path, self.to_json() + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":

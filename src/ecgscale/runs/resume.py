@@ -9,20 +9,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ecgscale.files import write_whole
+
 log = logging.getLogger(__name__)
 
 
-@contextmanager
-def alone(work: Path) -> Iterator[None]:
-    """Make a work directory and hold it: a killed pipeline may have left a process that runs on.
+def work_directory(root: Path, key: str) -> Path:
+    """Return the work directory of a run: ``<project>/.ecgscale/work/<digest of all inputs>``."""
+    return root / ".ecgscale" / "work" / key
 
-    Parameters
-    ----------
-    work
-        ``<project>/.ecgscale/work/<digest of all inputs>``.
-    """
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make a work directory and hold it: a killed pipeline may have left a process that runs on."""
     # Outside of the directory, which is removed when the run is done.
-    path = work.parents[1] / "locks" / work.name
+    path = folder.parents[1] / "locks" / folder.name
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -31,27 +32,26 @@ def alone(work: Path) -> Iterator[None]:
         log.warning("another process is at work on this cell; waiting for it to end")
         lock.acquire()
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         yield
     finally:
         lock.release()
 
 
-def started(work: Path) -> str:
+def started(folder: Path) -> str:
     """Return when a run was first begun, as `now` gives it."""
-    path = work / "started"
+    path = folder / "started"
     if not path.is_file():
-        aside = path.with_suffix(".tmp")
-        aside.write_text(now(), encoding="utf-8")
-        aside.replace(path)
+        write_whole(path, now())
     return path.read_text(encoding="utf-8")
 
 
-def remove(work: Path) -> None:
+def remove(folder: Path) -> None:
     """Remove a work directory so that no part of it can be continued from."""
-    done = work.with_name(f"{work.name}.done")
+    # Renamed first: half of a directory would look like something to go on with.
+    done = folder.with_name(f"{folder.name}.done")
     shutil.rmtree(done, ignore_errors=True)
-    work.rename(done)
+    folder.rename(done)
     shutil.rmtree(done)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from filelock import FileLock
 
 from ecgscale.errors import BadInputError
+from ecgscale.files import write_whole
 from ecgscale.runs.record import Phase, RunRecord, Scalar, read_results
 
 if TYPE_CHECKING:
@@ -266,8 +267,7 @@ class TrackedRun:
             return
         self.run_id = _create_run(self._client, self.phase, self.study, self.cell, _now_ms())
         if file:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(self.run_id)
+            write_whole(file, self.run_id)
 
     def _reopen(self, run_id: str) -> bool:
         from mlflow.exceptions import MlflowException

@@ -6,23 +6,22 @@ tuned winner or an edited loss re-runs the cells it concerns and no other.
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.errors import BadInputError
+from ecgscale.runs.cell import Cell
 from ecgscale.runs.lineage import code_digest
 from ecgscale.runs.record import RunRecord
 from ecgscale.settings import digest_of
+from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
-from ecgscale.training.settings import TrainingConfig
+from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObjective
 
 TRAINING_CODE = (
-    "ecgscale.training.data",
-    "ecgscale.training.loop",
-    "ecgscale.training.monitors",
-    "ecgscale.training.schedule",
+    "ecgscale.training.stage",
+    "ecgscale.training.trainer",
     "ecgscale.data.augment",
     "ecgscale.data.normalise",
     "ecgscale.data.risk",
@@ -37,58 +36,6 @@ EVALUATION_CODE = (
 INGEST_CODE = ("ecgscale.data.ingest", "ecgscale.data.preprocess", "ecgscale.data.store")
 
 
-@dataclass(frozen=True)
-class ResolvedEncoder:
-    """An encoder as the study asks for it.
-
-    Attributes
-    ----------
-    params
-        Every parameter, defaults included.
-    code
-        Digest of the encoder's code.
-    """
-
-    name: str
-    kind: str
-    params: dict[str, Any]
-    code: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything but the name, 16 hexadecimal characters."""
-        return digest_of([self.kind, self.params, self.code])[:16]
-
-
-@dataclass(frozen=True)
-class ResolvedObjective:
-    """An objective as the study asks for it.
-
-    Attributes
-    ----------
-    params
-        Every parameter: the published default, else the tuned winner's, else the study's.
-    training, augment
-        The study's settings with the objective's overrides (and the tuned winner's).
-    code
-        Digest of the objective's, the trainer's and the augmentation's code.
-    """
-
-    name: str
-    kind: str
-    control_of: str | None
-    params: dict[str, Any]
-    training: TrainingConfig
-    augment: AugmentConfig
-    code: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything but the name, 16 hexadecimal characters."""
-        training, augment = self.training.model_dump(), self.augment.model_dump()
-        return digest_of([self.kind, self.params, training, augment, self.code])[:16]
-
-
 def encoder_recipe(study: Study, name: str) -> ResolvedEncoder:
     """Resolve an encoder of the study.
 
@@ -97,15 +44,13 @@ def encoder_recipe(study: Study, name: str) -> ResolvedEncoder:
     BadInputError
         If the kind does not exist or a parameter is unknown or out of range.
     """
-    from ecgscale.encoders.base import encoders, parse_params
+    from ecgscale.encoders.base import parse_params
 
     config = study.encoders[name]
-    module = encoders.get(config.kind).__module__
     return ResolvedEncoder(
         name=name,
         kind=config.kind,
         params=parse_params(config.kind, config.params).model_dump(mode="json"),
-        code=code_digest(module, "ecgscale.encoders.base"),
     )
 
 
@@ -118,14 +63,13 @@ def objective_recipe(study: Study, name: str) -> ResolvedObjective:
         If the kind does not exist, a parameter is unknown or out of range, or the study asks for a
         tuned winner that has not been computed.
     """
-    from ecgscale.objectives.base import objectives, parse_params
+    from ecgscale.objectives.base import parse_params
 
     config = study.objectives[name]
     tuned = _tuned(name, config.tuned) if config.tuned else {}
     params = {**tuned.get("params", {}), **config.params}
     training = {**tuned.get("training", {}), **config.training}
     study = study.with_overrides(name, training=training)
-    module = objectives.get(config.kind).__module__
     return ResolvedObjective(
         name=name,
         kind=config.kind,
@@ -133,8 +77,43 @@ def objective_recipe(study: Study, name: str) -> ResolvedObjective:
         params=parse_params(config.kind, params).model_dump(mode="json"),
         training=study.training_for(name),
         augment=study.augment_for(name),
-        code=code_digest(module, *TRAINING_CODE),
     )
+
+
+def pretraining(study: Study, cell: Cell) -> Pretraining:
+    """Return all that decides what the pretraining of a cell writes.
+
+    Raises
+    ------
+    BadInputError
+        If the cell is not of this study, or as `encoder_recipe` and `objective_recipe`.
+    """
+    check_cell(study, cell)
+    encoder = encoder_recipe(study, cell.encoder)
+    objective = objective_recipe(study, cell.objective)
+    return Pretraining(
+        study=study.study,
+        cell=cell,
+        axes=cell_axes(study, cell),
+        recipe=study.recipe,
+        encoder=encoder,
+        objective=objective,
+        lead=study.evaluation.lead,
+        tasks=study.evaluation.tasks,
+        code=digest_of([_encoder_code(encoder.kind), _objective_code(objective.kind)])[:16],
+    )
+
+
+def _encoder_code(kind: str) -> str:
+    from ecgscale.encoders.base import encoders
+
+    return code_digest(encoders.get(kind).__module__, "ecgscale.encoders.base")
+
+
+def _objective_code(kind: str) -> str:
+    from ecgscale.objectives.base import objectives
+
+    return code_digest(objectives.get(kind).__module__, *TRAINING_CODE)
 
 
 def validate(study: Study) -> None:
@@ -197,16 +176,15 @@ def _objective(study: Study, name: str) -> dict[str, Any]:
         return {"name": name, "waits_for": str(winner)}  # so that `dvc repro tune` can run at all
     recipe = objective_recipe(study, name)
     return {
-        **asdict(recipe),
-        "training": recipe.training.model_dump(mode="json"),
-        "augment": recipe.augment.model_dump(mode="json"),
-        "digest": recipe.digest,
+        **{key: getattr(recipe, key) for key in ("name", "kind", "control_of")},
+        **recipe.settings,
+        "code": _objective_code(recipe.kind),
     }
 
 
 def _encoder(study: Study, name: str) -> dict[str, Any]:
     recipe = encoder_recipe(study, name)
-    return {**asdict(recipe), "digest": recipe.digest}
+    return {**asdict(recipe), "code": _encoder_code(recipe.kind)}
 
 
 def _source(study: Study, name: str) -> dict[str, Any]:

@@ -10,12 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ecgscale.data.record import SPLITS, Split
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 
-Split = Literal["train", "validation", "test"]
 Kind = Literal["multi-label", "multi-class", "binary", "regression"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 MINIMUM_POSITIVES = 10
 """Test positives below which a label's AUROC says too little to enter a macro mean."""
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecgscale.tasks.base import SPLITS, TaskMetadata, tasks
+from ecgscale.data.record import SPLITS
+from ecgscale.tasks.base import TaskMetadata, tasks
 from ecgscale.tasks.suites import SUITES
 from ecgscale.tasks.targets import MANIFEST, read_manifest
 

@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ecgscale.data.record import SPLITS
 from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
-from ecgscale.tasks.base import SPLITS, Kind, Targets, TaskMetadata, check_patient_disjoint, tasks
+from ecgscale.tasks.base import Kind, Targets, TaskMetadata, check_patient_disjoint, tasks
 
 MANIFEST = "manifest.json"
 SCHEMA = pa.schema(

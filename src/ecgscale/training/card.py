@@ -11,23 +11,33 @@ from ecgscale.runs.cell import Cell
 
 
 @dataclass(frozen=True)
-class CardData:
-    """What the card says of the data.
+class TrainedOn:
+    """The data of a training, as its card and its record describe them.
 
     Attributes
     ----------
     name, digest
         The list of records and its digest.
+    place
+        Where that list lies, relative to the project.
+    stores
+        Source to the digest of its store.
     sources
         Records per source.
     """
 
     name: str
     digest: str
+    place: str
+    stores: dict[str, str]
     patients: int
     records: int
     hours: float
     sources: dict[str, int]
+
+
+NO_DATA = TrainedOn("none", "none", "none", {}, patients=0, records=0, hours=0.0, sources={})
+"""What a control that is not trained has seen."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def model_card(
     cell: Cell,
     encoder: Encoder,
     objective: CardObjective,
-    data: CardData,
+    data: TrainedOn,
     recipe: Recipe,
     measured: dict[str, float],
 ) -> str:
@@ -173,7 +183,7 @@ _LIMITS = """\
   agreements of the sources they were trained on; check those before passing the weights on."""
 
 
-def _summary(cell: Cell, objective: CardObjective, data: CardData) -> str:
+def _summary(cell: Cell, objective: CardObjective, data: TrainedOn) -> str:
     if not data.records:
         return (
             "An ECG encoder with its initial, random weights: a control that has seen no data "
@@ -240,7 +250,7 @@ def _preprocessing(recipe: Recipe) -> str:
     )
 
 
-def _data(data: CardData) -> str:
+def _data(data: TrainedOn) -> str:
     if not data.records:
         return "None."
     rows = [f"| {source} | {count:,} |" for source, count in sorted(data.sources.items())]

@@ -2,13 +2,14 @@
 
 import hashlib
 import io
-import os
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ecgscale.files import write_whole
 
 KEPT = 2
 """Checkpoints kept: the newest, and one to fall back to."""
@@ -45,14 +46,7 @@ class CheckpointDirectory:
         torch.save(state, buffer)
         content = buffer.getvalue()
         path = self.path / f"step-{step:09d}-{_digest(content)}.pt"
-        self.path.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        _sync_directory(self.path)
+        write_whole(path, content, durable=True)
         self._prune()
         return path
 
@@ -81,18 +75,10 @@ class CheckpointDirectory:
         return sorted(path for path in self.path.iterdir() if _NAME.fullmatch(path.name))
 
     def _prune(self) -> None:
-        for path in [*self._files()[:-KEPT], *self.path.glob("*.tmp")]:
+        # Hidden files are what writes that were killed have left.
+        for path in [*self._files()[:-KEPT], *self.path.glob(".*")]:
             path.unlink()
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename in a directory survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,7 +1,6 @@
 """The training loop: one objective, one encoder, one set of records."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,14 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor
 
 from ecgscale import distributed
@@ -25,6 +16,7 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import REFRESH_RECORDS, Batch, Objective
+from ecgscale.progress import Bars
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import BatchSampler, TrainingData
 from ecgscale.training.flops import step_flops
@@ -42,7 +34,7 @@ REPORT_SECONDS = 5.0
 """Least time between two reports of new points."""
 
 FINAL_FRACTION = 0.1
-"""Share of the run, at its end, whose mean loss is the run's `loss`."""
+"""Share of the training, at its end, whose mean loss is the training's `loss`."""
 
 
 class TrainingDivergedError(RuntimeError):
@@ -50,26 +42,26 @@ class TrainingDivergedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """Something measured on the encoder while it trains.
+class Monitor:
+    """What is observed of the encoder while it trains.
 
     Attributes
     ----------
     every
-        Steps between two measurements; there is always one after the last step.
-    measure
+        Steps between two observations; there is always one after the last step.
+    observe
         Called with the steps done and the encoder; what it returns becomes points of the curves of
         these names. What it raises ends the training (a pruned trial).
     at_start
-        Whether to measure the initialised encoder too, as step 0.
+        Whether to observe the initialised encoder too, as step 0.
     """
 
     every: int
-    measure: Callable[[int, Encoder], dict[str, float]]
+    observe: Callable[[int, Encoder], dict[str, float]]
     at_start: bool = False
 
     def due(self, step: int, steps: int) -> bool:
-        """Return whether it is made after `step` of `steps` steps."""
+        """Return whether to observe after `step` of `steps` steps."""
         if step == 0:
             return self.at_start
         return step == steps or step % self.every == 0
@@ -92,7 +84,7 @@ class TrainingOutcome:
     flops
         `step_flops` times steps.
     seconds
-        Wall time of the steps, measurements and checkpoints, over all interruptions.
+        Wall time of the steps, observations and checkpoints, over all interruptions.
     pairs_per_second
         Records trained on per second of that time; each gives a pair of views to a contrastive
         objective.
@@ -124,7 +116,7 @@ def train(
     *,
     seed: int,
     checkpoints: CheckpointDirectory | None = None,
-    measurements: Sequence[Measurement] = (),
+    monitors: Sequence[Monitor] = (),
     report: Callable[[Curves], None] | None = None,
     title: str = "training",
 ) -> TrainingOutcome:
@@ -153,8 +145,8 @@ def train(
         Seeds batches and augmentation (the weights are the caller's).
     checkpoints
         Where to save and look for checkpoints; None keeps none.
-    measurements
-        Made on the encoder between steps.
+    monitors
+        Asked between steps.
     report
         Given new points of the curves every few seconds, and at the end; after a resumption first
         all points so far.
@@ -169,28 +161,28 @@ def train(
     TrainingDivergedError
         If the loss or the gradient norm is not finite.
     """
-    run = Run(encoder, objective, data, config, augment, recipe, seed)
-    resumed_at = run.restore(checkpoints) if checkpoints else 0
-    run.agree()
-    flops = run.count_flops()
+    training = Training(encoder, objective, data, config, augment, recipe, seed)
+    resumed_at = training.restore(checkpoints) if checkpoints else 0
+    training.agree()
+    flops = training.count_flops()
     if distributed.rank() > 0:
-        checkpoints, measurements, report = None, (), None
-    run.go(checkpoints, measurements, report or (lambda points: None), title)
-    seen = run.steps * config.batch_size
+        checkpoints, monitors, report = None, (), None
+    training.go(checkpoints, monitors, report or (lambda points: None), title)
+    seen = training.steps * config.batch_size
     return TrainingOutcome(
-        steps=run.steps,
+        steps=training.steps,
         samples_seen=seen,
         epochs=seen / len(data),
-        loss=_final_loss(run.curves[LOSS], run.steps),
-        flops=float(flops) * run.steps,
-        seconds=run.seconds,
-        pairs_per_second=seen / run.seconds,
+        loss=_final_loss(training.curves[LOSS], training.steps),
+        flops=float(flops) * training.steps,
+        seconds=training.seconds,
+        pairs_per_second=seen / training.seconds,
         resumed_at=resumed_at,
-        curves=run.curves,
+        curves=training.curves,
     )
 
 
-class Run:
+class Training:
     """A training under way: networks, optimizer, position, curves."""
 
     def __init__(
@@ -266,26 +258,26 @@ class Run:
     def go(
         self,
         checkpoints: CheckpointDirectory | None,
-        measurements: Sequence[Measurement],
+        monitors: Sequence[Monitor],
         report: Callable[[Curves], None],
         title: str,
     ) -> None:
         """Take all steps that are left."""
         clock, outbox = _Clock(self.seconds), _Outbox(report)
         saver = _Saver(checkpoints, self.config.checkpoint_seconds)
-        with _progress(disable=distributed.rank() > 0) as progress:
-            task = progress.add_task(title, total=self.steps, completed=self.step, state="")
+        with Bars(shown=distributed.rank() == 0) as bars:
+            bar = bars.bar(title, total=self.steps, done=self.step)
             if self.step == 0:
-                self._measure(measurements)
+                self._observe(monitors)
             while self.step < self.steps:
                 self.advance()
                 reading_due = self.step == self.steps or self.step % self.config.log_every == 0
                 if reading_due:
                     self.read_losses()
-                self._measure(measurements)
+                self._observe(monitors)
                 if reading_due:
                     self.seconds = clock.seconds
-                    progress.update(task, completed=self.step, state=self._summary())
+                    bars.update(bar, completed=self.step, note=self._summary())
                     outbox.post(self.curves)
                     saver.save_if_due(self)
         outbox.flush(self.curves)
@@ -338,10 +330,10 @@ class Run:
                         "lower training.clip_norm or set training.precision to fp32"
                     )
 
-    def _measure(self, measurements: Sequence[Measurement]) -> None:
-        for measurement in measurements:
-            if measurement.due(self.step, self.steps):
-                self._add_points(measurement.measure(self.step, self.encoder))
+    def _observe(self, monitors: Sequence[Monitor]) -> None:
+        for monitor in monitors:
+            if monitor.due(self.step, self.steps):
+                self._add_points(monitor.observe(self.step, self.encoder))
 
     def _add_points(self, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -371,9 +363,9 @@ class _Saver:
         self._least_seconds = least_seconds
         self._last = time.monotonic()
 
-    def save_if_due(self, run: Run) -> None:
+    def save_if_due(self, training: Training) -> None:
         if self._checkpoints and time.monotonic() - self._last >= self._least_seconds:
-            self._checkpoints.save(run.step, run.state())
+            self._checkpoints.save(training.step, training.state())
             self._last = time.monotonic()
 
 
@@ -407,18 +399,6 @@ def _share(batch_size: int) -> slice:
             f"training.batch_size is {batch_size}, which {processes} processes cannot share equally"
         )
     return slice(distributed.rank() * size, (distributed.rank() + 1) * size)
-
-
-def _progress(disable: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-        console=Console(file=sys.stderr),
-        disable=disable,
-    )
 
 
 def _final_loss(points: list[tuple[int, float]], steps: int) -> float:

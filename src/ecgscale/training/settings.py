@@ -1,10 +1,16 @@
-"""How a cell is trained."""
+"""How a cell is trained, and all that decides what its pretraining writes."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import Field
 
-from ecgscale.settings import Settings
+from ecgscale.data.augment_settings import AugmentConfig
+from ecgscale.data.recipe import Recipe
+from ecgscale.runs.cell import Cell
+from ecgscale.runs.record import Scalar
+from ecgscale.runs.settings import StudyInfo
+from ecgscale.settings import Settings, digest_of
 
 
 class TrainingConfig(Settings):
@@ -33,3 +39,94 @@ class TrainingConfig(Settings):
     monitor_records: int = Field(default=256, ge=8)
     checkpoint_seconds: float = Field(default=30.0, ge=0)
     """Least time between two work checkpoints."""
+
+
+@dataclass(frozen=True)
+class ResolvedEncoder:
+    """An encoder as a study asks for it.
+
+    Attributes
+    ----------
+    name, kind
+        The study's name for it, and the registered encoder.
+    params
+        Every parameter, defaults included.
+    """
+
+    name: str
+    kind: str
+    params: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything but the name, 16 hexadecimal characters."""
+        return digest_of([self.kind, self.params])[:16]
+
+
+@dataclass(frozen=True)
+class ResolvedObjective:
+    """An objective as a study asks for it.
+
+    Attributes
+    ----------
+    name, kind
+        The study's name for it, and the registered objective.
+    control_of
+        The objective that this one is a control for, or None.
+    params
+        Every parameter: the published default, else the tuned winner's, else the study's.
+    training, augment
+        The study's settings with the objective's overrides (and the tuned winner's).
+    """
+
+    name: str
+    kind: str
+    control_of: str | None
+    params: dict[str, Any]
+    training: TrainingConfig
+    augment: AugmentConfig
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Parameters, training and augmentation settings as plain values, by section."""
+        return {
+            "params": self.params,
+            "training": self.training.model_dump(mode="json"),
+            "augment": self.augment.model_dump(mode="json"),
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything but the name, 16 hexadecimal characters."""
+        return digest_of([self.kind, self.settings])[:16]
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """All that decides what the pretraining of a cell writes, beside its data.
+
+    Attributes
+    ----------
+    study
+        Name, threads and device.
+    axes
+        The cell's coordinates as its record states them.
+    recipe
+        How the signals were prepared, and how they are normalised.
+    lead
+        The lead that the collapse monitor of a one-lead encoder sees.
+    tasks
+        Whose training labels an objective that needs labels learns.
+    code
+        Digest of the code and libraries behind it.
+    """
+
+    study: StudyInfo
+    cell: Cell
+    axes: dict[str, Scalar]
+    recipe: Recipe
+    encoder: ResolvedEncoder
+    objective: ResolvedObjective
+    lead: str
+    tasks: tuple[str, ...]
+    code: str

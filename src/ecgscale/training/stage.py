@@ -1,108 +1,36 @@
 """The pretrain stage: one cell of a study, from its records to an encoder directory."""
 
-import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
 import torch
 
-from ecgscale import distributed, encoders, objectives
-from ecgscale.data.augment import millivolts
-from ecgscale.data.store import Store, open_store
-from ecgscale.data.subsets import read_subset
+from ecgscale import distributed, encoders
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, Encoder, model_digest
-from ecgscale.errors import BadInputError
-from ecgscale.objectives.base import Objective
-from ecgscale.runs import resume, tracking
-from ecgscale.runs.cell import Cell, subset_name
-from ecgscale.runs.lineage import dvc_tags, lineage_tags
-from ecgscale.runs.record import DatasetInput, RunRecord, Scalar, result_path
+from ecgscale.objectives.base import objectives
+from ecgscale.runs.protocol import open_run
+from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
 from ecgscale.settings import digest_of
-from ecgscale.study.cells import cell_axes, check_cell
-from ecgscale.study.file import Study
-from ecgscale.study.resolve import (
-    ResolvedEncoder,
-    ResolvedObjective,
-    encoder_recipe,
-    objective_recipe,
-)
-from ecgscale.tasks.targets import training_targets
-from ecgscale.training.card import CardData, CardObjective, model_card
-from ecgscale.training.checkpoint import CheckpointDirectory
-from ecgscale.training.data import TrainingData, load_training_data
-from ecgscale.training.loop import Curves, Measurement, TrainingOutcome, train
-from ecgscale.training.monitors import CollapseMonitor, is_collapsed
+from ecgscale.training.card import NO_DATA, CardObjective, TrainedOn, model_card
 from ecgscale.training.schedule import derived_seed
+from ecgscale.training.settings import Pretraining, ResolvedEncoder
 
-MONITORS = ("embedding_sd", "effective_rank", "knn")
+if TYPE_CHECKING:
+    from ecgscale.training.trainer import Trained, Trainer
 
-
-@dataclass(frozen=True)
-class Corpus:
-    """The records a cell trains on; none for a control that is not trained.
-
-    Attributes
-    ----------
-    source
-        Where the list of records lies, relative to the project.
-    rows
-        A row per record: source, row, patient_id, and y where there are targets.
-    """
-
-    facts: CardData
-    source: str
-    rows: pd.DataFrame
-    stores: dict[str, Store]
+UNTRAINED: dict[str, float] = {
+    **dict.fromkeys(("loss", "embedding_sd", "effective_rank", "knn", "collapsed"), math.nan),
+    "pairs_per_second": math.nan,
+    **dict.fromkeys(("steps", "samples_seen", "epochs", "flops", "seconds"), 0.0),
+}
+"""The final values of an encoder that keeps its initial weights: what only training has is NaN."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A cell with everything that decides its weights."""
-
-    study: Study
-    cell: Cell
-    root: Path
-    objective: ResolvedObjective
-    encoder: ResolvedEncoder
-    corpus: Corpus
-    device: torch.device
-
-    @property
-    def key(self) -> str:
-        """Digest of all inputs: the name of the cell's work directory."""
-        stores = {source: store.digest for source, store in self.corpus.stores.items()}
-        inputs = {
-            "cell": self.cell.name,
-            "objective": self.objective.digest,
-            "encoder": self.encoder.digest,
-            "recipe": self.study.recipe.digest,
-            "lead": self.study.evaluation.lead,
-            "records": self.corpus.facts.digest,
-            "stores": stores,
-            "seed": self.cell.seed,
-            "threads": self.study.study.threads,
-            "device": self.device.type,
-            "torch": torch.__version__,
-        }
-        if distributed.world_size() > 1:
-            inputs["processes"] = distributed.world_size()
-        return digest_of(inputs)[:32]
-
-    @property
-    def model(self) -> Path:
-        """The encoder directory, relative to the project."""
-        return Path("models") / self.cell.name
-
-
-def pretrain(study: Study, cell: Cell, root: Path) -> RunRecord:
+def pretrain(plan: Pretraining, root: Path) -> RunRecord:
     """Train one cell, write its encoder directory and its record.
 
     Reads ``data/subsets`` (or ``data/tasks`` for an objective that needs labels) and
@@ -112,10 +40,8 @@ def pretrain(study: Study, cell: Cell, root: Path) -> RunRecord:
 
     Parameters
     ----------
-    study
-        The study.
-    cell
-        One of its cells.
+    plan
+        The cell; `ecgscale.study.resolve.pretraining` makes it of a study.
     root
         The project.
 
@@ -127,292 +53,142 @@ def pretrain(study: Study, cell: Cell, root: Path) -> RunRecord:
     Raises
     ------
     BadInputError
-        If the cell is not of this study, or an input is missing or does not fit.
+        If an input is missing or does not fit.
     TrainingDivergedError
         If the loss is no longer finite.
     """
-    torch.set_num_threads(study.study.threads)
-    device = study_device(study)
+    torch.set_num_threads(plan.study.threads)
+    device = study_device(plan.study.device)
     with distributed.process_group(device):
-        job = _job(study, cell, root, device)
-        work = root / ".ecgscale" / "work" / job.key
-        result = result_path(root / "results", "pretrain", cell.name)
-        if distributed.rank() > 0:
-            return _help(job, work, result)
-        return _lead(job, work, result)
-
-
-def _lead(job: Job, work: Path, result: Path) -> RunRecord:
-    """Train as the first process, or the only one: track the run and write its files."""
-    study = job.study.study
-    with (
-        resume.alone(work),
-        tracking.start_run(
+        trainer = _trainer(plan, root)
+        seen = trainer.trained_on if trainer else NO_DATA
+        with open_run(
             "pretrain",
-            study.name,
-            job.cell.name,
-            job.root,
-            work / "run_id",
-            study.live_tracking_after,
-        ) as tracked,
-    ):
-        started = resume.started(work)
-        tracked.log_params(_params(job))
-        tracked.log_tags(_tags(job))
-        distributed.barrier()  # no other process reads checkpoints before this one holds the lock
-        encoder, outcome = _run(job, CheckpointDirectory(work / "checkpoints"), tracked.log_points)
-        _write_model(job, encoder, outcome)
-        record = _record(job, outcome, started)
-        record.write(result)
-        tracked.finish(record)
-        resume.remove(work)
-    distributed.barrier()
-    return record
+            plan.study,
+            plan.cell.name,
+            root,
+            key=_key(plan, seen, device),
+            axes=_axes(plan, seen),
+            params=_params(plan, seen, device),
+            tags=_tags(plan, seen, device),
+            inputs=_inputs(seen),
+            reads=[seen.place],
+        ) as run:
+            encoder = initial_encoder(plan.encoder, plan.cell.seed)
+            trained = (
+                trainer.train(encoder, device, run.kept("checkpoints"), run.log_points)
+                if trainer
+                else None
+            )
+            if not run.leads:
+                return run.awaited()
+            model = Path("models") / plan.cell.name
+            _write_model(plan, encoder, seen, trained, root / model)
+            return run.finish(
+                metrics={**(trained.metrics if trained else UNTRAINED), **_scale(seen)},
+                curves=trained.outcome.curves if trained else {},
+                tags={"model_digest": model_digest(root / model)},
+                artifacts=[(model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)],
+            )
 
 
-def _help(job: Job, work: Path, result: Path) -> RunRecord:
-    """Train as one of the other processes, which write nothing."""
-    distributed.barrier()
-    _run(job, CheckpointDirectory(work / "checkpoints"))
-    distributed.barrier()
-    return RunRecord.read(result)
-
-
-def initial_encoder(study: Study, cell: Cell) -> Encoder:
+def initial_encoder(encoder: ResolvedEncoder, seed: int) -> Encoder:
     """Return a cell's encoder before training.
 
     The weights depend on the encoder's settings and the seed alone, so cells of other sizes and
     objectives start from the same ones and differences between them are paired.
     """
-    recipe = encoder_recipe(study, cell.encoder)
-    torch.manual_seed(derived_seed("encoder", cell.seed))
-    return encoders.create(recipe.kind, **recipe.params)
+    torch.manual_seed(derived_seed("encoder", seed))
+    return encoders.create(encoder.kind, **encoder.params)
 
 
-def subset_data(study: Study, directory: Path, root: Path, device: torch.device) -> TrainingData:
-    """Load the records of a subset directory.
+def _trainer(plan: Pretraining, root: Path) -> "Trainer | None":
+    """Return what trains the cell; None for a control that is not trained."""
+    if not objectives.get(plan.objective.kind).needs_training:
+        return None
+    from ecgscale.training.trainer import Trainer
 
-    Raises
-    ------
-    BadInputError
-        If the subset or a store is missing, or does not fit the study's recipe.
-    """
-    rows, _ = read_subset(directory)
-    return load_training_data(rows, _stores(rows, root), study.recipe, device)
+    return Trainer(plan, root)
 
 
-def _job(study: Study, cell: Cell, root: Path, device: torch.device) -> Job:
-    check_cell(study, cell)
-    objective = objective_recipe(study, cell.objective)
-    return Job(
-        study=study,
-        cell=cell,
-        root=root,
-        objective=objective,
-        encoder=encoder_recipe(study, cell.encoder),
-        corpus=_corpus(study, cell, objectives.objectives.get(objective.kind), root),
-        device=device,
-    )
+def _key(plan: Pretraining, seen: TrainedOn, device: torch.device) -> str:
+    """Return the digest of all inputs: the name of the cell's work directory."""
+    inputs = {
+        "cell": plan.cell.name,
+        "objective": plan.objective.digest,
+        "encoder": plan.encoder.digest,
+        "code": plan.code,
+        "recipe": plan.recipe.digest,
+        "lead": plan.lead,
+        "records": seen.digest,
+        "stores": seen.stores,
+        "seed": plan.cell.seed,
+        "threads": plan.study.threads,
+        "device": device.type,
+        "torch": torch.__version__,
+        "processes": distributed.world_size(),
+    }
+    return digest_of(inputs)[:32]
 
 
-def _corpus(study: Study, cell: Cell, objective: type[Objective], root: Path) -> Corpus:
-    """Return what a cell trains on: nothing, the tasks' training records, or its subset."""
-    if not objective.needs_training:
-        nothing = CardData("none", "none", patients=0, records=0, hours=0.0, sources={})
-        return Corpus(nothing, "none", pd.DataFrame(), {})
-    if objective.needs_labels:
-        return _labelled(study, root)
-    place = Path("data/subsets") / subset_name(cell.size, cell.order)
-    rows, manifest = read_subset(root / place)
-    facts = CardData(
-        name=manifest.name,
-        digest=manifest.digest,
-        patients=manifest.patients,
-        records=manifest.records,
-        hours=manifest.hours,
-        sources=manifest.sources,
-    )
-    return Corpus(facts, place.as_posix(), rows, _stores(rows, root))
-
-
-def _labelled(study: Study, root: Path) -> Corpus:
-    place = Path("data/tasks")
-    rows = training_targets(root / place, study.evaluation.tasks)
-    stores = _stores(rows, root)
-    seconds = [
-        stores[str(source)].records["valid_samples"].to_numpy()[group["row"]].sum()
-        / stores[str(source)].fs
-        for source, group in rows.groupby("source")
-    ]
-    facts = CardData(
-        name="training records of " + ", ".join(study.evaluation.tasks),
-        digest=_targets_digest(rows),
-        patients=int(rows["patient_id"].nunique()),
-        records=len(rows),
-        hours=math.fsum(seconds) / 3600,
-        sources={str(k): int(v) for k, v in rows["source"].value_counts().sort_index().items()},
-    )
-    return Corpus(facts, place.as_posix(), rows, stores)
-
-
-def _stores(rows: pd.DataFrame, root: Path) -> dict[str, Store]:
-    return {name: open_store(root / "data/store" / name) for name in sorted(set(rows["source"]))}
-
-
-def _targets_digest(rows: pd.DataFrame) -> str:
-    hasher = hashlib.sha256(json.dumps(rows["source"].to_list()).encode())
-    hasher.update(rows["row"].to_numpy("<i8").tobytes())
-    hasher.update(np.stack(rows["y"].to_list()).astype("<f4").tobytes())
-    return hasher.hexdigest()
-
-
-def _run(
-    job: Job, checkpoints: CheckpointDirectory, report: Callable[[Curves], None] | None = None
-) -> tuple[Encoder, TrainingOutcome | None]:
-    """Return the encoder, trained unless the objective does without."""
-    encoder = initial_encoder(job.study, job.cell)
-    if not job.corpus.facts.records:
-        return encoder, None
-    recipe = job.study.recipe
-    data = load_training_data(job.corpus.rows, job.corpus.stores, recipe, job.device)
-    torch.manual_seed(derived_seed("objective", job.cell.seed))
-    objective = objectives.create(
-        job.objective.kind, encoder, n_labels=data.n_labels, **job.objective.params
-    )
-    outcome = train(
-        encoder,
-        objective,
-        data,
-        job.objective.training,
-        job.objective.augment,
-        recipe,
-        seed=job.cell.seed,
-        checkpoints=checkpoints,
-        measurements=[_collapse_measurement(job, data)],
-        report=report,
-        title=job.cell.name,
-    )
-    return encoder, outcome
-
-
-def _collapse_measurement(job: Job, data: TrainingData) -> Measurement:
-    """Watch records spread evenly over the list; one-lead encoders see the evaluation lead."""
-    config, recipe = job.objective.training, job.study.recipe
-    count = min(config.monitor_records, len(data))
-    rows = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
-    signal = millivolts(data.batch(rows).signal)
-    if job.encoder.params["in_channels"] == 1:
-        lead = job.study.evaluation.lead
-        if lead not in recipe.leads:
-            raise BadInputError(f"evaluation.lead {lead!r} is not in recipe.leads")
-        signal = signal[:, [recipe.leads.index(lead)]]
-    monitor = CollapseMonitor(signal, recipe)
-    return Measurement(config.monitor_every, lambda step, encoder: monitor(encoder), at_start=True)
-
-
-def _write_model(job: Job, encoder: Encoder, outcome: TrainingOutcome | None) -> None:
+def _write_model(
+    plan: Pretraining, encoder: Encoder, seen: TrainedOn, trained: "Trained | None", final: Path
+) -> None:
     """Write the encoder directory aside and rename it into place."""
-    final = job.root / job.model
     aside = final.with_name(f".{final.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
-    recipe = job.study.recipe
-    settings = {
-        "params": job.objective.params,
-        "training": job.objective.training.model_dump(mode="json"),
-        "augment": job.objective.augment.model_dump(mode="json"),
-    }
-    reference = objectives.objectives.get(job.objective.kind).reference
+    objective, recipe = plan.objective, plan.recipe
+    reference = objectives.get(objective.kind).reference
     card = model_card(
-        job.cell,
+        plan.cell,
         encoder,
-        CardObjective(job.objective.name, job.objective.kind, reference, settings),
-        job.corpus.facts,
+        CardObjective(objective.name, objective.kind, reference, objective.settings),
+        seen,
         recipe,
-        _measured(outcome) if outcome else {},
+        trained.measured if trained else {},
     )
     encoders.save(encoder, aside, {**recipe.model_dump(mode="json"), "digest": recipe.digest}, card)
     shutil.rmtree(final, ignore_errors=True)
     aside.rename(final)
 
 
-def _measured(outcome: TrainingOutcome) -> dict[str, float]:
-    return {"loss": outcome.loss, **{name: outcome.curves[name][-1][1] for name in MONITORS}}
-
-
-def _record(job: Job, outcome: TrainingOutcome | None, started: str) -> RunRecord:
-    facts = job.corpus.facts
-    inputs = [
-        DatasetInput(
-            name=facts.name, digest=facts.digest, context="pretraining", source=job.corpus.source
-        )
+def _inputs(seen: TrainedOn) -> list[DatasetInput]:
+    if not seen.records:
+        return []
+    return [
+        DatasetInput(name=seen.name, digest=seen.digest, context="pretraining", source=seen.place)
     ]
-    return RunRecord(
-        phase="pretrain",
-        study=job.study.study.name,
-        cell=job.cell.name,
-        axes=_axes(job),
-        params=_params(job),
-        metrics={**_metrics(outcome), **_scale(facts)},
-        curves=outcome.curves if outcome else {},
-        tags={**_tags(job), "model_digest": model_digest(job.root / job.model)},
-        inputs=inputs if facts.records else [],
-        artifacts=[(job.model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)],
-        started=started,
-        ended=resume.now(),
-    )
 
 
-def _axes(job: Job) -> dict[str, Scalar]:
-    scale = _scale(job.corpus.facts)
+def _axes(plan: Pretraining, seen: TrainedOn) -> dict[str, Scalar]:
+    scale = _scale(seen)
     # A control sees no pretraining subset; what it did see is among the metrics.
+    return {**plan.axes, **(scale if plan.cell.size else dict.fromkeys(scale, 0))}
+
+
+def _scale(seen: TrainedOn) -> dict[str, float]:
     return {
-        **cell_axes(job.study, job.cell),
-        **(scale if job.cell.size else dict.fromkeys(scale, 0)),
+        "patients": seen.patients,
+        "records": seen.records,
+        "hours": seen.hours,
+        "sources": len(seen.sources),
     }
 
 
-def _scale(facts: CardData) -> dict[str, float]:
-    return {
-        "patients": facts.patients,
-        "records": facts.records,
-        "hours": facts.hours,
-        "sources": len(facts.sources),
-    }
-
-
-def _metrics(outcome: TrainingOutcome | None) -> dict[str, float]:
-    """Return the final values; what only training has is NaN without it."""
-    if outcome is None:
-        unknown = dict.fromkeys(("loss", *MONITORS, "collapsed", "pairs_per_second"), math.nan)
-        work = dict.fromkeys(("steps", "samples_seen", "epochs", "flops", "seconds"), 0.0)
-        return {**unknown, **work}
-    measured = _measured(outcome)
-    return {
-        **measured,
-        "collapsed": float(is_collapsed(measured)),
-        "steps": outcome.steps,
-        "samples_seen": outcome.samples_seen,
-        "epochs": outcome.epochs,
-        "flops": outcome.flops,
-        "seconds": outcome.seconds,
-        "pairs_per_second": outcome.pairs_per_second,
-    }
-
-
-def _params(job: Job) -> dict[str, Scalar]:
-    facts = job.corpus.facts
+def _params(plan: Pretraining, seen: TrainedOn, device: torch.device) -> dict[str, Scalar]:
+    settings = plan.objective.settings
     return _flat(
         {
-            "seed": job.cell.seed,
-            "threads": job.study.study.threads,
+            "seed": plan.cell.seed,
+            "threads": plan.study.threads,
             "processes": distributed.world_size(),
-            "device": job.device.type,
-            "data": {"name": facts.name, **_scale(facts)},
-            "recipe": job.study.recipe.model_dump(mode="json"),
-            "encoder": {"kind": job.encoder.kind, **job.encoder.params},
-            "objective": {"kind": job.objective.kind, **job.objective.params},
-            "training": job.objective.training.model_dump(mode="json"),
-            "augment": job.objective.augment.model_dump(mode="json"),
+            "device": device.type,
+            "data": {"name": seen.name, **_scale(seen)},
+            "recipe": plan.recipe.model_dump(mode="json"),
+            "encoder": {"kind": plan.encoder.kind, **plan.encoder.params},
+            "objective": {"kind": plan.objective.kind, **settings["params"]},
+            "training": settings["training"],
+            "augment": settings["augment"],
         }
     )
 
@@ -428,14 +204,12 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Scalar]:
     return flat
 
 
-def _tags(job: Job) -> dict[str, str]:
+def _tags(plan: Pretraining, seen: TrainedOn, device: torch.device) -> dict[str, str]:
     return {
-        **lineage_tags(job.root),
-        **dvc_tags(job.root, job.corpus.source),
-        "study": job.study.study.name,
-        "subset_digest": job.corpus.facts.digest,
-        "recipe_digest": job.study.recipe.digest,
-        "objective_digest": job.objective.digest,
-        "encoder_digest": job.encoder.digest,
-        "device": device_name(job.device),
+        "subset_digest": seen.digest,
+        "recipe_digest": plan.recipe.digest,
+        "objective_digest": plan.objective.digest,
+        "encoder_digest": plan.encoder.digest,
+        "code_digest": plan.code,
+        "device": device_name(device),
     }

@@ -7,12 +7,13 @@ import pytest
 
 from ecgscale.data.ingest import ingest
 from ecgscale.data.recipe import Recipe
+from ecgscale.data.record import SPLITS
 from ecgscale.data.simulate import simulate
 from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 from ecgscale.tasks import suite, tasks
-from ecgscale.tasks.base import SPLITS, check_patient_disjoint
+from ecgscale.tasks.base import check_patient_disjoint
 
 NAMES = ("icentia11k-beat", "icentia11k-rhythm")
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from ecgscale.data.record import Sex
+from ecgscale.data.record import Sex, Split
 from ecgscale.data.sources.base import (
     QuarantineError,
     parse_age,
@@ -19,7 +19,6 @@ from ecgscale.data.sources.base import (
 from ecgscale.errors import BadInputError
 
 Row = dict[str, str]
-Split = Literal["train", "validation", "test"]
 SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
     "val": "validation",

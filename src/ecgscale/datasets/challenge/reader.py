@@ -4,13 +4,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ecgscale.data.preprocess import typical_amplitude
-from ecgscale.data.record import Record
+from ecgscale.data.record import Record, Split
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     QuarantineError,
@@ -27,7 +27,6 @@ from ecgscale.data.sources.base import (
 from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
 from ecgscale.errors import BadInputError
 
-Split = Literal["train", "validation", "test"]
 SPLIT_FILES: dict[str, Split] = {
     "chapman_train.csv": "train",
     "chapman_val.csv": "validation",

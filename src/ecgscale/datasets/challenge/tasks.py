@@ -6,8 +6,9 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
+from ecgscale.data.record import SPLITS
 from ecgscale.errors import BadInputError
-from ecgscale.tasks.base import SPLITS, Label, Targets, Task, TaskMetadata, multi_hot, select, tasks
+from ecgscale.tasks.base import Label, Targets, Task, TaskMetadata, multi_hot, select, tasks
 
 DATASET = "chapman-shaoxing-ningbo"
 

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from ecgscale.data.record import Record, Sex
+from ecgscale.data.record import Record, Sex, Split
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     QuarantineError,
@@ -47,7 +47,6 @@ SUMMARY = "waveform_summary.csv"
 WAVEFORMS = "waveforms"
 LEAD = "II"
 
-Split = Literal["train", "validation", "test"]
 SPLIT_NAMES: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
 
 LABELS = {

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ecgscale.data.record import SPLITS
 from ecgscale.datasets.mc_med.reader import LABELS
 from ecgscale.tasks.base import (
-    SPLITS,
     Kind,
     Label,
     Targets,

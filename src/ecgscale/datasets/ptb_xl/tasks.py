@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ecgscale.data.record import Split
 from ecgscale.errors import BadInputError
 from ecgscale.tasks.base import (
     Label,
-    Split,
     Targets,
     Task,
     TaskMetadata,

@@ -1,0 +1,149 @@
+"""The life of a run, whatever its phase: begun or continued, tracked, recorded, done."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ecgscale import distributed
+from ecgscale.runs import resume
+from ecgscale.runs.lineage import dvc_tags, lineage_tags
+from ecgscale.runs.record import DatasetInput, Phase, RunRecord, Scalar, result_path
+from ecgscale.runs.settings import StudyInfo
+from ecgscale.runs.tracking import Points, TrackedRun, start_run
+
+
+@contextmanager
+def open_run(
+    phase: Phase,
+    study: StudyInfo,
+    cell: str,
+    root: Path,
+    *,
+    key: str | None = None,
+    axes: dict[str, Scalar],
+    params: dict[str, Scalar],
+    tags: dict[str, str],
+    inputs: Sequence[DatasetInput] = (),
+    reads: Sequence[str] = (),
+) -> Iterator["ActiveRun"]:
+    """Begin the run of a cell, or continue the one that was killed.
+
+    What is known before the work is given here and shown in the tracking store at once; what comes
+    of the work is given to `ActiveRun.finish`. A block that is left without it, by whatever is
+    raised, marks the tracked run as failed and keeps the work directory.
+
+    Of several processes that ``torchrun`` started all call this; the first one leads, and the
+    others wait until it holds the work directory.
+
+    Parameters
+    ----------
+    phase, cell
+        Name the record: ``results/<phase>/<cell>.json``.
+    study
+        Its name, and after how many seconds a run shows in the tracking store.
+    root
+        The project.
+    key
+        Digest of all that decides what the run writes: names its work directory, which one process
+        at a time holds. None for a run that is not worth continuing.
+    axes, params, inputs
+        As in `RunRecord`.
+    tags
+        Beside the study's and those of `lineage_tags` and `dvc_tags`.
+    reads
+        Outputs of DVC stages, as paths in the project, whose versions are recorded.
+    """
+    folder = resume.work_directory(root, key) if key else None
+    with ExitStack() as held:
+        run = ActiveRun(result_path(root / "results", phase, cell), folder)
+        if run.leads:
+            if folder:
+                held.enter_context(resume.alone(folder))
+            known = {
+                "phase": phase,
+                "study": study.name,
+                "cell": cell,
+                "axes": axes,
+                "params": params,
+                "tags": {
+                    **lineage_tags(root),
+                    **dvc_tags(root, *reads),
+                    "study": study.name,
+                    **tags,
+                },
+                "inputs": list(inputs),
+                "started": resume.started(folder) if folder else resume.now(),
+            }
+            run_id = folder / "run_id" if folder else None
+            tracked = start_run(phase, study.name, cell, root, run_id, study.live_tracking_after)
+            run.begin(held.enter_context(tracked), known)
+        # No other process reads what the work directory holds before the first one has it alone.
+        distributed.barrier()
+        yield run
+
+
+class ActiveRun:
+    """A run under way; made by `open_run`.
+
+    Attributes
+    ----------
+    leads
+        Whether this process calls `finish`; every other one calls `awaited` in its place.
+    """
+
+    def __init__(self, result: Path, folder: Path | None) -> None:
+        self.leads = distributed.rank() == 0
+        self._result = result
+        self._folder = folder
+        self._tracked: TrackedRun | None = None
+        self._known: dict[str, Any] = {}
+
+    def begin(self, tracked: TrackedRun, known: dict[str, Any]) -> None:
+        """Take what is known before the work, and show it in the tracking store."""
+        self._tracked, self._known = tracked, known
+        tracked.log_params(known["params"])
+        tracked.log_tags(known["tags"])
+
+    def kept(self, name: str) -> Path | None:
+        """Return a path for what a kill must not lose; None for a run without a work directory."""
+        return self._folder / name if self._folder else None
+
+    def log_points(self, points: Points) -> None:
+        """Append points of curves in the tracking store; they are also due in `finish`."""
+        if self._tracked:
+            self._tracked.log_points(points)
+
+    def finish(
+        self,
+        *,
+        metrics: dict[str, float],
+        curves: Points | None = None,
+        tags: dict[str, str] | None = None,
+        details: dict[str, Any] | None = None,
+        artifacts: Sequence[str] = (),
+    ) -> RunRecord:
+        """Write the record, bring the tracked run to it, and remove the work directory.
+
+        Parameters are those of `RunRecord`; `tags` join those known from the beginning.
+        """
+        assert self._tracked is not None  # the first process alone finishes
+        record = RunRecord(
+            **{**self._known, "tags": {**self._known["tags"], **(tags or {})}},
+            metrics=metrics,
+            curves=curves or {},
+            details=details or {},
+            artifacts=list(artifacts),
+            ended=resume.now(),
+        )
+        record.write(self._result)
+        self._tracked.finish(record)
+        if self._folder:
+            resume.remove(self._folder)
+        distributed.barrier()
+        return record
+
+    def awaited(self) -> RunRecord:
+        """Wait until the first process has finished, and return the record it wrote."""
+        distributed.barrier()
+        return RunRecord.read(self._result)

@@ -12,7 +12,7 @@ import wfdb
 from ecgscale.data.record import LEADS
 
 COMMANDS = (
-    "recipes",
+    "resolve",
     "simulate",
     "ingest",
     "targets",

@@ -57,11 +57,11 @@ def main() -> None:
 
 
 @app.command()
-def recipes(study: StudyFile = PARAMS) -> None:
-    """Resolve every objective, encoder and source of the study (data/recipes)."""
-    from ecgscale.study.resolve import write_recipes
+def resolve(study: StudyFile = PARAMS) -> None:
+    """Write what decides each stage's output: settings, code, libraries (data/resolved)."""
+    from ecgscale.study.resolve import write_resolved
 
-    write_recipes(load_study(study), ROOT / "data" / "recipes")
+    write_resolved(load_study(study), ROOT / "data" / "resolved")
 
 
 @app.command()

@@ -12,6 +12,7 @@ template counts as code of what names its file.
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -103,7 +104,7 @@ def closure(*entries: str, without: Iterable[str] = OBSERVERS) -> Closure:
     ----------
     *entries
         ``<module>:<definition>``, ``<module>`` for all of it, or a data file as its path below the
-        package (``datasets/cinc-2011.yaml``).
+        package (``datasets/cinc-2011.yaml``). A module of another package counts as one file.
     without
         Modules or packages that are left out, with all that only they reach.
 
@@ -124,7 +125,8 @@ def closure(*entries: str, without: Iterable[str] = OBSERVERS) -> Closure:
     """
     left_out = tuple(without)
     tables = {entry for entry in entries if "/" in entry}
-    waiting = [_entry(entry) for entry in entries if entry not in tables]
+    modules = [entry for entry in entries if entry not in tables]
+    waiting = [_entry(entry) for entry in modules if _is_ours(entry)]
     reached: set[Reference] = set()
     while waiting:
         reference = waiting.pop()
@@ -141,8 +143,9 @@ def closure(*entries: str, without: Iterable[str] = OBSERVERS) -> Closure:
             found.append((module, definition))
     libraries = {library for _, item in found for library in item.libraries} - NEUTRAL.keys()
     tables |= {table for module, item in found for table in _tables_of(module, item)}
+    plugins = {name: _plugin(name.partition(":")[0]) for name in modules if not _is_ours(name)}
     return Closure(
-        modules={module: _hash("\n".join(lines)) for module, lines in parts.items()},
+        modules={module: _hash("\n".join(lines)) for module, lines in parts.items()} | plugins,
         tables={name: _hash((ROOT / name).read_bytes()) for name in sorted(tables)},
         libraries={name: _version(name) for name in sorted(libraries)},
     )
@@ -158,6 +161,16 @@ def _entry(text: str) -> Reference:
     if _source(module) is None:
         raise ModuleNotFoundError(f"no module named {module!r}", name=module)
     return Reference(module, name or _WHOLE)
+
+
+def _plugin(module: str) -> str:
+    """Return the digest of a module of another package, which has been imported."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        raise ModuleNotFoundError(f"no module named {module!r}", name=module)
+    tree = ast.parse(Path(file).read_bytes())
+    _strip_docstrings(tree)
+    return _hash(ast.unparse(tree))
 
 
 def _next(reference: Reference) -> Iterator[Reference]:
@@ -433,7 +446,8 @@ def _strip_docstrings(tree: ast.AST) -> None:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             kept = [item for item in body if not _is_string(item)]
-            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+            empty: list[ast.stmt] = [] if isinstance(node, ast.Module) else [ast.Pass()]
+            node.body = kept or empty  # type: ignore[attr-defined]
 
 
 def _is_string(node: ast.AST) -> bool:
@@ -449,7 +463,7 @@ def _is_for_checkers(node: ast.If) -> bool:
 
 
 def _is_ours(name: str) -> bool:
-    return name.partition(".")[0] == PACKAGE
+    return re.split(r"[.:]", name, maxsplit=1)[0] == PACKAGE
 
 
 def _is_below(name: str, packages: Iterable[str]) -> bool:

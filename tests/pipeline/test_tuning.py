@@ -107,14 +107,14 @@ def test_the_test_split_is_never_read(tuned):
 
 
 def test_pretraining_takes_the_winner_when_the_study_asks(tuned):
-    from ecgscale.study.resolve import objective_recipe
+    from ecgscale.study.resolve import resolve_objective
 
     winner = RunRecord.read(tuned.root / "results/tune/simclr/winner.json").details["winner"]
     saved = (tuned.root / "params.yaml").read_text()
     path = str(tuned.root / "results/tune/simclr/winner.json")
     tuned.change(lambda study: study["objectives"]["simclr"].update(tuned=path))
     study = load_study(tuned.root / "params.yaml")
-    recipe = objective_recipe(study, "simclr")
+    recipe = resolve_objective(study, "simclr")
     (tuned.root / "params.yaml").write_text(saved)
     assert {key: recipe.params[key] for key in winner["params"]} == winner["params"]
     assert recipe.training.lr == winner["training"]["lr"]

@@ -12,12 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ecgscale.code import closure, entry_of
 from ecgscale.data.normalise import normalise
 from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder, model_digest
 from ecgscale.errors import BadInputError
 from ecgscale.files import write_whole
-from ecgscale.runs.lineage import code_digest
 from ecgscale.settings import digest_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ Rows = npt.NDArray[np.int64]
 
 log = logging.getLogger(__name__)
 
-_CODE = ("ecgscale.encoders.base", "ecgscale.data.normalise", "ecgscale.evaluation.embed")
 _CHECKSUM_BYTES = 32
 
 
@@ -158,7 +157,7 @@ def cached_embeddings(
     """
     inputs = {
         "model": model_digest(directory),
-        "code": code_digest(type(encoder).__module__, *_CODE),
+        "code": closure("ecgscale.evaluation.embed:embed_store", entry_of(type(encoder))).digest,
         "store": store.digest,
         "rows": hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest(),
         "leads": input_leads(encoder, store, recipe, lead),

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ecgscale import encoders
+from ecgscale.code import closure, entry_of
 from ecgscale.data.normalise import normalise
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.store import Store, open_store
@@ -34,14 +35,12 @@ from ecgscale.evaluation.metrics import Bools
 from ecgscale.evaluation.readouts.base import Problem, labelled_share, readouts
 from ecgscale.evaluation.settings import EvaluationConfig, Protocol
 from ecgscale.runs.cell import Cell, subset_name
-from ecgscale.runs.lineage import code_digest
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
 from ecgscale.runs.resume import work_directory
 from ecgscale.settings import digest_of
 from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
-from ecgscale.study.resolve import EVALUATION_CODE
 from ecgscale.tasks import tasks
 from ecgscale.tasks.targets import TaskTable, read_manifest, read_targets
 
@@ -406,10 +405,11 @@ def _key(
         "phase": "evaluate",
         "cell": subject.cell,
         "model": subject.tags["model_digest"],
-        "encoder": code_digest(
-            encoders.encoders.get(read_config(directory)["encoder"]["name"]).__module__
-        ),
-        "code": code_digest(*EVALUATION_CODE),
+        "code": closure(
+            "ecgscale.evaluation.stage:evaluate",
+            entry_of(encoders.encoders.get(read_config(directory)["encoder"]["name"])),
+            *(entry_of(readouts.get(p.readout)) for p in study.evaluation.protocols),
+        ).digest,
         "settings": study.evaluation.model_dump(mode="json"),
         "recipe": study.recipe.digest,
         "tasks": {table.task: [table.digest, table.store_digest] for table in tables},

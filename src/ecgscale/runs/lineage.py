@@ -1,11 +1,7 @@
 """Where a run comes from: the commit, the code, the data versions and the environment."""
 
-import ast
-import hashlib
-import importlib.util
 import platform
 import subprocess
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -69,78 +65,6 @@ def dvc_tags(root: Path, *paths: str) -> dict[str, str]:
     outputs = (item for stage in stages.values() for item in stage.get("outs", []))
     known = {item["path"]: item["md5"] for item in outputs if "md5" in item}
     return {f"dvc.{path}": known[path] for path in paths if path in known}
-
-
-def code_digest(*modules: str) -> str:
-    """Return a digest of what modules do: comments, layout and docstrings leave it unchanged.
-
-    What a module imports from its own package counts as part of it.
-
-    Parameters
-    ----------
-    *modules
-        Dotted names. A package stands for the modules directly in it.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If a module does not exist.
-    """
-    hasher = hashlib.sha256()
-    for name, path in sorted(_closure(modules).items()):
-        statements, _ = _parsed(path, path.stat().st_mtime_ns)
-        hasher.update(name.encode() + b"\0" + statements.encode() + b"\0")
-    return hasher.hexdigest()[:16]
-
-
-@cache
-def _parsed(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
-    """Return what a module does and what it imports from; read once for each time of `changed`."""
-    del changed
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    _strip_docstrings(tree)
-    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-    return ast.dump(tree), tuple(node.module for node in nodes if node.module)
-
-
-def _closure(modules: tuple[str, ...]) -> dict[str, Path]:
-    """Map the modules, and what they import from their own packages, to their files."""
-    found: dict[str, Path] = {}
-    waiting = list(modules)
-    while waiting:
-        name = waiting.pop()
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(f"no module named {name!r}", name=name)
-        path = Path(spec.origin)
-        if path.name == "__init__.py":
-            waiting += [f"{name}.{file.stem}" for file in path.parent.glob("[!_]*.py")]
-        elif name not in found:
-            found[name] = path
-            waiting += _imports_within(path, package=name.rpartition(".")[0])
-    return found
-
-
-def _imports_within(path: Path, package: str) -> list[str]:
-    """Return the modules of `package` that a file imports by name."""
-    _, names = _parsed(path, path.stat().st_mtime_ns)
-    return [name for name in names if name.startswith(f"{package}.")]
-
-
-def _strip_docstrings(tree: ast.AST) -> None:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if not isinstance(body, list):
-            continue
-        node.body = [item for item in body if not _is_string(item)]  # type: ignore[attr-defined]
-
-
-def _is_string(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -33,6 +33,7 @@ class Grid(Settings):
     seeds: tuple[int, ...] = (0,)
     """Seeds of weights, batches and augmentation."""
     controls: tuple[str, ...] = ("random", "supervised")
+    baselines: tuple[str, ...] = ("age-sex", "ecg-features", "prevalence")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "Grid":

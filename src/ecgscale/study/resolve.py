@@ -1,43 +1,39 @@
-"""Each objective and encoder of a study, resolved: parameters with their defaults, and code.
+"""From a study to what each of its stages is given, and to the files by which DVC sees a change.
 
-A cell depends on these files and not on params.yaml as a whole, so that a changed parameter, a
-tuned winner or an edited loss re-runs the cells it concerns and no other.
+A stage is given the settings that decide what it writes, every default filled in, and nothing else
+of the study. The same settings are written to ``data/resolved``, with all code, tables and
+libraries that the stage reaches (`ecgscale.code`). DVC's stages depend on these files and not on
+the study as a whole: a changed parameter, a tuned winner or an edited loss re-runs the cells that
+it concerns, and no others. The command line and this room are not part of any stage's code: all
+that they hand over stands in the files as a value.
 """
 
 import json
 import shutil
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from ecgscale.code import OBSERVERS, Closure, closure, entry_of
 from ecgscale.errors import BadInputError
 from ecgscale.runs.cell import Cell
-from ecgscale.runs.lineage import code_digest
 from ecgscale.runs.record import RunRecord
-from ecgscale.settings import digest_of
 from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
 from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObjective
 
-TRAINING_CODE = (
-    "ecgscale.training.stage",
-    "ecgscale.training.trainer",
-    "ecgscale.data.augment",
-    "ecgscale.data.normalise",
-    "ecgscale.data.risk",
-    "ecgscale.objectives.base",
-)
-EVALUATION_CODE = (
-    "ecgscale.evaluation",
-    "ecgscale.evaluation.readouts",
-    "ecgscale.data.normalise",
-    "ecgscale.data.store",
-)
-INGEST_CODE = ("ecgscale.data.ingest", "ecgscale.data.preprocess", "ecgscale.data.store")
+UNTRAINED = {"ecgscale.training.trainer": "an objective without training never starts it"}
+"""What the pretraining of an encoder that keeps its initial weights does not reach."""
+
+Content = dict[str, Any]
 
 
-def encoder_recipe(study: Study, name: str) -> ResolvedEncoder:
-    """Resolve an encoder of the study.
+def resolve_encoder(study: Study, name: str) -> ResolvedEncoder:
+    """Return an encoder of a study with every parameter, defaults included.
 
     Raises
     ------
@@ -47,15 +43,15 @@ def encoder_recipe(study: Study, name: str) -> ResolvedEncoder:
     from ecgscale.encoders.base import parse_params
 
     config = study.encoders[name]
-    return ResolvedEncoder(
-        name=name,
-        kind=config.kind,
-        params=parse_params(config.kind, config.params).model_dump(mode="json"),
-    )
+    params = parse_params(config.kind, config.params).model_dump(mode="json")
+    return ResolvedEncoder(name, config.kind, params)
 
 
-def objective_recipe(study: Study, name: str) -> ResolvedObjective:
-    """Resolve an objective of the study.
+def resolve_objective(study: Study, name: str) -> ResolvedObjective:
+    """Return an objective of a study with every parameter.
+
+    Parameters are the published defaults, changed by the tuned winner's, changed by the study's;
+    training and augmentation are the study's, changed by the winner's, then by the objective's.
 
     Raises
     ------
@@ -66,10 +62,9 @@ def objective_recipe(study: Study, name: str) -> ResolvedObjective:
     from ecgscale.objectives.base import parse_params
 
     config = study.objectives[name]
-    tuned = _tuned(name, config.tuned) if config.tuned else {}
+    tuned = _winner(name, config.tuned) if config.tuned else {}
     params = {**tuned.get("params", {}), **config.params}
-    training = {**tuned.get("training", {}), **config.training}
-    study = study.with_overrides(name, training=training)
+    study = study.with_overrides(name, training={**tuned.get("training", {}), **config.training})
     return ResolvedObjective(
         name=name,
         kind=config.kind,
@@ -86,11 +81,14 @@ def pretraining(study: Study, cell: Cell) -> Pretraining:
     Raises
     ------
     BadInputError
-        If the cell is not of this study, or as `encoder_recipe` and `objective_recipe`.
+        If the cell is not of this study, or as `resolve_encoder` and `resolve_objective`.
     """
+    from ecgscale.objectives.base import objectives
+
     check_cell(study, cell)
-    encoder = encoder_recipe(study, cell.encoder)
-    objective = objective_recipe(study, cell.objective)
+    objective = resolve_objective(study, cell.objective)
+    encoder = resolve_encoder(study, cell.encoder)
+    needs_labels = objectives.get(objective.kind).needs_labels
     return Pretraining(
         study=study.study,
         cell=cell,
@@ -98,22 +96,10 @@ def pretraining(study: Study, cell: Cell) -> Pretraining:
         recipe=study.recipe,
         encoder=encoder,
         objective=objective,
-        lead=study.evaluation.lead,
-        tasks=study.evaluation.tasks,
-        code=digest_of([_encoder_code(encoder.kind), _objective_code(objective.kind)])[:16],
+        lead=study.evaluation.lead if encoder.params["in_channels"] == 1 else None,
+        tasks=study.evaluation.tasks if needs_labels else (),
+        code=_pretraining_code(objective.kind, encoder.kind).digest,
     )
-
-
-def _encoder_code(kind: str) -> str:
-    from ecgscale.encoders.base import encoders
-
-    return code_digest(encoders.get(kind).__module__, "ecgscale.encoders.base")
-
-
-def _objective_code(kind: str) -> str:
-    from ecgscale.objectives.base import objectives
-
-    return code_digest(objectives.get(kind).__module__, *TRAINING_CODE)
 
 
 def validate(study: Study) -> None:
@@ -124,41 +110,21 @@ def validate(study: Study) -> None:
     BadInputError
         Naming the first key that is wrong.
     """
-    from ecgscale.data.simulate import cohort_options
-    from ecgscale.data.sources import sources
-    from ecgscale.tasks import tasks
-
-    for cohort in study.simulate.values():
-        cohort_options(cohort)
-    for source in study.sources.values():
-        sources.get(source.reader)
-    for task in study.evaluation.tasks:
-        dataset = tasks.get(task).metadata.dataset
-        if dataset not in study.evaluation.data:
-            raise BadInputError(f"task {task} needs evaluation.data.{dataset}: the source to read")
-    for encoder in study.grid.encoders:
-        encoder_recipe(study, encoder)
-    for objective in (*study.grid.objectives, *study.grid.controls):
-        objective_recipe(_untuned(study, objective), objective)
+    for _ in _contents(study):
+        pass
 
 
-def write_recipes(study: Study, out: Path) -> None:
-    """Write every resolved recipe of a study, one small JSON file each.
+def write_resolved(study: Study, out: Path) -> None:
+    """Write what decides the output of every stage of a study, a small JSON file each.
 
-    ``out/{objectives,encoders,sources,cohorts}/<name>.json`` and ``out/evaluation.json``. A file
-    whose content is unchanged keeps its bytes, so DVC re-runs nothing behind it.
+    A file whose content is unchanged keeps its bytes, so DVC re-runs nothing behind it.
+
+    Raises
+    ------
+    BadInputError
+        As `validate`.
     """
-    validate(study)
-    contents = {
-        **{f"objectives/{name}": _objective(study, name) for name in _objectives(study)},
-        **{f"encoders/{name}": _encoder(study, name) for name in study.grid.encoders},
-        **{f"sources/{name}": _source(study, name) for name in study.sources},
-        **{f"cohorts/{name}": _cohort(study, name) for name in study.simulate},
-        "evaluation": {
-            "settings": study.evaluation.model_dump(mode="json"),
-            "code": code_digest(*EVALUATION_CODE),
-        },
-    }
+    contents = dict(_contents(study))
     shutil.rmtree(out, ignore_errors=True)
     for name, content in contents.items():
         path = out / f"{name}.json"
@@ -166,57 +132,150 @@ def write_recipes(study: Study, out: Path) -> None:
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _objectives(study: Study) -> tuple[str, ...]:
-    return (*study.grid.objectives, *study.grid.controls)
+def _contents(study: Study) -> Iterator[tuple[str, Content]]:
+    """Yield every file's name and content; each stage of ``dvc.yaml`` names the one it is for."""
+    for name in study.simulate:
+        yield f"cohorts/{name}", _cohort(study, name)
+    for name in study.sources:
+        yield f"sources/{name}", _source(study, name)
+    yield "targets", _targets(study)
+    for size in study.grid.sizes:
+        settings = {"pool": study.pool, "parent": study.parent_size(size)}
+        yield f"subsets/n{size}", _content(settings, closure("ecgscale.data.subsets:build_subset"))
+    objectives = (*study.grid.objectives, *study.grid.controls)
+    for objective, encoder in product(objectives, study.grid.encoders):
+        cell = Cell(objective, encoder, 0, 0, 0)
+        yield f"pretrain/{objective}/{encoder}", _pretraining(study, cell)
+        yield f"evaluate/{objective}/{encoder}", _evaluation(study, cell)
+    for name in study.grid.baselines:
+        yield f"baselines/{name}", _baseline(study, name)
+    for name in study.tune.objectives:
+        yield f"tune/{name}", _tuning(study, name)
+    yield "report", _content(study, closure("ecgscale.report.stage:build_report"))
 
 
-def _objective(study: Study, name: str) -> dict[str, Any]:
-    winner = study.objectives[name].tuned
-    if winner and not winner.is_file():
-        return {"name": name, "waits_for": str(winner)}  # so that `dvc repro tune` can run at all
-    recipe = objective_recipe(study, name)
-    return {
-        **{key: getattr(recipe, key) for key in ("name", "kind", "control_of")},
-        **recipe.settings,
-        "code": _objective_code(recipe.kind),
-    }
+def _content(settings: Any, code: Closure) -> Content:
+    return {"settings": _plain(settings), **code._asdict()}
 
 
-def _encoder(study: Study, name: str) -> dict[str, Any]:
-    recipe = encoder_recipe(study, name)
-    return {**asdict(recipe), "code": _encoder_code(recipe.kind)}
+def _cohort(study: Study, name: str) -> Content:
+    from ecgscale.data.simulate import cohort_options
+    from ecgscale.data.simulate.cohort import cohort_code
+
+    cohort = study.simulate[name]
+    settings = {**_plain(cohort), "options": cohort_options(cohort)}
+    return _content(settings, cohort_code(cohort.layout))
 
 
-def _source(study: Study, name: str) -> dict[str, Any]:
+def _source(study: Study, name: str) -> Content:
     from ecgscale.data.sources import sources
 
     config = study.sources[name]
-    settings = config.model_dump(mode="json") | {"namespace": study.namespace(name)}
-    module = sources.get(config.reader).__module__
-    return {
-        "settings": settings,
-        "recipe": study.recipe.model_dump(mode="json"),
-        "code": code_digest(module, *INGEST_CODE),
+    source = {**_plain(config), "namespace": study.namespace(name)}
+    code = closure("ecgscale.data.ingest:ingest", entry_of(sources.get(config.reader)))
+    return _content({"source": source, "recipe": study.recipe}, code)
+
+
+def _targets(study: Study) -> Content:
+    from ecgscale.tasks import tasks
+
+    evaluation = study.evaluation
+    classes = [tasks.get(name) for name in evaluation.tasks]
+    for name, task in zip(evaluation.tasks, classes, strict=True):
+        if task.metadata.dataset not in evaluation.data:
+            key = f"evaluation.data.{task.metadata.dataset}"
+            raise BadInputError(f"task {name} needs {key}: the source to read")
+    settings = {"tasks": evaluation.tasks, "data": evaluation.data}
+    return _content(
+        settings, closure("ecgscale.tasks.targets:write_targets", *map(entry_of, classes))
+    )
+
+
+def _pretraining(study: Study, cell: Cell) -> Content:
+    winner = study.objectives[cell.objective].tuned
+    if winner and not winner.is_file():
+        pretraining(_untuned(study, cell.objective), cell)
+        return {"waits_for": str(winner)}  # so that `dvc repro tune` can run at all
+    plan = pretraining(study, cell)
+    return _content(_of_all_cells(plan), _pretraining_code(plan.objective.kind, plan.encoder.kind))
+
+
+def _evaluation(study: Study, cell: Cell) -> Content:
+    from ecgscale.encoders.base import encoders
+    from ecgscale.evaluation.readouts.base import readouts
+
+    used = [readouts.get(protocol.readout) for protocol in study.evaluation.protocols]
+    encoder = encoders.get(study.encoders[cell.encoder].kind)
+    code = closure("ecgscale.evaluation.stage:evaluate", *map(entry_of, [*used, encoder]))
+    settings = {
+        "evaluation": study.evaluation,
+        "recipe": study.recipe,
+        "study": study.study,
+        "axes": cell_axes(study, cell),
     }
+    return _content(_of_all_cells(settings), code)
 
 
-def _cohort(study: Study, name: str) -> dict[str, Any]:
-    from ecgscale.data.simulate.cohort import simulation_code
+def _baseline(study: Study, name: str) -> Content:
+    settings = {"evaluation": study.evaluation, "recipe": study.recipe, "study": study.study}
+    return _content(_of_all_cells(settings), closure("ecgscale.evaluation.stage:evaluate_baseline"))
 
-    settings = study.simulate[name]
-    return {"settings": settings.model_dump(mode="json"), "code": simulation_code(settings.layout)}
+
+def _tuning(study: Study, name: str) -> Content:
+    tune = study.tune
+    cell = Cell(name, tune.encoder, tune.size, tune.order, tune.seed)
+    plan = pretraining(_untuned(study, name), cell)
+    settings = {"tune": tune, "pretraining": _plain(plan), "evaluation": study.evaluation}
+    code = _pretraining_code(plan.objective.kind, plan.encoder.kind, "ecgscale.pipeline.tuning")
+    return _content(settings, code)
+
+
+def _pretraining_code(objective: str, encoder: str, *others: str) -> Closure:
+    from ecgscale.encoders.base import encoders
+    from ecgscale.objectives.base import objectives
+
+    kind = objectives.get(objective)
+    entries = ("ecgscale.training.stage:pretrain", entry_of(kind), entry_of(encoders.get(encoder)))
+    left_out = OBSERVERS if kind.needs_training else {**OBSERVERS, **UNTRAINED}
+    return closure(*entries, *others, without=left_out)
+
+
+_OF_ONE_CELL = ("cell", "size", "order", "seed")
+"""What tells the cells of a file apart: DVC's stages name it."""
+_WITHOUT_EFFECT = ("description", "live_tracking_after")
+"""Settings of a study that change no record."""
+
+
+def _of_all_cells(settings: Any) -> Content:
+    """Return a stage's settings without what tells its cells apart, and without what is idle."""
+    plain = _plain(settings)
+    for name in _OF_ONE_CELL:
+        plain.pop(name, None)
+        plain.get("axes", {}).pop(name, None)
+    for name in _WITHOUT_EFFECT:
+        plain["study"].pop(name)
+    return dict(plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return settings as JSON has them."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value):
+        return {name: _plain(item) for name, item in vars(value).items()}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _untuned(study: Study, name: str) -> Study:
-    """Return the study as it is before the objective's tuned winner exists."""
+    """Return the study as it is before an objective's tuned winner exists."""
     config = study.objectives[name]
-    if config.tuned is None or config.tuned.is_file():
-        return study
     objectives = {**study.objectives, name: config.model_copy(update={"tuned": None})}
     return study.model_copy(update={"objectives": objectives})
 
 
-def _tuned(name: str, path: Path) -> dict[str, Any]:
+def _winner(name: str, path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BadInputError(
             f"objective {name} asks for the tuned parameters in {path}, which does not exist: "

@@ -114,7 +114,7 @@ class Pretraining:
     recipe
         How the signals were prepared, and how they are normalised.
     lead
-        The lead that the collapse monitor of a one-lead encoder sees.
+        The lead that the collapse monitor of a one-lead encoder sees; None for other encoders.
     tasks
         Whose training labels an objective that needs labels learns.
     code
@@ -127,6 +127,6 @@ class Pretraining:
     recipe: Recipe
     encoder: ResolvedEncoder
     objective: ResolvedObjective
-    lead: str
+    lead: str | None
     tasks: tuple[str, ...]
     code: str

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from ecgscale.code import Closure, closure, entry_of
 from ecgscale.data.simulate.layout import (
     Layout,
     Written,
@@ -23,7 +24,6 @@ from ecgscale.data.simulate.layout import (
 from ecgscale.data.simulate.population import draw_patient
 from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.errors import BadInputError
-from ecgscale.runs.lineage import code_digest
 from ecgscale.settings import digest_of
 
 MANIFEST = "MANIFEST.json"
@@ -89,15 +89,15 @@ def simulate(recipe: CohortSettings, out: Path, jobs: int = 1) -> dict[str, Any]
     return manifest
 
 
-def simulation_code(layout: str) -> str:
-    """Return the digest of the code that decides what a cohort in this layout holds.
+def cohort_code(layout: str) -> Closure:
+    """Return the code that decides what a cohort in this layout holds.
 
     Raises
     ------
     BadInputError
         If the layout does not exist.
     """
-    return code_digest("ecgscale.data.simulate.cohort", layouts.get(layout).__module__)
+    return closure("ecgscale.data.simulate.cohort:simulate", entry_of(layouts.get(layout)))
 
 
 def _seed(recipe: CohortSettings) -> int:
@@ -109,7 +109,7 @@ def _marker(described: dict[str, Any]) -> str:
     content = {
         "about": "Simulated by ecgscale; no patient is in this folder. It may be rebuilt.",
         "recipe_digest": digest_of(described)[:16],
-        "code": simulation_code(described["layout"]),
+        "code": cohort_code(described["layout"]).digest,
     }
     return json.dumps(content, indent=1) + "\n"
 

@@ -1,12 +1,8 @@
 import copy
 import math
-import subprocess
-import sys
-from datetime import timedelta
 
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,9 +10,10 @@ from ecgscale import encoders, objectives
 from ecgscale.data.augment import Augmenter
 from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.recipe import Recipe
-from ecgscale.distributed import gather
+from ecgscale.distributed import rank, world_size
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
+from support.processes import in_two_processes
 
 CLEF_BASELINE = {"projector_dim": 0, "momentum_schedule": "constant", "hidden_dim": 32}
 
@@ -222,14 +219,14 @@ def test_bad_parameters_are_refused(params):
         create(**params)
 
 
-# Two processes: this one and a second that runs this file
+# Two processes
 
 
-def step(rank, world):
+def step():
     """Return the loss and the gradient of everything trained, flat."""
     encoder, objective = create(hidden_dim=8, projector_dim=6)
     move(encoder)
-    views = {key: value.chunk(world)[rank] for key, value in views_of(4).items()}
+    views = {key: value.chunk(world_size())[rank()] for key, value in views_of(4).items()}
     loss = objective.loss(encoder, views).loss
     loss.backward()
     trained = [*encoder.parameters(), *objective.projector.parameters()]
@@ -237,29 +234,9 @@ def step(rank, world):
     return loss.detach(), torch.cat([p.grad.flatten() for p in trained])
 
 
-def join(rank, store):
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{store}",
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
-    try:
-        return [gather(part.unsqueeze(0)) for part in step(rank, 2)]
-    finally:
-        dist.destroy_process_group()
-
-
 def test_two_processes_have_the_loss_and_the_mean_gradient_of_one(tmp_path):
-    loss, gradient = step(0, 1)
-    store = str(tmp_path / "store")
-    with subprocess.Popen([sys.executable, __file__, store]) as other:
-        losses, gradients = join(0, store)
-    assert other.returncode == 0
+    loss, gradient = step()
+    both = in_two_processes(tmp_path, step)
+    losses, gradients = (torch.stack(parts) for parts in zip(*both, strict=True))
     torch.testing.assert_close(losses, loss.expand(2), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients.mean(dim=0), gradient, rtol=1e-3, atol=1e-5)
-
-
-if __name__ == "__main__":
-    join(1, sys.argv[1])

@@ -1,17 +1,14 @@
 import copy
 import math
-import subprocess
-import sys
-from datetime import timedelta
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from ecgscale import encoders, objectives
-from ecgscale.distributed import gather
+from ecgscale.distributed import rank, world_size
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.dinosr import cluster_sums, nearest
+from support.processes import in_two_processes
 
 WORDS = 6
 
@@ -246,47 +243,27 @@ def test_parameters_out_of_range_are_refused(params):
         create(**params)
 
 
-# Two processes: this one and a second that runs this file
+# Two processes
 
 
-def two_steps(rank, world):
+def two_steps():
     """Return the codebooks after this process's share of two batches."""
     encoder, objective = create()
     for step in range(2):
         views = views_of(seed=step)
-        views = {key: value.chunk(world)[rank] for key, value in views.items()}
+        views = {key: value.chunk(world_size())[rank()] for key, value in views.items()}
         with torch.no_grad():
             objective.loss(encoder, views)
         objective.after_step(encoder, 0.1)
     return objective.codebook_sums, objective.codebook_counts
 
 
-def join(rank, store):
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{store}",
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
-    try:
-        return [gather(part.unsqueeze(0)) for part in two_steps(rank, 2)]
-    finally:
-        dist.destroy_process_group()
-
-
 def test_two_processes_keep_the_codebooks_of_one_with_the_whole_batch(tmp_path):
-    sums, counts = two_steps(0, 1)
-    store = str(tmp_path / "store")
-    with subprocess.Popen([sys.executable, __file__, store]) as other:
-        all_sums, all_counts = join(0, store)
-    assert other.returncode == 0
+    sums, counts = two_steps()
+    both = in_two_processes(tmp_path, two_steps)
+    all_sums, all_counts = (torch.stack(parts) for parts in zip(*both, strict=True))
     assert torch.equal(all_sums[0], all_sums[1])
     assert torch.equal(all_counts[0], all_counts[1])
     torch.testing.assert_close(all_counts[0], counts)
     torch.testing.assert_close(all_sums[0], sums, atol=1e-5, rtol=1e-5)
     assert not torch.equal(counts, torch.ones_like(counts))
-
-
-if __name__ == "__main__":
-    join(1, sys.argv[1])

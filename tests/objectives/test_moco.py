@@ -1,12 +1,8 @@
 import copy
 import math
-import subprocess
-import sys
-from datetime import timedelta
 
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,11 +10,12 @@ from ecgscale import encoders, objectives
 from ecgscale.data.augment import Augmenter
 from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.recipe import Recipe
-from ecgscale.distributed import gather
+from ecgscale.distributed import rank, world_size
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.moco import info_nce, record_key
 from ecgscale.objectives.target import unit_rows
+from support.processes import in_two_processes
 
 RECIPE = Recipe(leads=("I", "II"))
 
@@ -299,46 +296,28 @@ def test_bad_parameters_are_refused(params):
         create(**params)
 
 
-# Two processes: this one and a second that runs this file
+# Two processes
 
 
-def two_steps(rank, world):
+def two_steps():
     """Return the losses of this process's share of two batches, the queue and its records."""
     encoder, objective = create(queue_size=6)
     losses = []
     for step in range(2):
-        views = {key: value.chunk(world)[rank] for key, value in views_of(4, seed=step).items()}
+        views = {
+            key: value.chunk(world_size())[rank()] for key, value in views_of(4, seed=step).items()
+        }
         losses.append(objective.loss(encoder, views).loss.detach())
         objective.after_step(encoder, 0.5)
     return torch.stack(losses), objective.queue, objective.queue_record
 
 
-def join(rank, store):
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{store}",
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
-    try:
-        return [gather(part.unsqueeze(0)) for part in two_steps(rank, 2)]
-    finally:
-        dist.destroy_process_group()
-
-
 def test_two_processes_hold_the_same_queue_and_their_losses_average_to_that_of_one(tmp_path):
-    loss, queue, record = two_steps(0, 1)
-    store = str(tmp_path / "store")
-    with subprocess.Popen([sys.executable, __file__, store]) as other:
-        losses, queues, records = join(0, store)
-    assert other.returncode == 0
+    loss, queue, record = two_steps()
+    both = in_two_processes(tmp_path, two_steps)
+    losses, queues, records = (torch.stack(parts) for parts in zip(*both, strict=True))
     assert torch.equal(queues[0], queues[1])
     assert records.tolist() == [record.tolist()] * 2
     torch.testing.assert_close(queues[0], queue, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(losses.mean(dim=0), loss, rtol=1e-5, atol=1e-6)
     assert not torch.allclose(losses[0], losses[1])
-
-
-if __name__ == "__main__":
-    join(1, sys.argv[1])

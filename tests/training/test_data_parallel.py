@@ -1,7 +1,5 @@
 """Two processes, each with half of every batch, against one with all of it."""
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from ecgscale import distributed, encoders, objectives
 from ecgscale.data.augment import Augmenter
 from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.recipe import Recipe
-from ecgscale.distributed import average_gradients, process_group, rank, world_size
+from ecgscale.distributed import average_gradients, rank, world_size
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.clef import Clef, ClefParams
@@ -21,6 +19,7 @@ from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import TrainingData
 from ecgscale.training.loop import Monitor, TrainingDivergedError, train
 from ecgscale.training.settings import TrainingConfig
+from support.processes import in_two_processes
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(seconds=6.0, leads=("I", "II"))
@@ -33,7 +32,7 @@ WITHOUT_DRAWS = AugmentConfig(
     lead_drop_prob=0,
 )
 DRAWN = AugmentConfig(crop_seconds=4.0)
-RECORDS, BATCH, PROCESSES = 16, 8, 2
+RECORDS, BATCH = 16, 8
 CLEF_WEIGHTINGS = ("paper", "public_code", "uniform", "uniform_public_code")
 KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "simclr": ("simclr", {}),
@@ -130,16 +129,8 @@ def message(error: type[Exception], **settings: Any) -> str:
     return str(caught.value)
 
 
-def worker(number: int, port: int, folder: Path) -> None:
-    """Do all that the tests look at as one of two processes, and save it in `folder`."""
-    os.environ |= {
-        "RANK": str(number),
-        "LOCAL_RANK": str(number),
-        "WORLD_SIZE": str(PROCESSES),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    torch.set_num_threads(1)
+def everything(folder: Path) -> dict[str, Any]:
+    """Do all that the tests look at as one of two processes."""
     checkpoints = CheckpointDirectory(folder / "checkpoints")
     measured: list[int] = []
 
@@ -148,30 +139,25 @@ def worker(number: int, port: int, folder: Path) -> None:
         return {"measured": float(step)}
 
     options = {"checkpoints": checkpoints, "monitors": [Monitor(3, measure)]}
-    with process_group(CPU):
-        found: dict[str, Any] = {"cases": {case: two_steps(case) for case in CASES}}
-        found["plain"] = whole_training()
-        found["drawn"] = whole_training(DRAWN, **options)
-        distributed.barrier()
-        if number == 0:
-            next(checkpoints.path.glob("step-000000006*")).unlink()
-        distributed.barrier()
-        found["resumed"] = whole_training(DRAWN, **options)
-        found["measured"] = measured
-        found["refused"] = message(BadInputError, batch_size=BATCH - 1)
-        found["diverged"] = message(TrainingDivergedError, lr=1e30)
-        torch.save(found, folder / f"{number}.pt")
+    found: dict[str, Any] = {"cases": {case: two_steps(case) for case in CASES}}
+    found["plain"] = whole_training()
+    found["drawn"] = whole_training(DRAWN, **options)
+    distributed.barrier()
+    if rank() == 0:
+        next(checkpoints.path.glob("step-000000006*")).unlink()
+    distributed.barrier()
+    found["resumed"] = whole_training(DRAWN, **options)
+    found["measured"] = measured
+    found["refused"] = message(BadInputError, batch_size=BATCH - 1)
+    found["diverged"] = message(TrainingDivergedError, lr=1e30)
+    return found
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes found."""
     folder = tmp_path_factory.mktemp("pair")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(worker, (port, folder), nprocs=PROCESSES)
-    return [torch.load(folder / f"{number}.pt") for number in range(PROCESSES)]
+    return in_two_processes(folder, everything, folder)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from ecgscale.scaling.correlate import Group
-
-FloatArray = npt.NDArray[np.float64]
+from ecgscale.scaling.groups import Group
+from ecgscale.scaling.variance import FloatArray
 
 MIN_SIZES = 5
 """Below this many sizes three parameters fit anything."""
@@ -154,6 +152,18 @@ def fit_laws(group: Group) -> LawComparison:
     LawComparison
         With a `problem` and no laws where the group has one, has fewer than `MIN_SIZES` sizes, or
         holds a run without error (which has no logarithm).
+
+    Examples
+    --------
+    >>> from ecgscale.evaluation.endpoints import Endpoint, Measure
+    >>> from ecgscale.evaluation.settings import Protocol
+    >>> endpoint = Endpoint("ptb-xl-form", "ptb-xl-form", Protocol(), Measure())
+    >>> sizes, blocks = 64 * 2 ** np.arange(6), ((0, 0), (1, 1))
+    >>> score = 1 - np.array([[0.9], [0.91]]) * sizes**-0.3
+    >>> group = Group("clef", "net1d", "fixed_steps", endpoint, sizes, blocks, score, score[None])
+    >>> best = fit_laws(group).laws[0]
+    >>> best.name, round(best.params["alpha"], 2)
+    ('power law', 0.3)
     """
     if group.problem:
         return LawComparison(problem=group.problem)
@@ -185,9 +195,7 @@ def _law(form: _Form, n: FloatArray, error: FloatArray, sign: int) -> Law:
     named = dict(zip(form.params, map(float, values), strict=True))
     if "A" in named:
         named["A"] = math.exp(named["A"])
-    return Law(
-        form.name, form.formula, named, _aicc(cost, error.size, len(values)), ahead
-    )  # fmt: skip
+    return Law(form.name, form.formula, named, _aicc(cost, error.size, len(values)), ahead)
 
 
 def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, float, str]:
@@ -201,6 +209,8 @@ def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, flo
         least_squares(residual, start, bounds=(form.lower, form.upper), xtol=1e-12, ftol=1e-12)
         for start in form.starts(n, error)
     ]
+    # A floor and an exponent trade off along a flat valley; where no second start ends in the same
+    # minimum, the first may have stopped on its side.
     found = sorted((fit for fit in found if fit.success), key=lambda fit: float(fit.cost))
     if not found:
         return np.full(len(form.params), math.nan), math.nan, "no start converged"

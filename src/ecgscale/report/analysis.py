@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from ecgscale.evaluation.endpoints import Endpoint, Measure
 from ecgscale.scaling.claims import Claim, claims
 from ecgscale.scaling.collect import Collection, collect
 from ecgscale.scaling.compare import Comparison, compare
@@ -11,6 +14,7 @@ from ecgscale.scaling.correlate import Correlation, correlate
 from ecgscale.scaling.design import Design
 from ecgscale.scaling.groups import Group, groups
 from ecgscale.scaling.laws import LawComparison, fit_laws
+from ecgscale.scaling.means import MeanScores
 from ecgscale.scaling.settings import ReportConfig
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Every number of a report, and what it was asked for.
+    """Every number of a report, and the design that it answers to.
 
     Attributes
     ----------
@@ -30,6 +34,8 @@ class Analysis:
         first, then the others in the study's order.
     laws
         Of the groups that the claims are about.
+    means
+        Of objectives at the largest size, controls and baselines.
     """
 
     design: Design
@@ -39,6 +45,27 @@ class Analysis:
     comparisons: list[Comparison]
     claims: list[Claim]
     laws: list[tuple[Group, LawComparison]]
+    means: MeanScores
+
+    @property
+    def primary_measure(self) -> Measure:
+        """What the primary endpoint is measured by."""
+        return self.design.primary.measure
+
+    @property
+    def primary_comparisons(self) -> list[Comparison]:
+        """The comparisons at the primary endpoint."""
+        return [c for c in self.comparisons if c.group.endpoint == self.design.primary]
+
+    @property
+    def scaled_rows(self) -> pd.DataFrame:
+        """Those rows of the flat table that are of the grid's objectives."""
+        table = self.collection.table
+        return table[table["objective"].isin(self.design.objectives)]
+
+    def results_of(self, endpoints: Sequence[Endpoint]) -> list[tuple[Group, Correlation | None]]:
+        """Return the groups of some endpoints with their correlations."""
+        return [(group, found) for group, found in self.results if group.endpoint in endpoints]
 
 
 def analyse(
@@ -60,19 +87,8 @@ def analyse(
     found = groups(design, collection)
     order = {endpoint: place for place, endpoint in enumerate(design.endpoints)}
     found.sort(key=lambda g: (g.endpoint != design.primary, order[g.endpoint]))
-    results = [
-        (
-            group,
-            correlate(
-                group,
-                confidence=settings.confidence,
-                permutations=settings.permutations,
-                bootstrap=settings.bootstrap,
-                seed=settings.seed,
-            ),
-        )
-        for group in found
-    ]
+    options = settings.model_dump(exclude={"primary_task"})
+    results = [(group, correlate(group, **options)) for group in found]
     declared = claims(results, design.primary, settings.confidence)
     return Analysis(
         design,
@@ -82,4 +98,5 @@ def analyse(
         compare(collection, found, settings.confidence),
         declared,
         [(claim.group, fit_laws(claim.group)) for claim in declared],
+        MeanScores(design, collection),
     )

@@ -1,7 +1,7 @@
 """The figures of the report: scores against size, and slopes with their intervals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ecgscale.evaluation.endpoints import Endpoint
-from ecgscale.report.numbers import if_error, name_of_change, number, signed
+from ecgscale.report.analysis import Analysis
 from ecgscale.report.svg import MUTED, Drawing, Layout, blank, colour_of, drawing, marker_of
+from ecgscale.report.wording import if_error, name_of_change, number, signed, title_of
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import level_estimate
@@ -19,14 +20,6 @@ from ecgscale.scaling.variance import level_estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A control or baseline without sizes: a horizontal line."""
-
-    name: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -39,32 +32,21 @@ class Panel:
         The groups drawn, each with its colour number (the objective's place in the grid).
     runs
         Rows of the flat table that belong here, collapsed runs included.
+    references
+        Controls and baselines, which have no sizes, with their mean score: horizontal lines.
     """
 
     endpoint: Endpoint
     title: str
     series: tuple[tuple[int, Group], ...]
     runs: pd.DataFrame
-    references: tuple[Reference, ...]
+    references: dict[str, float]
 
 
-def panels(
-    objectives: Sequence[str],
-    table: pd.DataFrame,
-    found: Sequence[Group],
-    titles: dict[str, str],
-) -> list[Panel]:
-    """Sort the groups into panels; regimes and encoders are never mixed.
-
-    Parameters
-    ----------
-    objectives
-        Those of the grid, in its order.
-    table
-        The flat table.
-    titles
-        Name of an endpoint to its title.
-    """
+def panels(analysis: Analysis) -> list[Panel]:
+    """Sort the groups of all tasks into panels; regimes and encoders are never mixed."""
+    table, objectives = analysis.collection.table, analysis.design.objectives
+    found = [group for group, _ in analysis.results_of(analysis.design.tasks)]
     keys = dict.fromkeys((g.endpoint, g.encoder, g.regime) for g in found)
     several = len({(encoder, regime) for _, encoder, regime in keys}) > 1
     result = []
@@ -82,10 +64,10 @@ def panels(
         result.append(
             Panel(
                 endpoint,
-                titles[endpoint.name] + suffix,
+                title_of(endpoint) + suffix,
                 series,
                 here[here["objective"].isin([g.objective for _, g in series])],
-                tuple(Reference(str(name), float(value)) for name, value in means.items()),
+                {str(name): float(value) for name, value in means.items()},
             )
         )
     return result
@@ -119,8 +101,8 @@ def scaling_figure(name: str, panel: Panel, confidence: float) -> Drawing:
 
 def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Drawing:
     """Draw one small panel per task, each with its own scale; all of one kind of metric."""
-    named = [_capital(panel.endpoint.measure.label) for panel in shown]
-    measure = shown[0].endpoint.measure
+    labels = [panel.endpoint.measure.label for panel in shown]
+    named, measure = [text[0].upper() + text[1:] for text in labels], shown[0].endpoint.measure
 
     def draw(layout: Layout) -> "Figure":
         wide = layout == "wide"
@@ -156,7 +138,7 @@ def slopes_figure(
     name: str,
     objectives: Sequence[str],
     estimates: Sequence[Correlation],
-    titles: dict[str, str],
+    row_title: Callable[[Endpoint], str],
     caption: str,
 ) -> Drawing:
     """Draw the slope per doubling of every endpoint and objective with its interval.
@@ -167,10 +149,6 @@ def slopes_figure(
         Those of the grid, in its order.
     estimates
         At least one; each measure has its own axes.
-    titles
-        Name of an endpoint to the title of its row.
-    caption
-        What the rows are.
     """
     several = len({(c.group.encoder, c.group.regime) for c in estimates}) > 1
     drawn = [name for name in objectives if any(c.group.objective == name for c in estimates)]
@@ -197,7 +175,7 @@ def slopes_figure(
             axes.axvline(0, color=MUTED, linewidth=0.9)
             axes.set_ylim(len(rows) - 0.4, -0.6)
             labels = [
-                titles[endpoint.name] + (f", {encoder}, {regime}" if several else "")
+                row_title(endpoint) + (f", {encoder}, {regime}" if several else "")
                 for endpoint, encoder, regime in rows
             ]
             axes.set_yticks(range(len(rows)), [fill(text, 34 if wide else 18) for text in labels])
@@ -210,11 +188,12 @@ def slopes_figure(
         figure.tight_layout(pad=0.4, h_pad=1.2)
         return figure
 
+    slopes = "; ".join(_slope_alt(estimate, row_title) for estimate in estimates)
     directions = dict.fromkeys(_direction(part[0].group.endpoint) for part in parts)
     return drawing(
         name,
         f"{caption} The vertical line is no effect.{''.join(directions)}",
-        f"Slopes per doubling of patients. {'; '.join(_slope_alt(c, titles) for c in estimates)}.",
+        f"Slopes per doubling of patients. {slopes}.",
         draw,
     )
 
@@ -228,14 +207,14 @@ def _rows(estimates: Sequence[Correlation]) -> list[tuple[Endpoint, str, str]]:
     return list(dict.fromkeys(_row(estimate) for estimate in estimates))
 
 
-def _slope_alt(estimate: Correlation, titles: dict[str, str]) -> str:
+def _slope_alt(estimate: Correlation, row_title: Callable[[Endpoint], str]) -> str:
     group, slope = estimate.group, estimate.slope
     measure = group.endpoint.measure
     value, low, high = (
         signed(end, measure.slope_digits) for end in (slope.value, slope.low, slope.high)
     )
     return (
-        f"{group.objective}, {titles[group.endpoint.name]}: {measure.short} {value}"
+        f"{group.objective}, {row_title(group.endpoint)}: {measure.short} {value}"
         f"{measure.suffix} ({low} to {high})"
     )
 
@@ -296,8 +275,11 @@ def _draw_panel(
                 alpha=0.10,
                 linewidth=0,
             )
-    for reference in _near(axes.get_ylim(), panel.references):
-        axes.axhline(reference.value, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    low, high = axes.get_ylim()
+    reach = 1.2 * max(high - low, 0.02)  # what lies further off would flatten the curves
+    for value in panel.references.values():
+        if low - reach <= value <= high + reach:
+            axes.axhline(value, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
     shown = sizes[::every] if not small else sizes[:: max(every, math.ceil(len(sizes) / 4))]
     axes.set_xticks(shown, [f"{size:,}" if size < 10_000 else f"{size // 1000}k" for size in shown])
     axes.minorticks_off()
@@ -309,27 +291,17 @@ def _draw_panel(
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{digits}f}"))
 
 
-def _near(limits: tuple[float, float], references: Sequence[Reference]) -> list[Reference]:
-    """Return the references that can be drawn without flattening the curves."""
-    low, high = limits
-    reach = 1.2 * max(high - low, 0.02)
-    return [r for r in references if low - reach <= r.value <= high + reach]
-
-
 def _direct_labels(axes: "Axes", panel: Panel) -> None:
     """Name lines at their right end, pushed apart where they would overlap."""
     low, high = axes.get_ylim()
     gap = 0.047 * (high - low)
-    entries = [
-        (reference.value, reference.name, MUTED, "normal")
-        for reference in panel.references
-        if low <= reference.value <= high
-    ]
-    beyond = [r for r in panel.references if not low <= r.value <= high]
-    for line, r in enumerate(sorted(beyond, key=lambda r: -r.value)):
-        arrow = "\N{DOWNWARDS ARROW}" if r.value < low else "\N{UPWARDS ARROW}"
+    within = {name: value for name, value in panel.references.items() if low <= value <= high}
+    beyond = [(name, value) for name, value in panel.references.items() if name not in within]
+    entries = [(value, name, MUTED, "normal") for name, value in within.items()]
+    for line, (name, value) in enumerate(sorted(beyond, key=lambda entry: -entry[1])):
+        arrow = "\N{DOWNWARDS ARROW}" if value < low else "\N{UPWARDS ARROW}"
         axes.annotate(
-            f"{r.name} {r.value:.{panel.endpoint.measure.digits - 1}f} {arrow}",
+            f"{name} {value:.{panel.endpoint.measure.digits - 1}f} {arrow}",
             xy=(1.045, low - (line + 0.2) * gap),
             xycoords=axes.get_yaxis_transform(),
             color=MUTED,
@@ -386,10 +358,6 @@ def _direction(endpoint: Endpoint) -> str:
     return if_error(measure, f" Lower {measure.short} is better.")
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def _alt(panel: Panel) -> str:
     parts, measure = [], panel.endpoint.measure
     for _, group in panel.series:
@@ -402,7 +370,7 @@ def _alt(panel: Panel) -> str:
             f"{group.sizes[0]:,} patients, {number(last, measure.digits)} at {group.sizes[-1]:,}"
         )
     parts += [
-        f"{r.name}: {number(r.value, measure.digits)} without pretraining data"
-        for r in panel.references
+        f"{name}: {number(value, measure.digits)} without pretraining data"
+        for name, value in panel.references.items()
     ]
     return f"{panel.title}. {'; '.join(parts)}."

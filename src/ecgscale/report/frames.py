@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.prose import answer
 from ecgscale.scaling.correlate import Correlation
+from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import Estimate
 
 _HEADLINE_NUMBERS = (
@@ -23,10 +23,7 @@ def correlations_frame(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "objective": group.objective,
-                "encoder": group.encoder,
-                "regime": group.regime,
-                **_endpoint_columns(group.endpoint),
+                **_group_columns(group),
                 "sizes": len(group.sizes),
                 "blocks": len(group.blocks),
                 "problem": group.problem,
@@ -44,12 +41,8 @@ def comparisons_frame(analysis: Analysis) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "objective": comparison.objective,
-                "control": comparison.control,
-                "encoder": comparison.encoder,
-                "regime": comparison.regime,
-                **_endpoint_columns(comparison.endpoint),
-                "size": comparison.size,
+                **_group_columns(comparison.group, control=comparison.control),
+                "size": comparison.group.sizes[-1],
                 **_with_ends("slope", comparison.slope, "slope_difference"),
                 **_with_ends("level", comparison.level, "level_difference"),
                 "interval_covers": comparison.level.covers,
@@ -61,12 +54,9 @@ def comparisons_frame(analysis: Analysis) -> pd.DataFrame:
 
 def plot_frame(analysis: Analysis) -> pd.DataFrame:
     """Return the runs of the primary endpoint, as `dvc plots` draws them."""
-    table = analysis.collection.table
-    chosen = table[
-        table["objective"].isin(analysis.design.objectives)
-        & (table["endpoint"] == analysis.design.primary.name)
-        & ~table["collapsed"].astype(bool)
-    ]
+    rows = analysis.scaled_rows
+    primary = rows["endpoint"] == analysis.design.primary.name
+    chosen = rows[primary & ~rows["collapsed"].astype(bool)]
     axes = ["objective", "encoder", "regime", "size", "order", "seed"]
     return chosen[[*axes, "score", "macro_auroc", "mae"]].rename(columns={"size": "patients"})
 
@@ -88,8 +78,13 @@ def metrics(analysis: Analysis) -> dict[str, Any]:
     return found
 
 
-def _endpoint_columns(endpoint: Endpoint) -> dict[str, Any]:
+def _group_columns(group: Group, **control: str) -> dict[str, Any]:
+    endpoint = group.endpoint
     return {
+        "objective": group.objective,
+        **control,
+        "encoder": group.encoder,
+        "regime": group.regime,
         "endpoint": endpoint.name,
         "task": endpoint.task,
         **endpoint.protocol.model_dump(),

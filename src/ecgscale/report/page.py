@@ -1,27 +1,28 @@
 """The report as one self-contained HTML page and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ecgscale.evaluation.endpoints import protocol_words
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.report import prose, tables
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.figures import Panel, multiples_figure, panels, scaling_figure, slopes_figure
-from ecgscale.report.numbers import (
+from ecgscale.report.provenance import provenance, run_links
+from ecgscale.report.suites import missing_tasks, suites_table
+from ecgscale.report.svg import Drawing
+from ecgscale.report.wording import (
     count,
     if_error,
     interval,
     name_of_change,
     number,
     p_text,
+    readout_of,
     signed,
+    title_of,
 )
-from ecgscale.report.provenance import provenance, run_links
-from ecgscale.report.suites import missing_tasks, suites_table
-from ecgscale.report.svg import Drawing
 from ecgscale.scaling.claims import Claim
-from ecgscale.scaling.means import MeanScores
 from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
@@ -53,24 +54,15 @@ def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) 
     runs
         All tracked runs, which say where they come from.
     """
-    design, confidence, collection = analysis.design, analysis.confidence, analysis.collection
-    objectives, primary, table = design.objectives, design.primary, collection.table
-    titles, several = prose.titles(design.endpoints), len(design.readouts) > 1
-    readout_titles = {e.name: protocol_words(e.protocol) for e in design.readouts}
-    of_tasks = [(g, found) for g, found in analysis.results if g.endpoint in design.tasks]
-    of_primary = [(g, found) for g, found in of_tasks if g.endpoint == primary]
-    of_others = [(g, found) for g, found in of_tasks if g.endpoint != primary]
-    of_readouts = [(g, found) for g, found in analysis.results if g.endpoint in design.readouts]
-    comparisons = [c for c in analysis.comparisons if c.endpoint == primary]
-    shown = panels(objectives, table, [group for group, _ in of_tasks], titles)
-    large = [panel for panel in shown if panel.endpoint == primary]
-    means = MeanScores(design, collection)
-    page: Page = {
+    design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
+    primary, several = design.primary, len(design.readouts) > 1
+    shown = panels(analysis)
+    return {
         "study": study.study.name,
         "description": study.study.description,
         "question": QUESTION,
         # The answer
-        "primary_task": titles[primary.name] + f" ({readout_titles[primary.name]})" * several,
+        "primary_task": title_of(primary) + f" ({readout_of(primary)})" * several,
         "cards": [_card(claim, confidence) for claim in analysis.claims],
         "sentences": prose.answer(analysis.claims, confidence),
         "notes": [
@@ -83,51 +75,47 @@ def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) 
         # Accuracy against pretraining size
         "scaling": [
             scaling_figure(f"scaling-{place}" if place else "scaling", panel, confidence)
-            for place, panel in enumerate(large)
+            for place, panel in enumerate(p for p in shown if p.endpoint == primary)
         ],
         "multiples": _multiples([p for p in shown if p.endpoint != primary], confidence),
-        "slopes": _slopes("slopes", objectives, of_tasks, titles, _OF_TASKS),
-        "legend": list(enumerate(objectives)),
+        "slopes": _slopes("slopes", analysis, design.tasks, title_of, _OF_TASKS),
+        "legend": list(enumerate(design.objectives)),
         # Correlations; the primary task under every protocol, if there are several
-        "correlations": tables.correlations_table(of_primary, titles, confidence),
+        "correlations": tables.correlations_table(analysis, [primary]),
         "other_correlations": tables.correlations_table(
-            of_others, titles, confidence, "other-correlations"
-        )
-        if of_others
-        else None,
+            analysis, [e for e in design.tasks if e != primary], "other-correlations"
+        ),
         "readout_slopes": _slopes(
-            "readout-slopes", objectives, of_readouts, readout_titles, _OF_READOUTS
+            "readout-slopes", analysis, design.readouts, readout_of, _OF_READOUTS
         )
         if several
         else [],
-        "readouts": [
-            tables.readouts_table(design, of_readouts, collection, confidence),
-            tables.readout_means_table(design, means),
-        ]
+        "readouts": [tables.readout_slopes_table(analysis), tables.readout_means_table(analysis)]
         if several
         else [],
         # Controls, and means over the tasks of each benchmark suite
         "comparison_sentences": [
-            prose.comparison_sentence(c, confidence) for c in comparisons if c.slope
+            prose.comparison_sentence(c, confidence)
+            for c in analysis.primary_comparisons
+            if c.slope
         ],
-        "comparisons": tables.comparisons_table(comparisons, primary.measure, confidence),
-        "levels": tables.means_table(design, means, titles),
-        "collapsed": tables.collapse_table(objectives, table),
-        "suites": suites_table(design, means),
+        "comparisons": tables.comparisons_table(analysis),
+        "levels": tables.means_table(analysis),
+        "collapsed": tables.collapse_table(analysis),
+        "suites": suites_table(analysis),
         "missing_tasks": missing_tasks(study.evaluation.tasks, study.evaluation.data),
         # Laws, tasks and data
-        "laws": tables.laws_table(analysis.laws, primary.measure),
-        "tasks": tables.tasks_table(design.tasks, collection.labels, titles),
-        "data": tables.data_table(objectives, table),
-        "gaps": tables.gaps_table(collection),
+        "laws": tables.laws_table(analysis),
+        "tasks": tables.tasks_table(analysis),
+        "data": tables.data_table(analysis),
+        "gaps": tables.gaps_table(analysis),
         # Methods, limits, provenance
         "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
         "limits": prose.limits(design, _simulated(study)),
         "provenance": [("study", study.study.name), *provenance(runs)],
         "outside": collection.outside,
-        "runs": run_links(table),
+        "runs": run_links(collection.table),
     }
-    return page
 
 
 def drawings(page: Page) -> list[Drawing]:
@@ -155,7 +143,8 @@ def _card(claim: Claim, confidence: float) -> dict[str, str]:
         "slope_interval": interval(found.slope, digits),
         "detectable": number(found.detectable_slope, digits) + measure.suffix,
         "confidence": f"{confidence:.0%}",
-        "design": f"{count(len(group.sizes), 'size')}, {count(orders, 'order')}, {count(seeds, 'seed')}",
+        "design": f"{count(len(group.sizes), 'size')}, {count(orders, 'order')}, "
+        f"{count(seeds, 'seed')}",
         "covers": found.slope.covers,
     }
 
@@ -172,13 +161,15 @@ def _multiples(shown: Sequence[Panel], confidence: float) -> list[Drawing]:
 
 def _slopes(
     name: str,
-    objectives: Sequence[str],
-    results: tables.Results,
-    titles: dict[str, str],
+    analysis: Analysis,
+    endpoints: Sequence[Endpoint],
+    row_title: Callable[[Endpoint], str],
     caption: str,
 ) -> list[Drawing]:
-    estimates = [found for _, found in results if found is not None]
-    return [slopes_figure(name, objectives, estimates, titles, caption)] if estimates else []
+    estimates = [found for _, found in analysis.results_of(endpoints) if found is not None]
+    if not estimates:
+        return []
+    return [slopes_figure(name, analysis.design.objectives, estimates, row_title, caption)]
 
 
 def _simulated(study: Study) -> list[str]:

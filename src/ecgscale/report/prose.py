@@ -1,10 +1,10 @@
 """What the report says in sentences, derived from the numbers by fixed rules."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, protocol_words
-from ecgscale.report.numbers import count, if_error, interval, number, p_text, signed
+from ecgscale.evaluation.endpoints import Measure
+from ecgscale.report.wording import count, if_error, interval, number, p_text, signed
 from ecgscale.scaling.claims import Claim, Verdict
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison
@@ -95,15 +95,11 @@ def _moves(slope: Estimate, measure: Measure, verdict: Verdict) -> str:
 
 def notes(claim: Claim, confidence: float) -> list[str]:
     """Return what must be said with a claim: collapsed runs, one block, an unreachable level."""
-    group, said = claim.group, []
+    group, found, said = claim.group, claim.correlation, []
     left_out = [f"Left out: {text}." for text in group.left_out]
-    if claim.correlation is None:
+    if found is None:
         return left_out
-    test, slope, reseed = (
-        claim.correlation.rho_test,
-        claim.correlation.slope.value,
-        claim.correlation.reseed_sd,
-    )
+    slope, reseed, smallest_p = abs(found.slope.value), found.reseed_sd, found.rho_test.smallest_p
     measure, alpha = group.endpoint.measure, 1 - confidence
     if len(group.blocks) == 1:
         said.append(
@@ -112,33 +108,31 @@ def notes(claim: Claim, confidence: float) -> list[str]:
         )
     if not len(group.replicates):
         said.append("No resamples of the test patients were stored: no interval covers them.")
-    if test.smallest_p > alpha:
+    if smallest_p > alpha:
         said.append(
-            f"With {len(group.sizes)} sizes and {count(len(group.blocks), 'replicate')}, "
-            f"p cannot fall below "
-            f"{number(test.smallest_p, 3)}: this design cannot show a correlation at {alpha:.2g}."
+            f"With {len(group.sizes)} sizes and {count(len(group.blocks), 'replicate')}, p cannot "
+            f"fall below {number(smallest_p, 3)}: this design cannot show a correlation at "
+            f"{alpha:.2g}."
         )
-    if math.isfinite(reseed) and abs(slope) < reseed:
+    if math.isfinite(reseed) and slope < reseed:
+        by, sd = (number(x, measure.slope_digits) + measure.suffix for x in (slope, reseed))
         said.append(
-            f"One doubling moves {measure.short} less "
-            f"({number(abs(slope), measure.slope_digits)}{measure.suffix}) than "
-            "a new order and seed do "
-            f"(SD {number(reseed, measure.slope_digits)}{measure.suffix})."
+            f"One doubling moves {measure.short} less ({by}) than a new order and seed do "
+            f"(SD {sd})."
         )
     return said + left_out
 
 
 def comparison_sentence(comparison: Comparison, confidence: float) -> str:
     """Say what a comparison with a control shows."""
-    measure = comparison.endpoint.measure
-    parts = []
+    group, measure, parts = comparison.group, comparison.group.endpoint.measure, []
     if comparison.slope is not None:
         what = f"slope{if_error(measure, f' of {measure.short}')} per doubling"
         slope_digits = measure.slope_digits
         parts.append(_difference(what, comparison.slope, measure, slope_digits, confidence))
-    what = f"{measure.short} at {comparison.size:,} patients"
+    what = f"{measure.short} at {group.sizes[-1]:,} patients"
     parts.append(_difference(what, comparison.level, measure, measure.digits, confidence))
-    return f"{comparison.objective} against {comparison.control}: {'; '.join(parts)}."
+    return f"{group.objective} against {comparison.control}: {'; '.join(parts)}."
 
 
 def _difference(
@@ -168,20 +162,6 @@ def completeness(collection: Collection) -> str:
         "missing or incomplete; "
         "what depends on them is not estimated."
     )
-
-
-def titles(endpoints: Iterable[Endpoint]) -> dict[str, str]:
-    """Return the title of every endpoint, by its name."""
-    from ecgscale.tasks.base import tasks
-
-    known = set(tasks.names())
-    found = {}
-    for endpoint in endpoints:
-        task = endpoint.task
-        title = tasks.get(task).metadata.title if task in known else task
-        first = endpoint.name == task
-        found[endpoint.name] = title if first else f"{title}, {protocol_words(endpoint.protocol)}"
-    return found
 
 
 def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str, str]]:

@@ -4,19 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ecgscale.evaluation.endpoints import Endpoint, Measure
-from ecgscale.report.numbers import score_text
+from ecgscale.report.analysis import Analysis
 from ecgscale.report.tables import Rows, Table
-from ecgscale.scaling.design import Design
+from ecgscale.report.wording import score_text
 from ecgscale.scaling.means import MeanScores
 from ecgscale.tasks.base import tasks
 from ecgscale.tasks.suites import SUITES, Suite
 
 
-def suites_table(design: Design, means: MeanScores) -> Table:
+def suites_table(analysis: Analysis) -> Table:
     """Return the mean over a suite's tasks, for every suite that the study has a task of.
 
     Errors in different units have no common mean: there is one row a unit.
     """
+    design, means = analysis.design, analysis.means
     rows: Rows = [
         [
             f"{suite.name}\u00a0v{suite.version}",

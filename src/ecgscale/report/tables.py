@@ -1,34 +1,29 @@
 """Tables of the report: plain text cells, the same for HTML and Markdown."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import product
 
 import pandas as pd
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, protocol_words
-from ecgscale.report.numbers import (
+from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.report.analysis import Analysis
+from ecgscale.report.wording import (
     DASH,
     if_error,
     name_of_change,
     number,
     p_text,
+    readout_of,
     score_text,
     signed,
+    title_of,
     with_interval,
 )
-from ecgscale.scaling.collect import Collection
-from ecgscale.scaling.compare import Comparison
-from ecgscale.scaling.correlate import Correlation
-from ecgscale.scaling.design import Design
-from ecgscale.scaling.groups import Group
-from ecgscale.scaling.laws import LawComparison
 from ecgscale.scaling.means import MeanScores
 
 Rows = list[list[str]]
-Results = Sequence[tuple[Group, Correlation | None]]
-"""Groups with their correlations, None where a group has a problem."""
 LOWER = " Of an error (MAE) lower is better."
 
 
@@ -68,23 +63,16 @@ class Table:
 
 
 def correlations_table(
-    results: Results, titles: dict[str, str], confidence: float, name: str = "correlations"
+    analysis: Analysis, endpoints: Sequence[Endpoint], name: str = "correlations"
 ) -> Table:
-    """Return the coefficients and slopes of the groups, complete or not.
-
-    Parameters
-    ----------
-    titles
-        Name of an endpoint to its title.
-    name
-        Of the table, unique on the page.
-    """
+    """Return the coefficients and slopes of the groups of some endpoints, complete or not."""
+    results = analysis.results_of(endpoints)
     several = len({(group.encoder, group.regime) for group, _ in results}) > 1
-    mixed = _has_errors([group.endpoint for group, _ in results])
+    mixed = _has_errors(endpoints)
     rows: Rows = []
     for group, found in results:
         digits = group.endpoint.measure.slope_digits
-        names = [_task(group.endpoint, titles), group.objective, group.encoder]
+        names = [_task(group.endpoint), group.objective, group.encoder]
         names.append(group.regime.replace("_", " "))
         rows.append(
             [*names, f"not estimable: {group.problem}", *[""] * 6]
@@ -103,7 +91,7 @@ def correlations_table(
     table = Table(
         name,
         f"{'The main metric' if mixed else 'Macro AUROC'} against log2 of the pretraining "
-        f"patients, with {confidence:.0%} intervals. "
+        f"patients, with {analysis.confidence:.0%} intervals. "
         "p values are of single tests; tasks share test patients and are not independent."
         f"{LOWER if mixed else ''}",
         (
@@ -117,84 +105,76 @@ def correlations_table(
     return table.without("Encoder", unless=several).without("Regime", unless=several)
 
 
-def means_table(design: Design, means: MeanScores, titles: dict[str, str]) -> Table:
+def means_table(analysis: Analysis) -> Table:
     """Return mean scores of objectives at the largest size, of controls and of baselines."""
+    design, means = analysis.design, analysis.means
     mixed = _has_errors(design.tasks)
-    names = {endpoint: _task(endpoint, titles) for endpoint in design.tasks}
     return Table(
         "levels",
         f"Mean test {'score' if mixed else 'macro AUROC'}: objectives at {means.largest:,} "
         "pretraining patients, then controls and baselines, which see none. Objectives with a "
         f"missing run show a dash.{LOWER if mixed else ''}",
         ("Task", "Encoder", *means.columns),
-        _mean_rows(design, means, names, means.columns),
+        [
+            [_task(endpoint), encoder, *_means(means, endpoint, encoder, means.columns)]
+            for endpoint, encoder in product(design.tasks, design.encoders)
+        ],
         stub=2,
     ).without("Encoder", unless=len(design.encoders) > 1)
 
 
-def readout_means_table(design: Design, means: MeanScores) -> Table:
-    """Return the mean scores of the primary task under each protocol; baselines have no readout."""
-    measure = design.primary.measure
-    names = {endpoint: protocol_words(endpoint.protocol) for endpoint in design.readouts}
+def readout_slopes_table(analysis: Analysis) -> Table:
+    """Return the slopes of the primary task, a row for each protocol."""
+    design, table, measure = analysis.design, analysis.collection.table, analysis.primary_measure
+    slopes = {
+        (group.endpoint, group.encoder, group.objective): (
+            with_interval(found.slope, measure.slope_digits) if found else DASH
+        )
+        for group, found in analysis.results_of(design.readouts)
+    }
+    return Table(
+        "readouts",
+        f"Slope of {measure.label} per doubling on the primary task, with "
+        f"{analysis.confidence:.0%} intervals. The first row is that of the answer; the others "
+        f"were not declared as tests. A dash: not estimable.{if_error(measure, LOWER)}",
+        ("Readout", "Encoder", "Labelled patients", *design.objectives),
+        [
+            [
+                readout_of(endpoint),
+                encoder,
+                _labelled(table, endpoint),
+                *(slopes[endpoint, encoder, objective] for objective in design.objectives),
+            ]
+            for endpoint, encoder in product(design.readouts, design.encoders)
+        ],
+        stub=2,
+    ).without("Encoder", unless=len(design.encoders) > 1)
+
+
+def readout_means_table(analysis: Analysis) -> Table:
+    """Return the mean scores of the primary task, a row for each protocol.
+
+    Baselines have no readout, so they have no column.
+    """
+    design, means, measure = analysis.design, analysis.means, analysis.primary_measure
     return Table(
         "readout-levels",
         f"Mean test {measure.label} of the same: objectives at {means.largest:,} pretraining "
         "patients, then controls, which see none. A dash: a run is missing."
         f"{if_error(measure, LOWER)}",
         ("Readout", "Encoder", *means.with_encoder),
-        _mean_rows(design, means, names, means.with_encoder),
+        [
+            [readout_of(endpoint), encoder, *_means(means, endpoint, encoder, means.with_encoder)]
+            for endpoint, encoder in product(design.readouts, design.encoders)
+        ],
         stub=2,
     ).without("Encoder", unless=len(design.encoders) > 1)
 
 
-def _mean_rows(
-    design: Design, means: MeanScores, names: dict[Endpoint, str], columns: Sequence[str]
-) -> Rows:
-    return [
-        [
-            name,
-            encoder,
-            *(score_text(means.mean(endpoint, encoder, c), endpoint.measure) for c in columns),
-        ]
-        for endpoint, name in names.items()
-        for encoder in design.encoders
-    ]
-
-
-def readouts_table(
-    design: Design, results: Results, collection: Collection, confidence: float
-) -> Table:
-    """Return the slopes of the primary task, a row for each protocol.
-
-    Parameters
-    ----------
-    results
-        Those of the primary task.
-    """
-    measure = design.primary.measure
-    found = {(group.endpoint, group.encoder, group.objective): c for group, c in results}
-    slopes = {
-        key: with_interval(c.slope, measure.slope_digits) if c else DASH for key, c in found.items()
-    }
-    rows: Rows = [
-        [
-            protocol_words(endpoint.protocol),
-            encoder,
-            _labelled(collection.table, endpoint),
-            *(slopes[endpoint, encoder, name] for name in design.objectives),
-        ]
-        for endpoint in design.readouts
-        for encoder in design.encoders
-    ]
-    return Table(
-        "readouts",
-        f"Slope of {measure.label} per doubling on the primary task, with {confidence:.0%} "
-        "intervals. The first row is that of the answer; the others were not declared as tests. A "
-        f"dash: not estimable.{if_error(measure, LOWER)}",
-        ("Readout", "Encoder", "Labelled patients", *design.objectives),
-        rows,
-        stub=2,
-    ).without("Encoder", unless=len(design.encoders) > 1)
+def _means(
+    means: MeanScores, endpoint: Endpoint, encoder: str, columns: Sequence[str]
+) -> Iterator[str]:
+    return (score_text(means.mean(endpoint, encoder, c), endpoint.measure) for c in columns)
 
 
 def _labelled(table: pd.DataFrame, endpoint: Endpoint) -> str:
@@ -202,25 +182,23 @@ def _labelled(table: pd.DataFrame, endpoint: Endpoint) -> str:
     return _range(table.loc[read_out, "train_patients"].dropna(), 0)
 
 
-def _task(endpoint: Endpoint, titles: dict[str, str]) -> str:
+def _task(endpoint: Endpoint) -> str:
     """Return the title of a row; what is not an AUROC is named with its unit."""
-    measure = endpoint.measure
-    return titles[endpoint.name] + if_error(measure, f": {measure.label}")
+    return title_of(endpoint) + if_error(endpoint.measure, f": {endpoint.measure.label}")
 
 
 def _has_errors(measured: Sequence[Endpoint]) -> bool:
     return any(not endpoint.measure.higher_is_better for endpoint in measured)
 
 
-def comparisons_table(
-    comparisons: Sequence[Comparison], measure: Measure, confidence: float
-) -> Table:
-    """Return the objectives against their controls, at one endpoint with its measure."""
+def comparisons_table(analysis: Analysis) -> Table:
+    """Return the objectives against their controls, at the primary endpoint."""
+    comparisons, measure = analysis.primary_comparisons, analysis.primary_measure
     rows: Rows = [
         [
-            c.objective,
+            c.group.objective,
             c.control,
-            c.encoder,
+            c.group.encoder,
             with_interval(c.slope, measure.slope_digits) if c.slope else DASH,
             with_interval(c.level, measure.digits),
             c.level.covers,
@@ -230,22 +208,23 @@ def comparisons_table(
     return Table(
         "comparisons",
         "Objective minus control on the primary task, "
-        f"paired by order and seed where the control scales too, with {confidence:.0%} intervals."
-        f"{if_error(measure, LOWER)}",
+        "paired by order and seed where the control scales too, with "
+        f"{analysis.confidence:.0%} intervals.{if_error(measure, LOWER)}",
         (
             *("Objective", "Control", "Encoder", "Slope per doubling"),
             *(f"{name_of_change(measure)} at the largest size", "Interval covers"),
         ),
         rows,
         stub=2,
-    ).without("Encoder", unless=len({(c.encoder, c.regime) for c in comparisons}) > 1)
+    ).without("Encoder", unless=len({(c.group.encoder, c.group.regime) for c in comparisons}) > 1)
 
 
-def laws_table(laws: Sequence[tuple[Group, LawComparison]], measure: Measure) -> Table:
-    """Return the scaling laws of the primary groups; `measure` is that of their endpoint."""
+def laws_table(analysis: Analysis) -> Table:
+    """Return the scaling laws of the primary groups."""
     rows: Rows = []
+    measure = analysis.primary_measure
     error = "error 1 \u2212 AUROC" if measure.higher_is_better else measure.label
-    for group, comparison in laws:
+    for group, comparison in analysis.laws:
         if comparison.problem:
             rows.append([group.objective, f"not fitted: {comparison.problem}", "", "", "", ""])
         usable = [law.aicc for law in comparison.laws if not law.problem]
@@ -274,28 +253,20 @@ def laws_table(laws: Sequence[tuple[Group, LawComparison]], measure: Measure) ->
     )
 
 
-def tasks_table(
-    measured: Sequence[Endpoint], labels: dict[str, list[dict[str, Any]]], titles: dict[str, str]
-) -> Table:
-    """Return what each task measures: labels used, labels left out, test positives.
-
-    Parameters
-    ----------
-    labels
-        As in `Collection`.
-    """
+def tasks_table(analysis: Analysis) -> Table:
+    """Return what each task measures: labels used, labels left out, test positives."""
     rows: Rows = []
-    for endpoint in measured:
+    for endpoint in analysis.design.tasks:
         if not endpoint.measure.higher_is_better:
-            rows.append([_task(endpoint, titles), "a number", DASH, DASH, "none"])
+            rows.append([_task(endpoint), "a number", DASH, DASH, "none"])
             continue
-        known = labels.get(endpoint.name, [])
+        known = analysis.collection.labels.get(endpoint.name, [])
         used = [label for label in known if label.get("included")]
         positives = [int(label.get("positives") or 0) for label in used]
         absent = [str(label["name"]) for label in known if not label.get("included")]
         rows.append(
             [
-                titles[endpoint.name],
+                title_of(endpoint),
                 f"{len(used)} of {len(known)}",
                 f"{sum(positives):,}" if positives else DASH,
                 f"{min(positives):,}" if positives else DASH,
@@ -311,9 +282,9 @@ def tasks_table(
     )
 
 
-def data_table(objectives: Sequence[str], table: pd.DataFrame) -> Table:
+def data_table(analysis: Analysis) -> Table:
     """Return what each pretraining size held; ranges are over nesting orders and objectives."""
-    scaled = table[table["objective"].isin(objectives)].drop_duplicates("cell")
+    scaled = analysis.scaled_rows.drop_duplicates("cell")
     rows: Rows = [
         [
             f"{size:,}",
@@ -335,19 +306,19 @@ def data_table(objectives: Sequence[str], table: pd.DataFrame) -> Table:
     ).without("Regime", unless=scaled["regime"].nunique() > 1)
 
 
-def gaps_table(collection: Collection) -> Table:
+def gaps_table(analysis: Analysis) -> Table:
     """Return the cells that are missing or incomplete."""
     return Table(
         "gaps",
         "Cells of the study's grid that are missing or incomplete.",
         ("Cell", "What is missing"),
-        [[gap.cell, gap.reason] for gap in collection.gaps],
+        [[cell, reason] for cell, reason in analysis.collection.gaps.items()],
     )
 
 
-def collapse_table(objectives: Sequence[str], table: pd.DataFrame) -> Table:
+def collapse_table(analysis: Analysis) -> Table:
     """Return the collapsed runs."""
-    collapsed = table["objective"].isin(objectives) & table["collapsed"].astype(bool)
+    runs = analysis.scaled_rows.drop_duplicates("cell")
     return Table(
         "collapsed",
         "Runs whose embeddings collapsed during pretraining. They are drawn as crosses, and the "
@@ -355,7 +326,7 @@ def collapse_table(objectives: Sequence[str], table: pd.DataFrame) -> Table:
         ("Cell", "Patients", "Order", "Seed"),
         [
             [row["cell"], f"{row['size']:,}", str(row["order"]), str(row["seed"])]
-            for row in table[collapsed].drop_duplicates("cell").to_dict("records")
+            for row in runs[runs["collapsed"].astype(bool)].to_dict("records")
         ],
     )
 

@@ -36,14 +36,6 @@ COLUMNS: tuple[str, ...] = (
 
 
 @dataclass(frozen=True)
-class Gap:
-    """A cell of the grid that is not there, or not wholly."""
-
-    cell: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Collection:
     """Everything that the statistics read.
 
@@ -62,7 +54,7 @@ class Collection:
         Endpoint to its per-label rows ("name", "positives", "included", ...; none for a
         regression), as the first cell of the table that has the endpoint recorded them.
     gaps
-        Cells of the grid that are missing or incomplete, with the reason.
+        Cells of the grid that are not there, or not wholly, with what is missing.
     outside
         Cells that were recorded but are no longer in the study's grid; they are left out.
     expected
@@ -72,7 +64,7 @@ class Collection:
     table: pd.DataFrame
     replicates: dict[tuple[str, str], FloatArray]
     labels: dict[str, list[dict[str, Any]]]
-    gaps: tuple[Gap, ...]
+    gaps: dict[str, str]
     outside: tuple[str, ...]
     expected: int
 
@@ -106,13 +98,13 @@ def collect(
     rows: list[dict[str, Any]] = []
     replicates: dict[tuple[str, str], FloatArray] = {}
     labels: dict[str, list[dict[str, Any]]] = {}
-    gaps: list[Gap] = []
+    gaps: dict[str, str] = {}
     for cell in wanted:
         before, after = pretrained.get(cell), evaluated.get(cell)
         asked = design.tasks if _is_baseline(cell) else design.endpoints
         reason = _gap(asked, before, after, needs_pretraining=cell in design.pretrained)
         if reason:
-            gaps.append(Gap(cell, reason))
+            gaps[cell] = reason
         if after is None:
             continue
         for endpoint in design.endpoints:
@@ -126,7 +118,7 @@ def collect(
         table=pd.DataFrame(rows, columns=list(COLUMNS)),
         replicates=replicates,
         labels=labels,
-        gaps=tuple(gaps),
+        gaps=gaps,
         outside=tuple(sorted((pretrained.keys() | evaluated.keys()) - set(wanted))),
         expected=len(wanted),
     )

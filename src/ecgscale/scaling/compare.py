@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.groups import Group, paired_resamples
 from ecgscale.scaling.variance import (
@@ -32,12 +31,8 @@ class Comparison:
         Difference of the mean score, objective at its largest size minus control.
     """
 
-    objective: str
+    group: Group
     control: str
-    encoder: str
-    regime: str
-    endpoint: Endpoint
-    size: int
     slope: Estimate | None
     level: Estimate
 
@@ -84,7 +79,7 @@ def _against_scaled(group: Group, control: Group, confidence: float) -> list[Com
     weights = slope_weights(np.log2(group.sizes))
     slope = weighted_estimate(score, replicates, weights, confidence)
     level = level_estimate(score, replicates, len(group.sizes) - 1, confidence)
-    return [_comparison(group, control.objective, slope, level)]
+    return [Comparison(group, control.objective, slope, level)]
 
 
 def _against_fixed(
@@ -127,18 +122,5 @@ def _against_fixed(
             covers=covers,
             confidence=confidence,
         )
-        comparisons.append(_comparison(group, str(control), None, level))
+        comparisons.append(Comparison(group, str(control), None, level))
     return comparisons
-
-
-def _comparison(group: Group, control: str, slope: Estimate | None, level: Estimate) -> Comparison:
-    return Comparison(
-        group.objective,
-        control,
-        group.encoder,
-        group.regime,
-        group.endpoint,
-        size=int(group.sizes[-1]),
-        slope=slope,
-        level=level,
-    )

@@ -1,8 +1,8 @@
-"""How numbers are written: signs, intervals, p values and the names of metrics."""
+"""How numbers, metrics and endpoints are written."""
 
 import math
 
-from ecgscale.evaluation.endpoints import Measure
+from ecgscale.evaluation.endpoints import Endpoint, Measure, protocol_words
 from ecgscale.scaling.variance import Estimate
 
 DASH = "\N{EN DASH}"
@@ -61,6 +61,20 @@ def count(n: int, noun: str) -> str:
 def name_of_change(measure: Measure) -> str:
     """Name what changes per doubling, with its unit: "AUROC" or "MAE (mmHg)"."""
     return measure.label.removeprefix("macro ")
+
+
+def title_of(endpoint: Endpoint) -> str:
+    """Return the title of the task, with the protocol unless it is the study's first."""
+    from ecgscale.tasks.base import tasks
+
+    task = endpoint.task
+    title = tasks.get(task).metadata.title if task in tasks.names() else task
+    return title if endpoint.name == task else f"{title}, {protocol_words(endpoint.protocol)}"
+
+
+def readout_of(endpoint: Endpoint) -> str:
+    """Return what tells the endpoints of one task apart: the protocol in words."""
+    return protocol_words(endpoint.protocol)
 
 
 def if_error(measure: Measure, text: str) -> str:

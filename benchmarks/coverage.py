@@ -14,7 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from ecgscale.scaling.correlate import Group, correlate, slope_weights
+from ecgscale.scaling.correlate import correlate
+from ecgscale.scaling.groups import Group
+from ecgscale.scaling.variance import slope_weights
 
 SIZES = 64 * 2 ** np.arange(6)
 RUN_SD, PATIENT_SD, RESAMPLES = 0.004, 0.0015, 300

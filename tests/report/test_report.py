@@ -1,13 +1,12 @@
 import csv
 import json
-import math
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from ecgscale.report.figures import SERIES, VARIABLES
 from ecgscale.report.stage import build_report, write_report
+from ecgscale.report.svg import SERIES, VARIABLES
 from support import runs as synthetic
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -85,15 +84,18 @@ def test_every_file_is_written(report):
 def test_summary_holds_the_first_objective_s_numbers(report):
     summary = report[1]
     assert summary.headline.startswith("clef (net1d-tiny): accuracy rises")
-    assert summary.rho_interval[0] <= summary.rho <= summary.rho_interval[1]
-    assert summary.slope_interval[0] < 0.012 < summary.slope_interval[1]
-    assert summary.p < 0.001
+    first = summary.claims[0].correlation
+    assert first.rho.low <= first.rho.value <= first.rho.high
+    assert first.slope.low < 0.012 < first.slope.high
+    assert first.rho_test.p < 0.001
     assert summary.complete
 
 
 def test_metrics_are_small_and_finite(report):
     metrics = json.loads((report[0] / "metrics.json").read_text())
-    assert metrics["clef/net1d-tiny"]["slope"] == pytest.approx(report[1].slope, abs=1e-6)
+    assert metrics["clef/net1d-tiny"]["slope"] == pytest.approx(
+        report[1].claims[0].correlation.slope.value, abs=1e-6
+    )
     assert metrics["headline"] == report[1].headline
     assert metrics["cells_missing"] == 0
 
@@ -150,7 +152,7 @@ def test_regressions_have_their_own_panels_units_and_direction(wide, html):
     assert (out / "figures" / "regressions.svg").is_file()
     assert (out / "figures" / "tasks.svg").is_file()
     assert "the error falls (lower is better)" in summary.headline
-    assert summary.slope < 0
+    assert summary.claims[0].correlation.slope.value < 0
     assert "MAE" not in html
 
 
@@ -262,7 +264,7 @@ def test_incomplete_grid_is_shown_as_incomplete(small, tmp_path):
     missing = ["clef/net1d-tiny/n128-o1-s0", "random/net1d-tiny/n0-o0-s0"]
     summary = write_report(study, *synthetic.make_runs(study, missing=missing), tmp_path)
     html = summary.html.read_text(encoding="utf-8")
-    assert math.isnan(summary.rho)
+    assert summary.claims[0].correlation is None
     assert "2 of 35 cells of the study are missing or incomplete" in html
     assert "not estimable: 1 of 15 runs is missing" in html
     assert all(cell in html for cell in missing)

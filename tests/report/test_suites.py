@@ -2,17 +2,23 @@ import math
 
 import pytest
 
-from ecgscale.report.levels import Levels
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.scaling.collect import collect
+from ecgscale.scaling.means import MeanScores
+from ecgscale.study.design import study_design
 from ecgscale.tasks.suites import SUITES
 from support import runs as synthetic
 
 
 def table(study, **options):
     pretrain, evaluate = synthetic.make_runs(study, resamples=2, **options)
-    found = suites_table(study, Levels(study, collect(study, pretrain, evaluate)))
+    design = study_design(study)
+    found = suites_table(design, MeanScores(design, collect(design, pretrain, evaluate)))
     return evaluate, [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+
+
+def missing(study):
+    return missing_tasks(study.evaluation.tasks, study.evaluation.data)
 
 
 def small(tasks, **options):
@@ -45,7 +51,7 @@ def test_only_the_whole_suite_has_a_score():
     study = small(declared, orders=(0,))
     _, rows = table(study)
     assert rows[0]["What the number is"] == "score: mean macro AUROC of all 13 tasks"
-    assert missing_tasks(study) == []
+    assert missing(study) == []
 
 
 def test_units_are_not_averaged_together():
@@ -68,11 +74,11 @@ def test_a_missing_run_leaves_a_dash_not_a_mean_of_the_rest():
 def test_a_task_in_no_suite_gives_no_row():
     study = small(("of-nobody",))
     assert table(study)[1] == []
-    assert missing_tasks(study) == []
+    assert missing(study) == []
 
 
 def test_missing_tasks_say_where_their_data_are():
-    lines = [str(one) for one in missing_tasks(small(("ptb-xl-form",)))]
+    lines = [str(one) for one in missing(small(("ptb-xl-form",)))]
     assert lines[0] == (
         "chaparral-cls13: ptb-xl-diagnostic, ptb-xl-subdiagnostic, ptb-xl-superdiagnostic, "
         "ptb-xl-rhythm: not asked for: name it in evaluation.tasks"

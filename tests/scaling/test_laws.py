@@ -5,7 +5,7 @@ import pytest
 
 from ecgscale.evaluation.endpoints import Endpoint, Measure
 from ecgscale.evaluation.settings import Protocol
-from ecgscale.scaling.correlate import Group
+from ecgscale.scaling.groups import Group
 from ecgscale.scaling.laws import fit_laws
 
 AUROC, MAE = Measure(), Measure("mae", "mmHg")

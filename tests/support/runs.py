@@ -8,8 +8,8 @@ import numpy as np
 from ecgscale.evaluation.endpoints import endpoints
 from ecgscale.runs.record import RunRecord
 from ecgscale.runs.tracking import TrackedRecord
-from ecgscale.scaling.collect import BASELINES
 from ecgscale.study.cells import study_cells
+from ecgscale.study.design import BASELINES
 from ecgscale.study.file import Study
 
 TASKS = (

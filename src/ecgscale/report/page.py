@@ -1,89 +1,181 @@
 """The report as one self-contained HTML page and as Markdown."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ecgscale.report.figures import Drawing
-from ecgscale.report.suites import Missing
-from ecgscale.report.tables import Table
+from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.report import prose, tables
+from ecgscale.report.analysis import Analysis
+from ecgscale.report.figures import Panel, multiples_figure, panels, scaling_figure, slopes_figure
+from ecgscale.report.provenance import provenance, run_links
+from ecgscale.report.suites import missing_tasks, suites_table
+from ecgscale.report.svg import Drawing
+from ecgscale.report.wording import (
+    count,
+    if_error,
+    interval,
+    name_of_change,
+    number,
+    p_text,
+    readout_of,
+    signed,
+    title_of,
+)
+from ecgscale.scaling.claims import Claim
+from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from ecgscale.runs.tracking import TrackedRecord
 
-@dataclass(frozen=True)
-class RunLink:
-    """The tracked runs of one cell; addresses are "" where the store is not a web server."""
+QUESTION = (
+    "How does the amount of pretraining data correlate with downstream ECG classification accuracy?"
+)
+_OF_TASKS = (
+    "Slope per doubling of the pretraining patients, by task, with intervals. Tasks share test "
+    "patients and are not independent."
+)
+_OF_READOUTS = (
+    "Slope per doubling of the pretraining patients on the primary task, by readout, with "
+    "intervals. All readouts share the encoders and the test patients."
+)
 
-    cell: str
-    pretrain: str
-    evaluate: str
-    pretrain_url: str = ""
-    evaluate_url: str = ""
+Page = dict[str, Any]
+"""What the templates show, by the name that they know it under."""
 
 
-@dataclass(frozen=True)
-class Page:
-    """All that the templates show.
+def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) -> Page:
+    """Return everything that the page shows, in the order of its sections.
 
-    Attributes
+    Parameters
     ----------
-    cards
-        Figures of the answer, one dictionary for each pre-declared test.
-    sentences
-        The answer with its numbers, one for each pre-declared test.
-    notes
-        What must be said with it.
-    completeness
-        How much of the grid there is.
-    incomplete
-        Whether anything is missing.
-    readout_slopes, readouts
-        The primary task under every protocol; empty where the study has one.
-    suites, missing_tasks
-        Means over the tasks of each benchmark suite, and the tasks that are not in them.
-    provenance
-        Name and value, of the records themselves.
+    runs
+        All tracked runs, which say where they come from.
     """
+    design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
+    primary, several = design.primary, len(design.readouts) > 1
+    shown = panels(analysis)
+    return {
+        "study": study.study.name,
+        "description": study.study.description,
+        "question": QUESTION,
+        # The answer
+        "primary_task": title_of(primary) + f" ({readout_of(primary)})" * several,
+        "cards": [_card(claim, confidence) for claim in analysis.claims],
+        "sentences": prose.answer(analysis.claims, confidence),
+        "notes": [
+            f"{claim.group.objective}: {note}" if len(analysis.claims) > 1 else note
+            for claim in analysis.claims
+            for note in prose.notes(claim, confidence)
+        ],
+        "completeness": prose.completeness(collection),
+        "incomplete": not collection.complete,
+        # Accuracy against pretraining size
+        "scaling": [
+            scaling_figure(f"scaling-{place}" if place else "scaling", panel, confidence)
+            for place, panel in enumerate(p for p in shown if p.endpoint == primary)
+        ],
+        "multiples": _multiples([p for p in shown if p.endpoint != primary], confidence),
+        "slopes": _slopes("slopes", analysis, design.tasks, title_of, _OF_TASKS),
+        "legend": list(enumerate(design.objectives)),
+        # Correlations; the primary task under every protocol, if there are several
+        "correlations": tables.correlations_table(analysis, [primary]),
+        "other_correlations": tables.correlations_table(
+            analysis, [e for e in design.tasks if e != primary], "other-correlations"
+        ),
+        "readout_slopes": _slopes(
+            "readout-slopes", analysis, design.readouts, readout_of, _OF_READOUTS
+        )
+        if several
+        else [],
+        "readouts": [tables.readout_slopes_table(analysis), tables.readout_means_table(analysis)]
+        if several
+        else [],
+        # Controls, and means over the tasks of each benchmark suite
+        "comparison_sentences": [
+            prose.comparison_sentence(c, confidence)
+            for c in analysis.primary_comparisons
+            if c.slope
+        ],
+        "comparisons": tables.comparisons_table(analysis),
+        "levels": tables.means_table(analysis),
+        "collapsed": tables.collapse_table(analysis),
+        "suites": suites_table(analysis),
+        "missing_tasks": missing_tasks(study.evaluation.tasks, study.evaluation.data),
+        # Laws, tasks and data
+        "laws": tables.laws_table(analysis),
+        "tasks": tables.tasks_table(analysis),
+        "data": tables.data_table(analysis),
+        "gaps": tables.gaps_table(analysis),
+        # Methods, limits, provenance
+        "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
+        "limits": prose.limits(design, _simulated(study)),
+        "provenance": [("study", study.study.name), *provenance(runs)],
+        "outside": collection.outside,
+        "runs": run_links(collection.table),
+    }
 
-    study: str
-    description: str
-    question: str
-    primary_task: str
-    cards: list[dict[str, str]]
-    sentences: list[str]
-    notes: list[str]
-    completeness: str
-    incomplete: bool
-    scaling: list[Drawing]
-    multiples: list[Drawing]
-    slopes: list[Drawing]
-    legend: list[tuple[int, str]]
-    correlations: Table
-    other_correlations: Table | None
-    levels: Table
-    comparisons: Table
-    comparison_sentences: list[str]
-    laws: Table
-    tasks: Table
-    data: Table
-    gaps: Table
-    collapsed: Table
-    methods: list[tuple[str, str]]
-    limits: list[str]
-    provenance: list[tuple[str, str]]
-    runs: list[RunLink]
-    readout_slopes: list[Drawing]
-    readouts: list[Table]
-    suites: Table
-    missing_tasks: list[Missing]
-    outside: list[str] = field(default_factory=list)
 
-    @property
-    def drawings(self) -> list[Drawing]:
-        """All figures, in the order of the page."""
-        return [*self.scaling, *self.multiples, *self.slopes, *self.readout_slopes]
+def drawings(page: Page) -> list[Drawing]:
+    """Return all figures of a page, in its order."""
+    return [*page["scaling"], *page["multiples"], *page["slopes"], *page["readout_slopes"]]
+
+
+def _card(claim: Claim, confidence: float) -> dict[str, str]:
+    """Return the figures of the answer to one pre-declared test."""
+    found, group, measure = claim.correlation, claim.group, claim.group.endpoint.measure
+    card = {"headline": prose.headline(claim)}
+    if found is None:
+        return card
+    orders, seeds = (len(set(axis)) for axis in zip(*group.blocks, strict=True))
+    digits = measure.slope_digits
+    return card | {
+        "rho": signed(found.rho.value, 2),
+        "rho_interval": interval(found.rho, 2),
+        "p": p_text(found.rho_test.p),
+        "p_kind": f"{found.rho_test.draws:,} draws" if found.rho_test.draws else "exact",
+        "p_holm": p_text(claim.p_holm),
+        "slope": signed(found.slope.value, digits),
+        "slope_of": name_of_change(measure),
+        "direction": if_error(measure, "lower is better"),
+        "slope_interval": interval(found.slope, digits),
+        "detectable": number(found.detectable_slope, digits) + measure.suffix,
+        "confidence": f"{confidence:.0%}",
+        "design": f"{count(len(group.sizes), 'size')}, {count(orders, 'order')}, "
+        f"{count(seeds, 'seed')}",
+        "covers": found.slope.covers,
+    }
+
+
+def _multiples(shown: Sequence[Panel], confidence: float) -> list[Drawing]:
+    """Return small panels: classification in one figure, regressions in another."""
+    kinds = {"tasks": True, "regressions": False}
+    chosen = {
+        name: [panel for panel in shown if panel.endpoint.measure.higher_is_better == higher]
+        for name, higher in kinds.items()
+    }
+    return [multiples_figure(name, part, confidence) for name, part in chosen.items() if part]
+
+
+def _slopes(
+    name: str,
+    analysis: Analysis,
+    endpoints: Sequence[Endpoint],
+    row_title: Callable[[Endpoint], str],
+    caption: str,
+) -> list[Drawing]:
+    estimates = [found for _, found in analysis.results_of(endpoints) if found is not None]
+    if not estimates:
+        return []
+    return [slopes_figure(name, analysis.design.objectives, estimates, row_title, caption)]
+
+
+def _simulated(study: Study) -> list[str]:
+    """Return the sources behind the study's numbers that hold a simulated cohort."""
+    used = dict.fromkeys([*study.pool, *study.evaluation.data.values()])
+    return [n for n in used if n in study.simulate or study.sources[n].root.name in study.simulate]
 
 
 def to_html(page: Page) -> str:

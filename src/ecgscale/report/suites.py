@@ -3,43 +3,41 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, endpoints
-from ecgscale.report.levels import Levels, level_text
+from ecgscale.evaluation.endpoints import Endpoint, Measure
+from ecgscale.report.analysis import Analysis
 from ecgscale.report.tables import Rows, Table
-from ecgscale.study.file import Study
+from ecgscale.report.wording import score_text
+from ecgscale.scaling.means import MeanScores
 from ecgscale.tasks.base import tasks
 from ecgscale.tasks.suites import SUITES, Suite
 
 
-def suites_table(study: Study, levels: Levels) -> Table:
+def suites_table(analysis: Analysis) -> Table:
     """Return the mean over a suite's tasks, for every suite that the study has a task of.
 
     Errors in different units have no common mean: there is one row a unit.
     """
-    several = len(study.grid.encoders) > 1
+    design, means = analysis.design, analysis.means
     rows: Rows = [
         [
             f"{suite.name}\u00a0v{suite.version}",
             _behind(suite, measure, len(measured)),
-            *([encoder] if several else []),
-            *(
-                level_text(_mean(levels, measured, encoder, name), measure)
-                for name in levels.columns
-            ),
+            encoder,
+            *(score_text(_mean(means, measured, encoder, c), measure) for c in means.columns),
         ]
-        for suite in _present(study)
-        for measure, measured in _by_measure(study, suite)
-        for encoder in study.grid.encoders
+        for suite in _present([endpoint.task for endpoint in design.tasks])
+        for measure, measured in _by_measure(design.tasks, suite)
+        for encoder in design.encoders
     ]
     return Table(
         "suites",
-        f"Unweighted means over tasks: objectives at {levels.largest:,} pretraining patients, then "
+        f"Unweighted means over tasks: objectives at {means.largest:,} pretraining patients, then "
         "controls and baselines. A mean over fewer tasks than a suite declares is not the suite's "
         "score and does not compare with one. A dash: a run of one of the tasks is missing.",
-        ("Suite", "What the number is", *(["Encoder"] if several else []), *levels.columns),
+        ("Suite", "What the number is", "Encoder", *means.columns),
         rows,
-        stub=3 if several else 2,
-    )
+        stub=3,
+    ).without("Encoder", unless=len(design.encoders) > 1)
 
 
 @dataclass(frozen=True)
@@ -64,25 +62,34 @@ class Missing:
         return f"{self.suite}: {', '.join(self.tasks)}: {self.why}{source}"
 
 
-def missing_tasks(study: Study) -> list[Missing]:
-    """Return what the study lacks of the suites that it has a task of, and what to do."""
+def missing_tasks(wanted: Sequence[str], data: dict[str, str]) -> list[Missing]:
+    """Return what a study lacks of the suites that it has a task of, and what to do.
+
+    Parameters
+    ----------
+    wanted
+        The study's tasks.
+    data
+        Data set to the study's source that holds it (`evaluation.data`).
+    """
     found: list[Missing] = []
-    for suite in _present(study):
+    for suite in _present(wanted):
         reasons: dict[tuple[str, str, str], list[str]] = {}
         for name in suite.declared:
-            if name not in study.evaluation.tasks:
-                reasons.setdefault(_why(study, name), []).append(name)
+            if name not in wanted:
+                reasons.setdefault(_why(name, data), []).append(name)
         found += [Missing(suite.name, tuple(names), *why) for why, names in reasons.items()]
     return found
 
 
-def _present(study: Study) -> list[Suite]:
-    wanted = set(study.evaluation.tasks)
-    return [suite for suite in SUITES.values() if wanted & set(suite.declared)]
+def _present(wanted: Sequence[str]) -> list[Suite]:
+    return [suite for suite in SUITES.values() if set(wanted) & set(suite.declared)]
 
 
-def _by_measure(study: Study, suite: Suite) -> Iterator[tuple[Measure, list[Endpoint]]]:
-    mine = [e for e in endpoints(study) if e.name in suite.declared]
+def _by_measure(
+    measured: Sequence[Endpoint], suite: Suite
+) -> Iterator[tuple[Measure, list[Endpoint]]]:
+    mine = [endpoint for endpoint in measured if endpoint.task in suite.declared]
     for measure in dict.fromkeys(endpoint.measure for endpoint in mine):
         yield measure, [endpoint for endpoint in mine if endpoint.measure == measure]
 
@@ -96,15 +103,15 @@ def _behind(suite: Suite, measure: Measure, count: int) -> str:
     return f"mean {measure.label} of {count} of the {total} tasks"
 
 
-def _mean(levels: Levels, measured: Sequence[Endpoint], encoder: str, objective: str) -> float:
-    return sum(levels.mean(e, encoder, objective) for e in measured) / len(measured)
+def _mean(means: MeanScores, measured: Sequence[Endpoint], encoder: str, objective: str) -> float:
+    return sum(means.mean(e, encoder, objective) for e in measured) / len(measured)
 
 
-def _why(study: Study, name: str) -> tuple[str, str, str]:
+def _why(name: str, data: dict[str, str]) -> tuple[str, str, str]:
     """Return why a study lacks a task, where to get it and under which access."""
     if name not in tasks.names():
         return "not available in this version of ecgscale", "", ""
     metadata = tasks.get(name).metadata
-    if metadata.dataset in study.evaluation.data:
+    if metadata.dataset in data:
         return "not asked for: name it in evaluation.tasks", "", ""
     return "not installed: get it from", metadata.url, metadata.access

@@ -1,18 +1,27 @@
 """Tables of the report: plain text cells, the same for HTML and Markdown."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 
 import pandas as pd
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, endpoints, protocol_words
-from ecgscale.report.levels import Levels, level_text
-from ecgscale.scaling.claims import Claim, interval, number, p_text, signed
-from ecgscale.scaling.collect import Collection
-from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
-from ecgscale.scaling.laws import LawComparison
-from ecgscale.study.file import Study
+from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.report.analysis import Analysis
+from ecgscale.report.wording import (
+    DASH,
+    if_error,
+    name_of_change,
+    number,
+    p_text,
+    readout_of,
+    score_text,
+    signed,
+    title_of,
+    with_interval,
+)
+from ecgscale.scaling.means import MeanScores
 
 Rows = list[list[str]]
 LOWER = " Of an error (MAE) lower is better."
@@ -40,235 +49,193 @@ class Table:
     rows: Rows
     stub: int = 1
 
+    def without(self, column: str, unless: bool) -> "Table":
+        """Return the table without a column that would say the same in every row."""
+        if unless:
+            return self
+        place = self.columns.index(column)
+        return replace(
+            self,
+            columns=self.columns[:place] + self.columns[place + 1 :],
+            rows=[row[:place] + row[place + 1 :] for row in self.rows],
+            stub=self.stub - (place < self.stub),
+        )
+
 
 def correlations_table(
-    found: Sequence[Group],
-    correlations: Sequence[Correlation | None],
-    titles: dict[str, str],
-    confidence: float,
-    name: str = "correlations",
+    analysis: Analysis, endpoints: Sequence[Endpoint], name: str = "correlations"
 ) -> Table:
-    """Return the coefficients and slopes of the groups, complete or not.
-
-    Parameters
-    ----------
-    correlations
-        One for each of `found`; None where the group has a problem.
-    titles
-        Name of an endpoint to its title.
-    name
-        Of the table, unique on the page.
-    """
-    several = len({(g.encoder, g.regime) for g in found}) > 1
-    mixed = _has_errors([g.endpoint for g in found])
+    """Return the coefficients and slopes of the groups of some endpoints, complete or not."""
+    results = analysis.results_of(endpoints)
+    several = len({(group.encoder, group.regime) for group, _ in results}) > 1
+    mixed = _has_errors(endpoints)
     rows: Rows = []
-    for group, found_one in zip(found, correlations, strict=True):
-        measure = group.endpoint.measure
-        names = [_task(group.endpoint, titles), group.objective]
-        names += [group.encoder, group.regime.replace("_", " ")] if several else []
-        if found_one is None:
-            rows.append([*names, f"not estimable: {group.problem}", *[""] * 6])
-            continue
+    for group, found in results:
+        digits = group.endpoint.measure.slope_digits
+        names = [_task(group.endpoint), group.objective, group.encoder]
+        names.append(group.regime.replace("_", " "))
         rows.append(
-            [
+            [*names, f"not estimable: {group.problem}", *[""] * 6]
+            if found is None
+            else [
                 *names,
-                _with_interval(found_one.rho, 2),
-                p_text(found_one.rho_test.p).removeprefix("= "),
-                _with_interval(found_one.tau, 2),
-                p_text(found_one.tau_test.p).removeprefix("= "),
-                _with_interval(found_one.slope, measure.slope_digits),
-                number(found_one.detectable_slope, measure.slope_digits),
-                number(found_one.reseed_sd, measure.slope_digits),
+                with_interval(found.rho, 2),
+                p_text(found.rho_test.p).removeprefix("= "),
+                with_interval(found.tau, 2),
+                p_text(found.tau_test.p).removeprefix("= "),
+                with_interval(found.slope, digits),
+                number(found.detectable_slope, digits),
+                number(found.reseed_sd, digits),
             ]
         )
-    extra = ("Encoder", "Regime") if several else ()
-    return Table(
+    table = Table(
         name,
         f"{'The main metric' if mixed else 'Macro AUROC'} against log2 of the pretraining "
-        f"patients, with {confidence:.0%} intervals. "
+        f"patients, with {analysis.confidence:.0%} intervals. "
         "p values are of single tests; tasks share test patients and are not independent."
         f"{LOWER if mixed else ''}",
         (
-            "Task",
-            "Objective",
-            *extra,
-            "Spearman \u03c1",
-            "p",
-            "Kendall \u03c4b",
-            "p",
-            "Slope per doubling",
-            "Detectable slope",
-            "Reseed SD",
+            *("Task", "Objective", "Encoder", "Regime"),
+            *("Spearman \u03c1", "p", "Kendall \u03c4b", "p"),
+            *("Slope per doubling", "Detectable slope", "Reseed SD"),
         ),
         rows,
-        stub=2 + len(extra),
+        stub=4,
     )
+    return table.without("Encoder", unless=several).without("Regime", unless=several)
 
 
-def levels_table(
-    study: Study, levels: Levels, measured: Sequence[Endpoint], titles: dict[str, str]
-) -> Table:
+def means_table(analysis: Analysis) -> Table:
     """Return mean scores of objectives at the largest size, of controls and of baselines."""
-    several, mixed = len(study.grid.encoders) > 1, _has_errors(measured)
-    rows: Rows = [
-        [
-            _task(endpoint, titles),
-            *([encoder] if several else []),
-            *(
-                level_text(levels.mean(endpoint, encoder, name), endpoint.measure)
-                for name in levels.columns
-            ),
-        ]
-        for endpoint in measured
-        for encoder in study.grid.encoders
-    ]
+    design, means = analysis.design, analysis.means
+    mixed = _has_errors(design.tasks)
     return Table(
         "levels",
-        f"Mean test {'score' if mixed else 'macro AUROC'}: objectives at {levels.largest:,} "
+        f"Mean test {'score' if mixed else 'macro AUROC'}: objectives at {means.largest:,} "
         "pretraining patients, then controls and baselines, which see none. Objectives with a "
         f"missing run show a dash.{LOWER if mixed else ''}",
-        ("Task", *(["Encoder"] if several else []), *levels.columns),
-        rows,
-        stub=2 if several else 1,
-    )
-
-
-def readouts_table(
-    study: Study,
-    pairs: Sequence[tuple[Group, Correlation | None]],
-    collection: Collection,
-    confidence: float,
-) -> Table:
-    """Return the slopes of one task, a row for each protocol.
-
-    Parameters
-    ----------
-    pairs
-        Groups of the task with their correlations, None where a group has a problem.
-    """
-    measure = pairs[0][0].endpoint.measure
-    several = len(study.grid.encoders) > 1
-    found = {(g.endpoint, g.encoder, g.objective): c for g, c in pairs}
-    rows: Rows = [
+        ("Task", "Encoder", *means.columns),
         [
-            protocol_words(endpoint.protocol),
-            *([encoder] if several else []),
-            _labelled(collection, endpoint),
-            *(
-                _with_interval(c.slope, measure.slope_digits) if c else "\u2013"
-                for c in (found[endpoint, encoder, name] for name in study.grid.objectives)
-            ),
-        ]
-        for endpoint, encoder in dict.fromkeys((g.endpoint, g.encoder) for g, _ in pairs)
-    ]
+            [_task(endpoint), encoder, *_means(means, endpoint, encoder, means.columns)]
+            for endpoint, encoder in product(design.tasks, design.encoders)
+        ],
+        stub=2,
+    ).without("Encoder", unless=len(design.encoders) > 1)
+
+
+def readout_slopes_table(analysis: Analysis) -> Table:
+    """Return the slopes of the primary task, a row for each protocol."""
+    design, table, measure = analysis.design, analysis.collection.table, analysis.primary_measure
+    slopes = {
+        (group.endpoint, group.encoder, group.objective): (
+            with_interval(found.slope, measure.slope_digits) if found else DASH
+        )
+        for group, found in analysis.results_of(design.readouts)
+    }
     return Table(
         "readouts",
-        f"Slope of {measure.label} per doubling on the primary task, with {confidence:.0%} "
-        "intervals. The first row is that of the answer; the others were not declared as tests. A "
-        f"dash: not estimable.{'' if measure.higher_is_better else LOWER}",
-        (
-            "Readout",
-            *(["Encoder"] if several else []),
-            "Labelled patients",
-            *study.grid.objectives,
-        ),
-        rows,
-        stub=2 if several else 1,
-    )
-
-
-def readout_levels_table(study: Study, levels: Levels, measured: Sequence[Endpoint]) -> Table:
-    """Return the mean scores of one task, a row for each protocol; baselines have no readout."""
-    several, measure = len(study.grid.encoders) > 1, measured[0].measure
-    rows: Rows = [
+        f"Slope of {measure.label} per doubling on the primary task, with "
+        f"{analysis.confidence:.0%} intervals. The first row is that of the answer; the others "
+        f"were not declared as tests. A dash: not estimable.{if_error(measure, LOWER)}",
+        ("Readout", "Encoder", "Labelled patients", *design.objectives),
         [
-            protocol_words(endpoint.protocol),
-            *([encoder] if several else []),
-            *(
-                level_text(levels.mean(endpoint, encoder, name), measure)
-                for name in levels.read_out
-            ),
-        ]
-        for endpoint in measured
-        for encoder in study.grid.encoders
-    ]
+            [
+                readout_of(endpoint),
+                encoder,
+                _labelled(table, endpoint),
+                *(slopes[endpoint, encoder, objective] for objective in design.objectives),
+            ]
+            for endpoint, encoder in product(design.readouts, design.encoders)
+        ],
+        stub=2,
+    ).without("Encoder", unless=len(design.encoders) > 1)
+
+
+def readout_means_table(analysis: Analysis) -> Table:
+    """Return the mean scores of the primary task, a row for each protocol.
+
+    Baselines have no readout, so they have no column.
+    """
+    design, means, measure = analysis.design, analysis.means, analysis.primary_measure
     return Table(
         "readout-levels",
-        f"Mean test {measure.label} of the same: objectives at {levels.largest:,} pretraining "
+        f"Mean test {measure.label} of the same: objectives at {means.largest:,} pretraining "
         "patients, then controls, which see none. A dash: a run is missing."
-        f"{'' if measure.higher_is_better else LOWER}",
-        ("Readout", *(["Encoder"] if several else []), *levels.read_out),
-        rows,
-        stub=2 if several else 1,
-    )
+        f"{if_error(measure, LOWER)}",
+        ("Readout", "Encoder", *means.with_encoder),
+        [
+            [readout_of(endpoint), encoder, *_means(means, endpoint, encoder, means.with_encoder)]
+            for endpoint, encoder in product(design.readouts, design.encoders)
+        ],
+        stub=2,
+    ).without("Encoder", unless=len(design.encoders) > 1)
 
 
-def _labelled(collection: Collection, endpoint: Endpoint) -> str:
-    table = collection.table
+def _means(
+    means: MeanScores, endpoint: Endpoint, encoder: str, columns: Sequence[str]
+) -> Iterator[str]:
+    return (score_text(means.mean(endpoint, encoder, c), endpoint.measure) for c in columns)
+
+
+def _labelled(table: pd.DataFrame, endpoint: Endpoint) -> str:
     read_out = (table["endpoint"] == endpoint.name) & table["encoder"].notna()
     return _range(table.loc[read_out, "train_patients"].dropna(), 0)
 
 
-def _task(endpoint: Endpoint, titles: dict[str, str]) -> str:
+def _task(endpoint: Endpoint) -> str:
     """Return the title of a row; what is not an AUROC is named with its unit."""
-    measure = endpoint.measure
-    return titles[endpoint.name] + ("" if measure.higher_is_better else f": {measure.label}")
+    return title_of(endpoint) + if_error(endpoint.measure, f": {endpoint.measure.label}")
 
 
 def _has_errors(measured: Sequence[Endpoint]) -> bool:
     return any(not endpoint.measure.higher_is_better for endpoint in measured)
 
 
-def comparisons_table(comparisons: Sequence[Comparison], confidence: float) -> Table:
-    """Return the objectives against their controls, at one endpoint."""
-    several = len({(c.encoder, c.regime) for c in comparisons}) > 1
-    measure = comparisons[0].endpoint.measure if comparisons else Measure()
+def comparisons_table(analysis: Analysis) -> Table:
+    """Return the objectives against their controls, at the primary endpoint."""
+    comparisons, measure = analysis.primary_comparisons, analysis.primary_measure
+    rows: Rows = [
+        [
+            c.group.objective,
+            c.control,
+            c.group.encoder,
+            with_interval(c.slope, measure.slope_digits) if c.slope else DASH,
+            with_interval(c.level, measure.digits),
+            c.level.covers,
+        ]
+        for c in comparisons
+    ]
     return Table(
         "comparisons",
         "Objective minus control on the primary task, "
-        f"paired by order and seed where the control scales too, with {confidence:.0%} intervals."
-        f"{'' if measure.higher_is_better else LOWER}",
+        "paired by order and seed where the control scales too, with "
+        f"{analysis.confidence:.0%} intervals.{if_error(measure, LOWER)}",
         (
-            "Objective",
-            "Control",
-            *(["Encoder"] if several else []),
-            "Slope per doubling",
-            f"{measure.label.removeprefix('macro ')} at the largest size",
-            "Interval covers",
+            *("Objective", "Control", "Encoder", "Slope per doubling"),
+            *(f"{name_of_change(measure)} at the largest size", "Interval covers"),
         ),
-        [
-            [
-                c.objective,
-                c.control,
-                *([c.encoder] if several else []),
-                _with_interval(c.slope, measure.slope_digits) if c.slope else "\u2013",
-                _with_interval(c.level, measure.digits),
-                c.level.covers,
-            ]
-            for c in comparisons
-        ],
+        rows,
         stub=2,
-    )
+    ).without("Encoder", unless=len({(c.group.encoder, c.group.regime) for c in comparisons}) > 1)
 
 
-def laws_table(laws: Sequence[tuple[Group, LawComparison]]) -> Table:
+def laws_table(analysis: Analysis) -> Table:
     """Return the scaling laws of the primary groups."""
     rows: Rows = []
-    measure = laws[0][0].endpoint.measure if laws else Measure()
+    measure = analysis.primary_measure
     error = "error 1 \u2212 AUROC" if measure.higher_is_better else measure.label
-    for group, comparison in laws:
+    for group, comparison in analysis.laws:
         if comparison.problem:
             rows.append([group.objective, f"not fitted: {comparison.problem}", "", "", "", ""])
         usable = [law.aicc for law in comparison.laws if not law.problem]
         for law in comparison.laws:
+            names = [group.objective, law.name, law.formula]
             if law.problem:
-                rows.append([group.objective, law.name, law.formula, law.problem, "", ""])
+                rows.append([*names, law.problem, "", ""])
                 continue
             rows.append(
                 [
-                    group.objective,
-                    law.name,
-                    law.formula,
+                    *names,
                     ", ".join(f"{key} = {value:.4g}" for key, value in law.params.items()),
                     number(law.aicc - usable[0], 1),
                     signed(law.extrapolation, measure.slope_digits),
@@ -286,24 +253,23 @@ def laws_table(laws: Sequence[tuple[Group, LawComparison]]) -> Table:
     )
 
 
-def tasks_table(study: Study, collection: Collection, titles: dict[str, str]) -> Table:
+def tasks_table(analysis: Analysis) -> Table:
     """Return what each task measures: labels used, labels left out, test positives."""
     rows: Rows = []
-    for endpoint in endpoints(study)[: len(study.evaluation.tasks)]:
+    for endpoint in analysis.design.tasks:
         if not endpoint.measure.higher_is_better:
-            what = "a number"
-            rows.append([_task(endpoint, titles), what, "\u2013", "\u2013", "none"])
+            rows.append([_task(endpoint), "a number", DASH, DASH, "none"])
             continue
-        labels = collection.labels.get(endpoint.name, [])
-        used = [label for label in labels if label.get("included")]
+        known = analysis.collection.labels.get(endpoint.name, [])
+        used = [label for label in known if label.get("included")]
         positives = [int(label.get("positives") or 0) for label in used]
-        absent = [str(label["name"]) for label in labels if not label.get("included")]
+        absent = [str(label["name"]) for label in known if not label.get("included")]
         rows.append(
             [
-                titles[endpoint.name],
-                f"{len(used)} of {len(labels)}",
-                f"{sum(positives):,}" if positives else "\u2013",
-                f"{min(positives):,}" if positives else "\u2013",
+                title_of(endpoint),
+                f"{len(used)} of {len(known)}",
+                f"{sum(positives):,}" if positives else DASH,
+                f"{min(positives):,}" if positives else DASH,
                 ", ".join(absent) or "none",
             ]
         )
@@ -316,56 +282,43 @@ def tasks_table(study: Study, collection: Collection, titles: dict[str, str]) ->
     )
 
 
-def data_table(study: Study, collection: Collection) -> Table:
+def data_table(analysis: Analysis) -> Table:
     """Return what each pretraining size held; ranges are over nesting orders and objectives."""
-    table = collection.table
-    scaled = table[table["objective"].isin(study.grid.objectives)].drop_duplicates("cell")
-    several = scaled["regime"].nunique() > 1
-    rows: Rows = []
-    for (regime, size), here in scaled.groupby(["regime", "size"], sort=True):
-        rows.append(
-            [
-                f"{size:,}",
-                *([str(regime).replace("_", " ")] if several else []),
-                _range(here["records"], 0),
-                _range(here["hours"], 1),
-                _range(here["sources"], 0),
-                _range(here["samples_seen"], 0),
-                _range(here["epochs"], 1),
-            ]
-        )
+    scaled = analysis.scaled_rows.drop_duplicates("cell")
+    rows: Rows = [
+        [
+            f"{size:,}",
+            str(regime).replace("_", " "),
+            _range(here["records"], 0),
+            _range(here["hours"], 1),
+            _range(here["sources"], 0),
+            _range(here["samples_seen"], 0),
+            _range(here["epochs"], 1),
+        ]
+        for (regime, size), here in scaled.groupby(["regime", "size"], sort=True)
+    ]
     return Table(
         "data",
         "Pretraining data at each size: subsets of patients, nested within an order. A range is "
         "over orders and objectives.",
-        (
-            "Patients",
-            *(["Regime"] if several else []),
-            "Records",
-            "Hours",
-            "Sources",
-            "Samples seen",
-            "Epochs",
-        ),
+        ("Patients", "Regime", "Records", "Hours", "Sources", "Samples seen", "Epochs"),
         rows,
-    )
+    ).without("Regime", unless=scaled["regime"].nunique() > 1)
 
 
-def gaps_table(collection: Collection) -> Table:
+def gaps_table(analysis: Analysis) -> Table:
     """Return the cells that are missing or incomplete."""
     return Table(
         "gaps",
         "Cells of the study's grid that are missing or incomplete.",
         ("Cell", "What is missing"),
-        [[gap.cell, gap.reason] for gap in collection.gaps],
+        [[cell, reason] for cell, reason in analysis.collection.gaps.items()],
     )
 
 
-def collapse_table(study: Study, collection: Collection) -> Table:
+def collapse_table(analysis: Analysis) -> Table:
     """Return the collapsed runs."""
-    table = collection.table
-    scaled = table["objective"].isin(study.grid.objectives)
-    cells = table[scaled & table["collapsed"].astype(bool)].drop_duplicates("cell")
+    runs = analysis.scaled_rows.drop_duplicates("cell")
     return Table(
         "collapsed",
         "Runs whose embeddings collapsed during pretraining. They are drawn as crosses, and the "
@@ -373,57 +326,15 @@ def collapse_table(study: Study, collection: Collection) -> Table:
         ("Cell", "Patients", "Order", "Seed"),
         [
             [row["cell"], f"{row['size']:,}", str(row["order"]), str(row["seed"])]
-            for row in cells.to_dict("records")
+            for row in runs[runs["collapsed"].astype(bool)].to_dict("records")
         ],
     )
-
-
-def primary_rows(claims: Sequence[Claim], confidence: float) -> list[dict[str, str]]:
-    """Return the figures of the answer card, one dictionary a claim, for the templates."""
-    cards = []
-    for claim in claims:
-        c, measure = claim.correlation, claim.endpoint.measure
-        card = {
-            "objective": claim.objective,
-            "encoder": claim.encoder,
-            "verdict": claim.verdict,
-            "headline": claim.headline,
-        }
-        if c is not None:
-            orders = {order for order, _ in c.group.blocks}
-            seeds = {seed for _, seed in c.group.blocks}
-            card |= {
-                "rho": signed(c.rho.value, 2),
-                "rho_interval": interval(c.rho, 2),
-                "p": p_text(c.rho_test.p),
-                "p_kind": f"{c.rho_test.draws:,} draws" if c.rho_test.draws else "exact",
-                "p_holm": p_text(claim.p_holm),
-                "slope": signed(c.slope.value, measure.slope_digits),
-                "slope_of": measure.label.removeprefix("macro "),
-                "direction": "" if measure.higher_is_better else "lower is better",
-                "slope_interval": interval(c.slope, measure.slope_digits),
-                "detectable": number(c.detectable_slope, measure.slope_digits) + measure.suffix,
-                "confidence": f"{confidence:.0%}",
-                "design": f"{_count(len(c.group.sizes), 'size')}, {_count(len(orders), 'order')}, "
-                f"{_count(len(seeds), 'seed')}",
-                "covers": c.slope.covers,
-            }
-        cards.append(card)
-    return cards
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def _with_interval(estimate: Estimate, digits: int) -> str:
-    return f"{signed(estimate.value, digits)} ({interval(estimate, digits)})"
 
 
 def _range(values: pd.Series, digits: int) -> str:
     low, high = float(values.min()), float(values.max())
     if math.isnan(low):
-        return "\u2013"
+        return DASH
     if round(low, digits) == round(high, digits):
         return f"{low:,.{digits}f}"
-    return f"{low:,.{digits}f}\u2013{high:,.{digits}f}"
+    return f"{low:,.{digits}f}{DASH}{high:,.{digits}f}"

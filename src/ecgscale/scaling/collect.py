@@ -6,98 +6,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.endpoints import Endpoint, endpoints
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.runs.record import RunRecord
-from ecgscale.study.cells import study_cells
-from ecgscale.study.file import Study
+from ecgscale.scaling.design import Design
+from ecgscale.scaling.variance import FloatArray
 
 if TYPE_CHECKING:
     from ecgscale.runs.tracking import TrackedRecord
 
-FloatArray = npt.NDArray[np.float64]
-
-BASELINES: tuple[str, ...] = (
-    "baseline/age-sex",
-    "baseline/ecg-features",
-    "baseline/prevalence",
-)
-"""Cells that every study has, whatever its grid; other baselines are read where recorded."""
-
-COLUMNS: tuple[str, ...] = (
-    "cell",
-    "objective",
-    "kind",
-    "role",
-    "control_of",
-    "encoder",
-    "regime",
-    "size",
-    "order",
-    "seed",
-    "patients",
-    "records",
-    "hours",
-    "sources",
-    "samples_seen",
-    "epochs",
-    "flops",
-    "collapsed",
-    "endpoint",
-    "task",
-    "task_kind",
-    "readout",
-    "fraction",
-    "depth",
-    "train_examples",
-    "train_patients",
-    "metric",
-    "unit",
-    "higher_is_better",
-    "score",
-    "low",
-    "high",
-    "macro_auroc",
-    "macro_average_precision",
-    "macro_f1",
-    "ece",
-    "probe_loss",
-    "labels_used",
-    "labels_absent",
-    "mae",
-    "r2",
-    "pretrain_run_id",
-    "evaluate_run_id",
-    "git_commit",
-    "git_dirty",
-)
-"""Columns of the flat table, one row per (cell, endpoint)."""
 
 _AXES = ("objective", "kind", "role", "control_of", "encoder", "regime", "size", "order", "seed")
 _SCALE = ("patients", "records", "hours", "sources", "samples_seen", "epochs", "flops")
 _METRICS = (
-    "macro_auroc",
-    "macro_average_precision",
-    "macro_f1",
-    "ece",
-    "probe_loss",
-    "labels_used",
-    "labels_absent",
-    "mae",
-    "r2",
+    *("macro_auroc", "macro_average_precision", "macro_f1", "ece", "probe_loss", "labels_used"),
+    *("labels_absent", "mae", "r2"),
 )
-
-
-@dataclass(frozen=True)
-class Gap:
-    """A cell of the grid that is not there, or not wholly."""
-
-    cell: str
-    reason: str
+COLUMNS: tuple[str, ...] = (
+    *("cell", *_AXES, *_SCALE, "collapsed"),
+    *("endpoint", "task", "task_kind", "readout", "fraction", "depth"),
+    *("train_examples", "train_patients"),
+    *("metric", "unit", "higher_is_better", "score", "low", "high", *_METRICS),
+    *("pretrain_run_id", "evaluate_run_id", "git_commit", "git_dirty"),
+)
+"""Columns of the flat table, one row per (cell, endpoint)."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +54,7 @@ class Collection:
         Endpoint to its per-label rows ("name", "positives", "included", ...; none for a
         regression), as the first cell of the table that has the endpoint recorded them.
     gaps
-        Cells of the grid that are missing or incomplete, with the reason.
+        Cells of the grid that are not there, or not wholly, with what is missing.
     outside
         Cells that were recorded but are no longer in the study's grid; they are left out.
     expected
@@ -129,7 +64,7 @@ class Collection:
     table: pd.DataFrame
     replicates: dict[tuple[str, str], FloatArray]
     labels: dict[str, list[dict[str, Any]]]
-    gaps: tuple[Gap, ...]
+    gaps: dict[str, str]
     outside: tuple[str, ...]
     expected: int
 
@@ -140,15 +75,15 @@ class Collection:
 
 
 def collect(
-    study: Study, pretrain: Sequence["TrackedRecord"], evaluate: Sequence["TrackedRecord"]
+    design: Design, pretrain: Sequence["TrackedRecord"], evaluate: Sequence["TrackedRecord"]
 ) -> Collection:
     """Flatten the runs of a study and hold them against its grid.
 
     Parameters
     ----------
-    study
-        The study, which says which cells and endpoints there should be. Of baselines, which have
-        no encoder to read out, only the first protocol is asked.
+    design
+        Says which cells and endpoints there should be. Of baselines, which have no encoder to read
+        out, only the first protocol is asked.
     pretrain, evaluate
         The tracked runs of the two phases (`ecgscale.runs.tracking.query`), in any order.
 
@@ -157,38 +92,34 @@ def collect(
     BadInputError
         If a cell has two runs of one phase, or a run lacks an axis of its cell.
     """
-    scaled = {c.name for c in study_cells(study) if c.objective in study.grid.objectives}
-    measured = endpoints(study)
     pretrained, evaluated = _by_cell(pretrain, "pretrain"), _by_cell(evaluate, "evaluate")
-    more = sorted(name for name in evaluated if _is_baseline(name) and name not in BASELINES)
-    wanted = [*(cell.name for cell in study_cells(study)), *BASELINES, *more]
+    more = sorted(name for name in evaluated.keys() - set(design.cells) if _is_baseline(name))
+    wanted = [*design.cells, *more]
     rows: list[dict[str, Any]] = []
     replicates: dict[tuple[str, str], FloatArray] = {}
     labels: dict[str, list[dict[str, Any]]] = {}
-    gaps: list[Gap] = []
+    gaps: dict[str, str] = {}
     for cell in wanted:
         before, after = pretrained.get(cell), evaluated.get(cell)
-        asked = measured[: len(study.evaluation.tasks)] if _is_baseline(cell) else measured
-        reason = _gap(asked, before, after, needs_pretraining=cell in scaled)
+        asked = design.tasks if _is_baseline(cell) else design.endpoints
+        reason = _gap(asked, before, after, needs_pretraining=cell in design.pretrained)
         if reason:
-            gaps.append(Gap(cell, reason))
+            gaps[cell] = reason
         if after is None:
             continue
-        for endpoint in measured:
+        for endpoint in design.endpoints:
             details = _details(endpoint, after.record)
             if details is None:
                 continue
             rows.append(_row(cell, endpoint, details, before, after))
             replicates[cell, endpoint.name] = _floats(details.get("replicates") or [])
             labels.setdefault(endpoint.name, details.get("labels") or [])
-    known = set(wanted)
-    outside = sorted((pretrained.keys() | evaluated.keys()) - known)
     return Collection(
         table=pd.DataFrame(rows, columns=list(COLUMNS)),
         replicates=replicates,
         labels=labels,
-        gaps=tuple(gaps),
-        outside=tuple(outside),
+        gaps=gaps,
+        outside=tuple(sorted((pretrained.keys() | evaluated.keys()) - set(wanted))),
         expected=len(wanted),
     )
 

@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from ecgscale.scaling.correlate import Group
-
-FloatArray = npt.NDArray[np.float64]
+from ecgscale.scaling.groups import Group
+from ecgscale.scaling.variance import FloatArray
 
 MIN_SIZES = 5
 """Below this many sizes three parameters fit anything."""
@@ -77,13 +75,13 @@ class LawComparison:
 
 @dataclass(frozen=True)
 class _Form:
+    """A law to fit; A by its logarithm, so that it is positive whatever the optimiser tries."""
+
     name: str
     formula: str
-    params: tuple[str, ...]
+    bounds: dict[str, tuple[float, float]]
     predict: Callable[[FloatArray, FloatArray], FloatArray]
     starts: Callable[[FloatArray, FloatArray], Sequence[Sequence[float]]]
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
 
 
 def _line_start(n: FloatArray, error: FloatArray) -> list[list[float]]:
@@ -105,43 +103,35 @@ def _offset_starts(n: FloatArray, error: FloatArray) -> list[list[float]]:
     ]
 
 
-_INF = math.inf
+_FREE = (-math.inf, math.inf)
 _FORMS: tuple[_Form, ...] = (
     _Form(
         "constant",
         "E",
-        ("E",),
+        {"E": (1e-9, math.inf)},
         lambda p, n: np.full_like(n, p[0]),
         lambda n, error: [[float(error.mean())], [float(np.median(error))]],
-        (1e-9,),
-        (_INF,),
     ),
     _Form(
         "log-linear",
         "a - b log2 N",
-        ("a", "b"),
+        {"a": _FREE, "b": _FREE},
         lambda p, n: np.asarray(p[0] - p[1] * np.log2(n)),
         _line_start,
-        (-_INF, -_INF),
-        (_INF, _INF),
     ),
     _Form(
         "power law",
         "A N^-alpha",
-        ("A", "alpha"),
+        {"A": _FREE, "alpha": _FREE},
         lambda p, n: np.asarray(np.exp(p[0] - p[1] * np.log(n))),
         _power_start,
-        (-_INF, -_INF),
-        (_INF, _INF),
     ),
     _Form(
         "power law with floor",
         "E + A N^-alpha",
-        ("E", "A", "alpha"),
+        {"E": (0.0, math.inf), "A": _FREE, "alpha": (0.0, 5.0)},
         lambda p, n: np.asarray(p[0] + np.exp(p[1] - p[2] * np.log(n))),
         _offset_starts,
-        (0.0, -_INF, 0.0),
-        (_INF, _INF, 5.0),
     ),
 )
 
@@ -154,6 +144,18 @@ def fit_laws(group: Group) -> LawComparison:
     LawComparison
         With a `problem` and no laws where the group has one, has fewer than `MIN_SIZES` sizes, or
         holds a run without error (which has no logarithm).
+
+    Examples
+    --------
+    >>> from ecgscale.evaluation.endpoints import Endpoint, Measure
+    >>> from ecgscale.evaluation.settings import Protocol
+    >>> endpoint = Endpoint("ptb-xl-form", "ptb-xl-form", Protocol(), Measure())
+    >>> sizes, blocks = 64 * 2 ** np.arange(6), ((0, 0), (1, 1))
+    >>> score = 1 - np.array([[0.9], [0.91]]) * sizes**-0.3
+    >>> group = Group("clef", "net1d", "fixed_steps", endpoint, sizes, blocks, score, score[None])
+    >>> best = fit_laws(group).laws[0]
+    >>> best.name, round(best.params["alpha"], 2)
+    ('power law', 0.3)
     """
     if group.problem:
         return LawComparison(problem=group.problem)
@@ -182,12 +184,10 @@ def _law(form: _Form, n: FloatArray, error: FloatArray, sign: int) -> Law:
     ahead = math.nan
     if not stuck:
         ahead = sign * float(form.predict(shorter, n[:1, -1])[0] - error[:, -1].mean())
-    named = dict(zip(form.params, map(float, values), strict=True))
+    named = dict(zip(form.bounds, map(float, values), strict=True))
     if "A" in named:
         named["A"] = math.exp(named["A"])
-    return Law(
-        form.name, form.formula, named, _aicc(cost, error.size, len(values)), ahead
-    )  # fmt: skip
+    return Law(form.name, form.formula, named, _aicc(cost, error.size, len(values)), ahead)
 
 
 def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, float, str]:
@@ -197,13 +197,16 @@ def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, flo
     def residual(params: FloatArray) -> FloatArray:
         return np.asarray(np.log(np.maximum(form.predict(params, n), 1e-12)) - np.log(error))
 
+    lower, upper = zip(*form.bounds.values(), strict=True)
     found = [
-        least_squares(residual, start, bounds=(form.lower, form.upper), xtol=1e-12, ftol=1e-12)
+        least_squares(residual, start, bounds=(lower, upper), xtol=1e-12, ftol=1e-12)
         for start in form.starts(n, error)
     ]
+    # A floor and an exponent trade off along a flat valley; where no second start ends in the same
+    # minimum, the first may have stopped on its side.
     found = sorted((fit for fit in found if fit.success), key=lambda fit: float(fit.cost))
     if not found:
-        return np.full(len(form.params), math.nan), math.nan, "no start converged"
+        return np.full(len(form.bounds), math.nan), math.nan, "no start converged"
     best = found[0]
     near = best.cost * (1 + AGREEMENT) + 1e-15
     if len(found) < 2 or found[1].cost > near:
@@ -212,7 +215,7 @@ def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, flo
 
 
 def _at_bound(form: _Form, values: FloatArray, error: FloatArray) -> str:
-    if "alpha" not in form.params or "E" not in form.params:
+    if form.bounds.keys() != {"E", "A", "alpha"}:
         return ""
     floor, alpha = values[0], values[2]
     if alpha < 1e-3 or floor > 0.9999 * error.min():

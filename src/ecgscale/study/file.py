@@ -14,6 +14,7 @@ from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.settings import EvaluationConfig
 from ecgscale.runs.settings import StudyInfo
+from ecgscale.scaling.settings import ReportConfig
 from ecgscale.settings import Settings, first_problem
 from ecgscale.training.settings import TrainingConfig
 
@@ -66,17 +67,6 @@ class ObjectiveConfig(Settings):
     """Overrides of the study's augmentation settings."""
     tuned: Path | None = None
     """A winner to take (results/tune/<name>/winner.json); `params` still override it."""
-
-
-class ReportConfig(Settings):
-    """What the report declares before looking."""
-
-    primary_task: str
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    permutations: int = Field(default=10_000, ge=100)
-    """Used only where the exact enumeration is larger."""
-    bootstrap: int = Field(default=2000, ge=100)
-    seed: int = 0
 
 
 class TuneConfig(Settings):

@@ -1,0 +1,127 @@
+"""The report's numbers for machines: CSV files and metrics.json."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from ecgscale.report.analysis import Analysis
+from ecgscale.report.prose import answer
+from ecgscale.scaling.correlate import Correlation
+from ecgscale.scaling.groups import Group
+from ecgscale.scaling.variance import Estimate
+
+_HEADLINE_NUMBERS = (
+    *("rho", "rho_low", "rho_high", "rho_p", "tau", "tau_p"),
+    *("slope", "slope_low", "slope_high", "detectable_slope"),
+)
+
+
+def correlations_frame(analysis: Analysis) -> pd.DataFrame:
+    """Return one row a group: objective, encoder, regime and endpoint."""
+    adjusted = {id(claim.group): claim.p_holm for claim in analysis.claims}
+    return pd.DataFrame(
+        [
+            {
+                **_group_columns(group),
+                "sizes": len(group.sizes),
+                "blocks": len(group.blocks),
+                "problem": group.problem,
+                "left_out": "; ".join(group.left_out),
+                "p_holm": adjusted.get(id(group), math.nan),
+                **_numbers(found),
+            }
+            for group, found in analysis.results
+        ]
+    )
+
+
+def comparisons_frame(analysis: Analysis) -> pd.DataFrame:
+    """Return one row an objective, control and endpoint."""
+    return pd.DataFrame(
+        [
+            {
+                **_group_columns(comparison.group, control=comparison.control),
+                "size": comparison.group.sizes[-1],
+                **_with_ends("slope", comparison.slope, "slope_difference"),
+                **_with_ends("level", comparison.level, "level_difference"),
+                "interval_covers": comparison.level.covers,
+            }
+            for comparison in analysis.comparisons
+        ]
+    )
+
+
+def plot_frame(analysis: Analysis) -> pd.DataFrame:
+    """Return the runs of the primary endpoint, as `dvc plots` draws them."""
+    rows = analysis.scaled_rows
+    primary = rows["endpoint"] == analysis.design.primary.name
+    chosen = rows[primary & ~rows["collapsed"].astype(bool)]
+    axes = ["objective", "encoder", "regime", "size", "order", "seed"]
+    return chosen[[*axes, "score", "macro_auroc", "mae"]].rename(columns={"size": "patients"})
+
+
+def metrics(analysis: Analysis) -> dict[str, Any]:
+    """Return the numbers that DVC compares between commits; null where not estimable."""
+    found: dict[str, Any] = {
+        "headline": " ".join(answer(analysis.claims, analysis.confidence)),
+        "cells_missing": len(analysis.collection.gaps),
+    }
+    for claim in analysis.claims:
+        group, numbers = claim.group, _numbers(claim.correlation)
+        largest = float(group.score[:, -1].mean()) if claim.correlation else None
+        found[f"{group.objective}/{group.encoder}"] = {
+            **{key: _finite(numbers.get(key)) for key in _HEADLINE_NUMBERS},
+            "metric": group.endpoint.measure.metric,
+            "score_largest": _finite(largest),
+        }
+    return found
+
+
+def _group_columns(group: Group, **control: str) -> dict[str, Any]:
+    endpoint = group.endpoint
+    return {
+        "objective": group.objective,
+        **control,
+        "encoder": group.encoder,
+        "regime": group.regime,
+        "endpoint": endpoint.name,
+        "task": endpoint.task,
+        **endpoint.protocol.model_dump(),
+        "metric": endpoint.measure.metric,
+        "unit": endpoint.measure.unit,
+        "higher_is_better": endpoint.measure.higher_is_better,
+    }
+
+
+def _numbers(found: Correlation | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        **_with_ends("rho", found.rho),
+        "rho_p": found.rho_test.p,
+        "rho_draws": found.rho_test.draws,
+        "rho_of_means": found.rho_of_means,
+        **_with_ends("tau", found.tau),
+        "tau_p": found.tau_test.p,
+        "smallest_p": found.rho_test.smallest_p,
+        **_with_ends("slope", found.slope),
+        "slope_se": found.slope.se,
+        "slope_df": found.slope.df,
+        "interval_covers": found.slope.covers,
+        "detectable_slope": found.detectable_slope,
+        "detectable_from": found.detectable_from,
+        "reseed_sd": found.reseed_sd,
+    }
+
+
+def _with_ends(name: str, estimate: Estimate | None, value: str = "") -> dict[str, float]:
+    return {
+        value or name: estimate.value if estimate else math.nan,
+        f"{name}_low": estimate.low if estimate else math.nan,
+        f"{name}_high": estimate.high if estimate else math.nan,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return round(value, 6) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,141 @@
+"""Drawings as SVG: text stays text, colours follow the page's light or dark scheme."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Layout = Literal["wide", "narrow"]
+
+INK, MUTED, LINE = "#1b1f23", "#5c6670", "#d5d9de"
+SERIES: tuple[str, ...] = ("#0063a6", "#c14a00", "#00755a", "#a3477f", "#7a5c00", "#3f5bd9")
+"""Colours told apart with any colour vision (after Okabe and Ito), dark enough for text."""
+MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P")
+VARIABLES: dict[str, str] = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    **{colour: f"var(--s{i})" for i, colour in enumerate(SERIES)},
+}
+"""Colours of the drawing to the page's custom properties."""
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ecgscale",
+    "font.family": "sans-serif",
+    **dict.fromkeys(("font.size", "axes.titlesize"), 10.5),
+    **dict.fromkeys(("axes.labelcolor", "axes.titlecolor", "text.color"), INK),
+    **dict.fromkeys(("xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), MUTED),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none"),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "xtick.minor.visible"), False),
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure in the layouts for wide and narrow screens.
+
+    Attributes
+    ----------
+    name
+        File stem, and prefix of the SVG's ids.
+    alt
+        What the figure shows, in words.
+    wide, narrow
+        SVG documents with fixed colours.
+    tips
+        Id of an element to the text shown when it is pointed at.
+    """
+
+    name: str
+    caption: str
+    alt: str
+    wide: str
+    narrow: str
+    tips: dict[str, str]
+
+    def inline(self, layout: Layout) -> str:
+        """Return the SVG to be put into the page: unique ids, the page's colours and tool tips."""
+        svg = self.wide if layout == "wide" else self.narrow
+        return _inline(svg, f"{self.name}-{layout}", self.alt, self.tips)
+
+
+def drawing(
+    name: str,
+    caption: str,
+    alt: str,
+    draw: Callable[[Layout], "Figure"],
+    tips: dict[str, str] | None = None,
+) -> Drawing:
+    """Return a figure, drawn once for each layout.
+
+    Parameters
+    ----------
+    draw
+        Makes the figure (with `blank`) in the report's style.
+    tips
+        As in `Drawing`; `draw` may fill it.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        wide, narrow = _svg(draw("wide")), _svg(draw("narrow"))
+    return Drawing(name, caption, alt, wide, narrow, tips or {})
+
+
+def blank(width: float, height: float) -> "Figure":
+    """Return an empty figure, inches; unlike pyplot's it is not kept anywhere."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def colour_of(series: int) -> str:
+    """Return the colour of an objective, by its place in the grid."""
+    return SERIES[series % len(SERIES)]
+
+
+def marker_of(series: int) -> str:
+    """Return the marker of an objective, by its place in the grid."""
+    return MARKERS[series % len(MARKERS)]
+
+
+def _svg(figure: "Figure") -> str:
+    buffer = StringIO()
+    # Neither the date nor the version of matplotlib: the same records give the same bytes.
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _inline(svg: str, prefix: str, alt: str, tips: dict[str, str]) -> str:
+    body = svg
+    for gid, tip in tips.items():
+        body = body.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(tip)}</title>')
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
+    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    for colour, variable in VARIABLES.items():
+        body = body.replace(colour, variable)
+    head = re.search(r'viewBox="([^"]+)"', body)
+    view = head.group(1) if head else "0 0 1 1"
+    label = f'role="img" aria-label="{escape(alt)}"'
+    return re.sub(r"<svg[^>]*>", f'<svg viewBox="{view}" {label}>', body, count=1)

@@ -1,0 +1,82 @@
+"""How numbers, metrics and endpoints are written."""
+
+import math
+
+from ecgscale.evaluation.endpoints import Endpoint, Measure, protocol_words
+from ecgscale.scaling.variance import Estimate
+
+DASH = "\N{EN DASH}"
+"""Stands where there is no number."""
+
+
+def number(value: float, digits: int) -> str:
+    """Format a number; "n/a" for NaN."""
+    return "n/a" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float, digits: int) -> str:
+    """Format a number with its sign (a true minus); "n/a" for NaN.
+
+    Examples
+    --------
+    >>> signed(-0.5, 2), signed(-0.001, 2)
+    ('−0.50', '0.00')
+    """
+    if math.isnan(value):
+        return "n/a"
+    if round(value, digits) == 0:
+        return f"{0:.{digits}f}"
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(estimate: Estimate, digits: int) -> str:
+    """Format an interval: "+0.10 to +0.90"; "not estimable" for NaN."""
+    if math.isnan(estimate.low):
+        return "not estimable"
+    return f"{signed(estimate.low, digits)} to {signed(estimate.high, digits)}"
+
+
+def with_interval(estimate: Estimate, digits: int) -> str:
+    """Format a value with its interval: "+0.50 (+0.10 to +0.90)"."""
+    return f"{signed(estimate.value, digits)} ({interval(estimate, digits)})"
+
+
+def p_text(p: float) -> str:
+    """Format a p value: "= 0.031", or "< 0.0001"."""
+    if math.isnan(p):
+        return "n/a"
+    return "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
+
+
+def score_text(value: float, measure: Measure) -> str:
+    """Format a score; a dash where there is none."""
+    return DASH if math.isnan(value) else number(value, measure.digits)
+
+
+def count(n: int, noun: str) -> str:
+    """Format a count: "1 size", "5 sizes"."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def name_of_change(measure: Measure) -> str:
+    """Name what changes per doubling, with its unit: "AUROC" or "MAE (mmHg)"."""
+    return measure.label.removeprefix("macro ")
+
+
+def title_of(endpoint: Endpoint) -> str:
+    """Return the title of the task, with the protocol unless it is the study's first."""
+    from ecgscale.tasks.base import tasks
+
+    task = endpoint.task
+    title = tasks.get(task).metadata.title if task in tasks.names() else task
+    return title if endpoint.name == task else f"{title}, {protocol_words(endpoint.protocol)}"
+
+
+def readout_of(endpoint: Endpoint) -> str:
+    """Return what tells the endpoints of one task apart: the protocol in words."""
+    return protocol_words(endpoint.protocol)
+
+
+def if_error(measure: Measure, text: str) -> str:
+    """Return what is to be said only of a metric that is better when lower; else ""."""
+    return "" if measure.higher_is_better else text

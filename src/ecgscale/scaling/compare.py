@@ -1,0 +1,126 @@
+"""Objectives against their controls, paired wherever both were run alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ecgscale.scaling.collect import Collection
+from ecgscale.scaling.groups import Group, paired_resamples
+from ecgscale.scaling.variance import (
+    Estimate,
+    coverage,
+    level_estimate,
+    mean_squares,
+    slope_weights,
+    t_interval,
+    weighted_estimate,
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An objective against one of its controls at one endpoint, paired by block if both scale.
+
+    Attributes
+    ----------
+    slope
+        Difference of the slopes per doubling, objective minus control; None where the control
+        has no sizes.
+    level
+        Difference of the mean score, objective at its largest size minus control.
+    """
+
+    group: Group
+    control: str
+    slope: Estimate | None
+    level: Estimate
+
+
+def compare(collection: Collection, found: Sequence[Group], confidence: float) -> list[Comparison]:
+    """Hold every objective against its own controls and against those that see no subset.
+
+    Parameters
+    ----------
+    found
+        All groups of the study (`groups`).
+    """
+    comparisons = []
+    scaled = {group.objective for group in found}
+    for group in found:
+        if group.problem or group.control_of:
+            continue
+        for other in found:
+            if other.control_of == group.objective and _alike(group, other):
+                comparisons += _against_scaled(group, other, confidence)
+        comparisons += _against_fixed(collection, scaled, group, confidence)
+    return comparisons
+
+
+def _alike(group: Group, control: Group) -> bool:
+    """Return whether a control was run and read out as the objective was, and has numbers."""
+    ours = (group.encoder, group.regime, group.endpoint)
+    return not control.problem and (control.encoder, control.regime, control.endpoint) == ours
+
+
+def _against_scaled(group: Group, control: Group, confidence: float) -> list[Comparison]:
+    """Compare block by block; a block that either lacks is left out, and none if all are."""
+    shared = [block for block in group.blocks if block in control.blocks]
+    if not shared:
+        return []
+    # A block is one order and seed: both saw the same subsets, the same initial weights and the
+    # same test patients. In the difference of their scores that luck cancels, so its variance is
+    # estimated from the differences themselves, not from the two sides.
+    ours = [group.blocks.index(block) for block in shared]
+    theirs = [control.blocks.index(block) for block in shared]
+    count = min(len(group.replicates), len(control.replicates))
+    score = group.score[ours] - control.score[theirs]
+    replicates = group.replicates[:count, ours] - control.replicates[:count, theirs]
+    weights = slope_weights(np.log2(group.sizes))
+    slope = weighted_estimate(score, replicates, weights, confidence)
+    level = level_estimate(score, replicates, len(group.sizes) - 1, confidence)
+    return [Comparison(group, control.objective, slope, level)]
+
+
+def _against_fixed(
+    collection: Collection, scaled: set[str], group: Group, confidence: float
+) -> list[Comparison]:
+    """Compare with every control or baseline that has no sizes, each run of it one seed."""
+    table = collection.table
+    rows = table[
+        (table["endpoint"] == group.endpoint.name)
+        & ~table["objective"].isin(scaled)
+        & (table["encoder"].isna() | (table["encoder"] == group.encoder))
+        & table["score"].notna()
+    ]
+    blocks, k = group.score.shape
+    comparisons = []
+    for control, runs in rows.groupby("objective", sort=False):
+        values = runs["score"].to_numpy(dtype=np.float64)
+        paired = paired_resamples(collection, [list(runs["cell"])], group.endpoint.name)[:, 0]
+        count = min(len(paired), len(group.replicates))
+        # Patients are shared with the control, runs are not: the former are one variance of the
+        # difference, the latter add up.
+        shift = group.replicates[:count, :, -1].mean(axis=1) - paired[:count].mean(axis=1)
+        seeded = runs["role"].iloc[0] != "baseline"
+        parts = []
+        if blocks > 1:
+            between, within = mean_squares(group.score)
+            parts = [
+                (between / k / blocks, blocks - 1.0),
+                ((k - 1) / k * within / blocks, (blocks - 1.0) * (k - 1)),
+            ]
+            if seeded and len(values) > 1:
+                parts.append((float(values.var(ddof=1)) / len(values), len(values) - 1.0))
+        covers = coverage(blocks > 1, count > 1)
+        if seeded and len(values) < 2:
+            covers = covers.replace("runs", "the objective's runs")
+        level = t_interval(
+            float(group.score.mean(axis=0)[-1]) - float(values.mean()),
+            parts,
+            float(shift.var(ddof=1)) if count > 1 else 0.0,
+            covers=covers,
+            confidence=confidence,
+        )
+        comparisons.append(Comparison(group, str(control), None, level))
+    return comparisons

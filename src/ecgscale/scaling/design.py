@@ -1,0 +1,51 @@
+"""What a study set out to measure, as far as the statistics need to know."""
+
+from dataclasses import dataclass
+
+from ecgscale.evaluation.endpoints import Endpoint
+
+
+@dataclass(frozen=True)
+class Design:
+    """The grid of a study (`ecgscale.study.design.study_design`).
+
+    Attributes
+    ----------
+    objectives
+        Those that are pretrained at every size, variants included.
+    regimes, control_of
+        Of each of them: its training regime, and the objective that it is a variant of, or None.
+    sizes
+        Pretraining patients, ascending.
+    blocks
+        (order, seed) of every replicate.
+    endpoints
+        What every cell is measured by: all tasks under the first protocol, then under the others.
+    primary
+        The one that decides.
+    cells
+        Names of all cells that there should be: of the grid, controls, baselines.
+    pretrained
+        Those that cannot do without a pretraining run.
+    """
+
+    objectives: tuple[str, ...]
+    regimes: dict[str, str]
+    control_of: dict[str, str | None]
+    encoders: tuple[str, ...]
+    sizes: tuple[int, ...]
+    blocks: tuple[tuple[int, int], ...]
+    endpoints: tuple[Endpoint, ...]
+    primary: Endpoint
+    cells: tuple[str, ...]
+    pretrained: frozenset[str]
+
+    @property
+    def tasks(self) -> tuple[Endpoint, ...]:
+        """Every task under the first protocol."""
+        return tuple(e for e in self.endpoints if e.protocol == self.primary.protocol)
+
+    @property
+    def readouts(self) -> tuple[Endpoint, ...]:
+        """The primary task under every protocol."""
+        return tuple(e for e in self.endpoints if e.task == self.primary.task)

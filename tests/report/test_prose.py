@@ -1,0 +1,154 @@
+import math
+from collections import namedtuple
+
+from ecgscale.report.analysis import analyse
+from ecgscale.report.wording import p_text, signed
+from ecgscale.report.prose import answer, comparison_sentence, completeness, headline, notes
+from ecgscale.scaling.collect import collect
+from ecgscale.study.design import study_design
+from support import runs as synthetic
+
+Said = namedtuple("Said", "claim headline sentence notes")
+
+
+def said(study, **options):
+    """Return what is said of each objective: the claim, its headline, its sentence, its notes."""
+    settings = study.report.model_copy(update={"permutations": 200, "bootstrap": 300})
+    runs = synthetic.make_runs(study, **options)
+    found = analyse(study_design(study), settings, *runs).claims
+    return {
+        claim.group.objective: Said(claim, headline(claim), sentence, notes(claim, 0.95))
+        for claim, sentence in zip(found, answer(found, 0.95), strict=True)
+    }
+
+
+def compared(study, **options):
+    """Return the sentence of the objective against its variant."""
+    runs = synthetic.make_runs(study, **options)
+    found = analyse(study_design(study), study.report, *runs).comparisons
+    return comparison_sentence(next(c for c in found if c.control == "clef-uniform"), 0.95)
+
+
+def test_rising_accuracy_is_said_with_all_its_numbers():
+    clef = said(synthetic.make_study(), slopes={"clef": 0.02})["clef"]
+    assert clef.claim.verdict == "better"
+    assert "accuracy rises" in clef.headline
+    for part in ("Spearman", "95% interval", "exact permutation p", "per doubling", "80% power"):
+        assert part in clef.sentence
+
+
+def test_falling_accuracy():
+    clef = said(synthetic.make_study(), slopes={"clef": -0.02})["clef"]
+    assert clef.claim.verdict == "worse"
+    assert "accuracy falls" in clef.headline
+
+
+def test_falling_error_is_better_and_says_its_unit():
+    study = synthetic.make_study(tasks=("mc-med-sbp",))
+    clef = said(study, slopes={"clef": 0.02})["clef"]
+    assert clef.claim.verdict == "better"
+    assert "the error falls (lower is better)" in clef.headline
+    assert clef.claim.correlation.rho.value < 0
+    fall = f"{abs(clef.claim.correlation.slope.value):.3f}"
+    assert f"MAE falls by {fall} mmHg per doubling (95% interval \N{MINUS SIGN}" in clef.sentence
+    assert "mmHg per doubling." in clef.sentence
+    assert "AUROC" not in clef.sentence
+
+
+def test_rising_error_is_worse():
+    study = synthetic.make_study(tasks=("mc-med-sbp",))
+    clef = said(study, slopes={"clef": -0.02})["clef"]
+    assert clef.claim.verdict == "worse"
+    assert "the error rises (lower is better)" in clef.headline
+    assert "MAE rises by" in clef.sentence
+
+
+def test_an_undetected_slope_is_not_said_to_rise_or_fall():
+    for tasks, unit in ((("mc-med-sbp",), "mmHg"), (("ptb-xl-form",), "AUROC")):
+        clef = said(synthetic.make_study(tasks=tasks), slopes={}, seed=3)["clef"]
+        assert clef.claim.verdict == "none"
+        assert not any(word in clef.sentence for word in ("rises", "falls"))
+        assert f"{unit} per doubling" in clef.sentence
+
+
+def test_lower_error_than_the_control_is_called_better():
+    study = synthetic.make_study(tasks=("mc-med-sbp",))
+    text = compared(study, slopes={"clef": 0.02})
+    assert "slope of MAE per doubling lower, better (\N{MINUS SIGN}0.4" in text
+    assert "MAE at 2,048 patients lower, better (\N{MINUS SIGN}1." in text
+    assert text.count(" mmHg, 95% interval") == 2
+
+
+def test_no_correlation_is_said_with_what_could_have_been_seen():
+    clef = said(synthetic.make_study(), slopes={}, seed=3)["clef"]
+    assert clef.claim.verdict == "none"
+    assert "no correlation with the number of pretraining patients was detected" in clef.headline
+    assert "smallest slope that this design would detect" in clef.sentence
+
+
+def test_trend_of_these_test_patients_alone_is_not_called_a_rise():
+    clef = said(
+        synthetic.make_study(),
+        slopes={"clef": 0.006},
+        run_sd=0.0005,
+        patient_sd=0.03,
+    )["clef"]
+    assert clef.claim.verdict == "these patients only"
+    assert "not established for others" in clef.headline
+
+
+def test_missing_run_makes_it_not_estimable():
+    study = synthetic.make_study()
+    clef = said(study, missing=["clef/net1d-tiny/n128-o1-s0"])["clef"]
+    assert clef.claim.verdict == "not estimable"
+    assert "1 of 15 runs is missing" in clef.sentence
+    assert math.isnan(clef.claim.p_holm)
+    assert clef.claim.correlation is None
+
+
+def test_one_block_says_what_its_intervals_leave_out():
+    clef = said(synthetic.make_study(orders=(0,)), slopes={"clef": 0.02})["clef"]
+    assert any("test patients only" in note for note in clef.notes)
+
+
+def test_unreachable_level_is_said():
+    study = synthetic.make_study(orders=(0,), sizes=(128, 256, 512, 1024))
+    clef = said(study, slopes={"clef": 0.05})["clef"]
+    assert clef.claim.verdict == "none"
+    assert any("p cannot fall below 0.083" in note for note in clef.notes)
+
+
+def test_collapsed_runs_are_left_out_and_named():
+    cell = "clef/net1d-tiny/n256-o1-s0"
+    clef = said(synthetic.make_study(), collapsed=[cell])["clef"]
+    assert any(cell in note and "collapsed" in note for note in clef.notes)
+    assert len(clef.claim.correlation.group.blocks) == 2
+
+
+def test_slope_smaller_than_reseeding_is_said():
+    clef = said(synthetic.make_study(), slopes={"clef": 0.004}, run_sd=0.01)["clef"]
+    assert any("than a new order and seed do" in note for note in clef.notes)
+
+
+def test_control_sentences_say_higher_or_no_difference():
+    study = synthetic.make_study()
+    text = compared(study, slopes={"clef": 0.02})
+    assert "slope per doubling higher" in text
+    text = compared(study, slopes={}, seed=5)
+    assert "slope per doubling no detectable difference" in text
+
+
+def test_completeness_counts_the_gaps():
+    study = synthetic.make_study()
+    whole = collect(study_design(study), *synthetic.make_runs(study))
+    assert completeness(whole) == "All 50 cells of the study are complete."
+    part = collect(study_design(study), *synthetic.make_runs(study, missing=["baseline/age-sex"]))
+    assert completeness(part).startswith("1 of 50 cells")
+
+
+def test_numbers_are_written_plainly():
+    assert signed(-0.00001, 3) == "0.000"
+    assert signed(-0.5, 2) == "\N{MINUS SIGN}0.50"
+    assert signed(math.nan, 2) == "n/a"
+    assert p_text(0.00001) == "< 0.0001"
+    assert p_text(0.034) == "= 0.034"

@@ -1,0 +1,55 @@
+import pytest
+
+from ecgscale.evaluation.endpoints import primary
+from ecgscale.scaling.collect import collect
+from ecgscale.scaling.compare import compare
+from ecgscale.scaling.correlate import correlate
+from ecgscale.scaling.groups import groups
+from ecgscale.study.design import study_design
+from support import runs as synthetic
+
+OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
+
+
+def find(study, **options):
+    collection = collect(study_design(study), *synthetic.make_runs(study, **options))
+    return collection, groups(study_design(study), collection)
+
+
+def test_comparisons_recover_the_known_differences():
+    study = synthetic.make_study(orders=(0, 1, 2, 3))
+    collection, found = find(study, slopes={"clef": 0.012, "clef-uniform": 0.002})
+    results = {
+        (c.objective, c.control): c
+        for c in compare(collection, found, 0.95)
+        if c.endpoint == primary(study)
+    }
+    paired = results["clef", "clef-uniform"]
+    assert paired.slope.low < 0.010 < paired.slope.high
+    assert paired.slope.low > 0
+    assert paired.level.low < 4 * 0.010 < paired.level.high
+    random = results["clef", "random"]
+    assert random.slope is None
+    assert random.level.low < 4 * 0.012 + 0.04 < random.level.high
+    assert random.level.covers == "the objective's runs and test patients"
+    assert results["clef", "age-sex"].level.covers == "runs and test patients"
+    assert ("clef-uniform", "random") not in results
+
+
+def test_every_protocol_has_its_groups_and_comparisons():
+    study = synthetic.make_study(
+        tasks=("ptb-xl-form", "mc-med-sbp"), protocols=synthetic.PROTOCOLS[:2]
+    )
+    collection, found = find(study, slopes={"clef": 0.02}, run_sd=0.001)
+    slopes = {
+        g.endpoint.name: correlate(g, **OPTIONS).slope.value for g in found if g.objective == "clef"
+    }
+    assert slopes["ptb-xl-form"] == pytest.approx(0.02, abs=0.002)
+    assert slopes["ptb-xl-form@linear-10pct"] == pytest.approx(0.026, abs=0.002)
+    assert slopes["mc-med-sbp"] == pytest.approx(-0.4, abs=0.04)
+    results = compare(collection, found, 0.95)
+    with_random = {c.endpoint.name: c for c in results if c.control == "random"}
+    assert set(with_random) == set(slopes)
+    assert with_random["mc-med-sbp"].level.high < 0
+    only_first = {c.endpoint.name for c in results if c.control == "age-sex"}
+    assert only_first == {"ptb-xl-form", "mc-med-sbp"}

@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
+LOWEST := .venv-lowest
 BIN := $(VENV)/bin
 STUDY ?=
 PORT ?= 5000
@@ -8,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help install study test test-long check ui tune report clean
+.PHONY: help install study test test-long test-lowest check docs ui tune report clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,10 +42,24 @@ test-long: install  ## Run the tests that take minutes (real recordings, the who
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m long
 
+$(LOWEST)/.installed: requirements-lowest.txt pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements-lowest.txt -e ".[test]"
+	@touch $@
+
+test-lowest: $(LOWEST)/.installed  ## Run the tests with the lowest versions that pyproject.toml allows (Python 3.11)
+	@PATH="$(CURDIR)/$(LOWEST)/bin:$$PATH" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	  $(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not browser"
+
 check: install  ## Lint and type-check
-	@$(BIN)/ruff format --check src tests benchmarks
-	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check src tests benchmarks docs
+	@$(BIN)/ruff check src tests benchmarks docs
 	@$(BIN)/mypy
 
+docs: install  ## Build the site into build/site: the examples run, every warning is an error
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.lock
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:  ## Remove what a study made (keeps .venv and DVC's cache)
-	rm -rf data models results reports mlartifacts mlruns mlflow.db optuna.db .ecgscale dvc.lock
+	find data models -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf results reports mlartifacts mlruns mlflow.db optuna.db .ecgscale dvc.lock

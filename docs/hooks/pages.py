@@ -1,0 +1,80 @@
+"""Pages of the site that are made of something else than a file in docs/.
+
+- ``reference/``: one page a room of the package, made by mkdocstrings of the docstrings; a room is
+  found by its folder, so a new module appears without an edit;
+- ``reference/commands.md``: the command line, as its own help says;
+- ``contributing/index.md`` and ``changelog.md``: CONTRIBUTING.md and CHANGELOG.md of the project,
+  which GitHub wants in the root.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "ecgscale"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages."""
+    rooms = dict(sorted((place.stem, summary(place)) for place in PACKAGE.iterdir() if room(place)))
+    pages = {
+        "reference/index.md": index(rooms),
+        "reference/commands.md": commands(),
+        "contributing/index.md": moved("CONTRIBUTING.md", "contributing"),
+        "changelog.md": moved("CHANGELOG.md", ""),
+    }
+    for name in rooms:
+        pages[f"reference/{name}.md"] = f"# ecgscale.{name}\n\n::: ecgscale.{name}\n"
+    for uri, text in pages.items():
+        files.append(File.generated(config, uri, content=text))
+    return files
+
+
+def room(place: Path) -> bool:
+    """Whether this is a room: a package or module other than the command line."""
+    if place.stem.startswith("_") or place.name == "cli.py":
+        return False
+    return place.suffix == ".py" or (place / "__init__.py").is_file()
+
+
+def summary(place: Path) -> str:
+    """Return the first line of a module's docstring."""
+    file = place if place.suffix == ".py" else place / "__init__.py"
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    if not text:
+        raise PluginError(f"{file} has no docstring")
+    return text.splitlines()[0]
+
+
+def index(rooms: dict[str, str]) -> str:
+    """Return the overview of the reference."""
+    rows = "".join(f"| [`{name}`]({name}.md) | {line} |\n" for name, line in rooms.items())
+    return (
+        "# API reference\n\nMade of the docstrings. What begins with an underscore is not shown.\n"
+        "The command line is [a page of its own](commands.md).\n\n"
+        f"| module | what it is |\n|---|---|\n{rows}"
+    )
+
+
+def commands() -> str:
+    """Return the help of every command, as Markdown."""
+    name = "python -m ecgscale"
+    call = [sys.executable, "-m", "typer", "ecgscale.cli", "utils", "docs", "--name", name]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PluginError(f"the help of the commands cannot be written: {done.stderr[-2000:]}")
+    return done.stdout.replace(f"# `{name}`", "# Commands", 1)
+
+
+def moved(file: str, folder: str) -> str:
+    """Return a file of the root as a page in `folder`, its links to docs/ with it."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    if folder:
+        text = text.replace(f"](docs/{folder}/", "](")
+    return text.replace("](docs/", "](../" if folder else "](")

@@ -61,7 +61,8 @@ def resolve(study: StudyFile = PARAMS) -> None:
     """Write what decides each stage's output: settings, code, libraries (data/resolved)."""
     from ecgscale.study.resolve import write_resolved
 
-    write_resolved(load_study(study), ROOT / "data" / "resolved")
+    kept = ROOT / ".ecgscale" / "resolved.json"
+    write_resolved(load_study(study), ROOT / "data" / "resolved", kept)
 
 
 @app.command()

@@ -147,8 +147,21 @@ def closure(*entries: str, without: Iterable[str] = OBSERVERS) -> Closure:
     return Closure(
         modules={module: _hash("\n".join(lines)) for module, lines in parts.items()} | plugins,
         tables={name: _hash((ROOT / name).read_bytes()) for name in sorted(tables)},
-        libraries={name: _version(name) for name in sorted(libraries)},
+        libraries={name: library_version(name) for name in sorted(libraries)},
     )
+
+
+def package_state() -> str:
+    """Return a digest of every file of the package, whatever it is for: while it stays, so do all.
+
+    Examples
+    --------
+    >>> package_state() == package_state()
+    True
+    """
+    files = sorted(path for path in ROOT.rglob("*") if path.is_file())
+    kept = (path for path in files if "__pycache__" not in path.parts)
+    return _hash("".join(f"{path.relative_to(ROOT)}={_hash(path.read_bytes())}" for path in kept))
 
 
 def entry_of(implementation: type) -> str:
@@ -430,7 +443,7 @@ def _unnamed() -> dict[str, str]:
 
 
 @cache
-def _version(library: str) -> str:
+def library_version(library: str) -> str:
     """Return a library's version without its build: a build for another device is the same code."""
     try:
         found = version(library)

@@ -1,82 +1,11 @@
 """A small study, run once for all tests of the pipeline."""
 
-import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
 
-PIPELINE = ("dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", ".gitignore")
-
-
-class Project:
-    """A checkout with a study in it."""
-
-    def __init__(self, root: Path, package: Path) -> None:
-        self.root = root
-        self.environment = {
-            **{key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
-            "OMP_NUM_THREADS": "1",
-            "DVC_NO_ANALYTICS": "1",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "COLUMNS": "200",
-        }
-        # The stages' code is a dependency: it lies in the checkout, as in a clone.
-        (root / "src").symlink_to(package / "src")
-
-    def run(self, *arguments, status=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "ecgscale", *arguments],
-            cwd=self.root,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, f"{arguments}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def study(self):
-        return yaml.safe_load((self.root / "params.yaml").read_text())
-
-    def change(self, change):
-        study = self.study()
-        change(study)
-        (self.root / "params.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-
-    def results(self):
-        """Return the content of every result file by its name."""
-        folder = self.root / "results"
-        return {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for phase in ("pretrain", "evaluate")
-            for path in (folder / phase).rglob("*.json")
-        }
-
-
-COHORTS = ("sim-ptb-xl", "sim-chapman")
-
-
-def shrink(study):
-    study["study"]["name"] = "small"
-    for section in ("simulate", "sources"):
-        study[section] = {name: study[section][name] for name in COHORTS}
-    data = study["evaluation"]["data"]
-    study["evaluation"]["data"] = {key: name for key, name in data.items() if name in COHORTS}
-    for name in COHORTS:
-        study["simulate"][name]["patients"] = 250
-    study["grid"].update(objectives=["simclr", "clef"], sizes=[16, 32], orders=[0])
-    study["grid"]["controls"] = ["random"]
-    study["training"].update(steps=8, batch_size=16, monitor_every=8, log_every=2)
-    study["evaluation"]["tasks"] = ["chapman-38", "ptb-xl-superdiagnostic"]
-    study["evaluation"].update(bootstrap=50, minimum_positives=2)
-    study["report"].update(permutations=200, bootstrap=200)
-    study["tune"].update(
-        objectives=["simclr", "clef"], size=16, trials=3, steps=6, rungs=2, startup_trials=1
-    )
+from support.project import PIPELINE, Project, shrink
 
 
 @pytest.fixture(scope="module")

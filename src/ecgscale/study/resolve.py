@@ -18,10 +18,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ecgscale.code import OBSERVERS, Closure, closure, entry_of
+from ecgscale.code import (
+    OBSERVERS,
+    Closure,
+    closure,
+    entry_of,
+    library_version,
+    package_state,
+)
 from ecgscale.errors import BadInputError
+from ecgscale.files import write_whole
 from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
+from ecgscale.settings import digest_of
 from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
 from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObjective
@@ -114,22 +123,51 @@ def validate(study: Study) -> None:
         pass
 
 
-def write_resolved(study: Study, out: Path) -> None:
+def write_resolved(study: Study, out: Path, kept: Path) -> None:
     """Write what decides the output of every stage of a study, a small JSON file each.
 
     A file whose content is unchanged keeps its bytes, so DVC re-runs nothing behind it.
+
+    Parameters
+    ----------
+    out
+        The folder, written anew.
+    kept
+        A file that holds what was resolved last, for as long as the study, the package and the
+        libraries are the same: to import all that a study names takes seconds.
 
     Raises
     ------
     BadInputError
         As `validate`.
     """
-    contents = dict(_contents(study))
+    contents = _unchanged(study, kept)
+    if contents is None:
+        contents = dict(_contents(study))
+        write_whole(kept, json.dumps({"state": _state(study), "contents": contents}))
     shutil.rmtree(out, ignore_errors=True)
     for name, content in contents.items():
         path = out / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _state(study: Study) -> str:
+    """Return a digest of all that the contents follow from, but for the libraries' versions."""
+    paths = {objective.tuned for objective in study.objectives.values() if objective.tuned}
+    winners = {str(path): path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+    return digest_of([_plain(study), package_state(), winners])
+
+
+def _unchanged(study: Study, kept: Path) -> dict[str, Content] | None:
+    try:
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        contents: dict[str, Content] = found["contents"]
+        used = {pair for c in contents.values() for pair in c.get("libraries", {}).items()}
+        same = found["state"] == _state(study)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return contents if same and all(library_version(n) == v for n, v in used) else None
 
 
 def _contents(study: Study) -> Iterator[tuple[str, Content]]:

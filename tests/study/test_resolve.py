@@ -1,0 +1,152 @@
+"""What decides a stage's output: its settings with every default, its code, its libraries."""
+
+import json
+
+import pytest
+import yaml
+
+from ecgscale.errors import BadInputError
+from ecgscale.study.file import Study, load_study
+from ecgscale.study.resolve import validate, write_resolved
+
+
+@pytest.fixture
+def study(project):
+    return yaml.safe_load((project / "params.yaml").read_text())
+
+
+@pytest.fixture
+def resolved(study, tmp_path):
+    """Return what is resolved of the study after a change: file to content."""
+
+    def resolve(change=lambda study: None):
+        changed = json.loads(json.dumps(study))
+        change(changed)
+        out = tmp_path / "resolved"
+        write_resolved(Study(**changed), out, tmp_path / "kept.json")
+        files = sorted(out.rglob("*.json"))
+        return {p.relative_to(out).as_posix()[:-5]: json.loads(p.read_text()) for p in files}
+
+    return resolve
+
+
+def changed(before, after):
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
+EVERY = {
+    "one objective's parameter": (
+        lambda s: s["objectives"]["clef"].update(params={"temperature": 0.2}),
+        {"pretrain/clef/net1d-tiny", "tune/clef", "report"},
+    ),
+    "a size in between": (
+        lambda s: s["grid"]["sizes"].append(200),
+        {"subsets/n200", "subsets/n400", "report"},
+    ),
+    "an order": (lambda s: s["grid"]["orders"].append(2), {"report"}),
+    "settings of a readout that is not used": (
+        lambda s: s["evaluation"].setdefault("readouts", {}).update(knn={"k": 3}),
+        {"report"},
+    ),
+    "what the report declares": (lambda s: s["report"].update(seed=1), {"report"}),
+    "how long a search is": (lambda s: s["tune"].update(trials=9), {"tune/clef", "report"}),
+    "the description": (lambda s: s["study"].update(description="other"), {"report"}),
+    "one source": (
+        lambda s: s["sources"]["sim-music"].update(max_quarantined=0.2),
+        {"sources/sim-music", "report"},
+    ),
+    "one cohort": (
+        lambda s: s["simulate"]["sim-music"].update(seed=9),
+        {"cohorts/sim-music", "report"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", EVERY)
+def test_a_changed_setting_changes_what_it_decides(resolved, what):
+    change, expected = EVERY[what]
+    assert changed(resolved(), resolved(change)) == expected
+
+
+def test_the_lead_matters_to_the_training_of_encoders_with_one(resolved):
+    def change(study):
+        study["evaluation"]["lead"] = "V1"
+
+    names = changed(resolved(), resolved(change))
+    assert "evaluate/clef/net1d-tiny" in names
+    assert not {name for name in names if name.startswith("pretrain/")}
+
+    def one_lead(study):
+        study["encoders"]["net1d-tiny"]["params"]["in_channels"] = 1
+
+    def both(study):
+        one_lead(study)
+        change(study)
+
+    assert "pretrain/clef/net1d-tiny" in changed(resolved(one_lead), resolved(both))
+
+
+def test_every_default_is_filled_in(resolved):
+    settings = resolved()["pretrain/simclr/net1d-tiny"]["settings"]
+    assert settings["objective"]["params"]["temperature"] > 0
+    assert settings["objective"]["training"]["clip_norm"] == 1.0
+    assert settings["encoder"]["params"]["batch_norm"] is False
+    assert settings["axes"]["role"] == "objective"
+    assert not {"cell", "size", "order", "seed"} & settings["axes"].keys()
+
+
+def test_libraries_that_decode_or_compute_are_named(resolved):
+    found = resolved()
+    assert "torch" in found["pretrain/simclr/net1d-tiny"]["libraries"]
+    assert "torchmetrics" in found["evaluate/simclr/net1d-tiny"]["libraries"]
+    assert "scipy" in found["sources/sim-ptb-xl"]["libraries"]
+    assert "sleepecg" in found["baselines/ecg-features"]["libraries"]
+    assert "sleepecg" not in found["baselines/age-sex"]["libraries"]
+
+    def read_with_wfdb(study):
+        study["sources"]["sim-ptb-xl"].update(reader="wfdb-tree", options={})
+
+    assert "wfdb" in resolved(read_with_wfdb)["sources/sim-ptb-xl"]["libraries"]
+
+
+def test_what_was_resolved_is_kept_until_a_setting_or_a_library_changes(study, tmp_path):
+    out, kept = tmp_path / "resolved", tmp_path / "kept.json"
+    path = out / "pretrain" / "clef" / "net1d-tiny.json"
+    write_resolved(Study(**study), out, kept)
+    first = path.read_bytes()
+    held = json.loads(kept.read_text())
+    held["contents"]["pretrain/clef/net1d-tiny"]["settings"] = "from the kept file"
+    kept.write_text(json.dumps(held))
+    write_resolved(Study(**study), out, kept)
+    assert "from the kept file" in path.read_text()
+    held["contents"]["pretrain/clef/net1d-tiny"]["libraries"]["torch"] = "0.1"
+    for text in (json.dumps(held), "{", "[]"):
+        kept.write_text(text)
+        write_resolved(Study(**study), out, kept)
+        assert path.read_bytes() == first
+
+
+BAD = {
+    "a layout": (lambda s: s["simulate"]["sim-music"].update(layout="nope"), "no layout is named"),
+    "a reader": (lambda s: s["sources"]["sim-music"].update(reader="nope"), "no source is named"),
+    "a task": (lambda s: s["evaluation"]["tasks"].append("nope"), "no task is named"),
+    "data of a task": (lambda s: s["evaluation"]["data"].pop("music"), "evaluation.data.music"),
+    "a kind": (lambda s: s["objectives"]["clef"].update(kind="nope"), "no objective is named"),
+    "a parameter": (
+        lambda s: s["objectives"]["clef"].update(params={"nope": 1}),
+        "nope",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_does_not_exist_is_one_sentence(study, what):
+    change, sentence = BAD[what]
+    change(study)
+    with pytest.raises(BadInputError, match=sentence):
+        validate(Study(**study))
+
+
+def test_every_study_that_is_shipped_resolves(project):
+    for path in (project / "params.yaml", *(project / "studies").glob("*.yaml")):
+        validate(load_study(path))

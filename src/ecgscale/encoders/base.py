@@ -211,6 +211,14 @@ def create(name: str, **params: Any) -> Encoder:
     ------
     BadInputError
         As `parse_params`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ecgscale import encoders
+    >>> encoder = encoders.create("net1d", size="tiny", in_channels=1)
+    >>> encoder.embed(torch.zeros(2, 1, 500)).shape == (2, encoder.embed_dim)
+    True
     """
     encoder = encoders.get(name)(parse_params(name, params))
     encoder.name = name
@@ -230,6 +238,21 @@ def save(encoder: Encoder, directory: Path, recipe: dict[str, Any], card: str) -
         The preprocessing that inputs must have had (``Recipe.model_dump()`` and its digest).
     card
         The model card, Markdown.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ecgscale import encoders
+    >>> from ecgscale.data.recipe import Recipe
+    >>> recipe = Recipe()
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> encoder = encoders.create("net1d", size="tiny", in_channels=1)
+    >>> made_for = recipe.model_dump(mode="json") | {"digest": recipe.digest}
+    >>> encoders.save(encoder, folder, made_for, card="# Mine")
+    >>> sorted(path.name for path in folder.iterdir())
+    ['MODEL_CARD.md', 'config.yaml', 'encoder.safetensors']
+    >>> encoders.load(folder).name
+    'net1d'
     """
     directory.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}

@@ -173,6 +173,14 @@ def create(name: str, encoder: Encoder, *, n_labels: int = 0, **params: Any) -> 
     ------
     BadInputError
         As `parse_params`.
+
+    Examples
+    --------
+    >>> from ecgscale import encoders, objectives
+    >>> encoder = encoders.create("net1d", size="tiny", in_channels=1)
+    >>> objective = objectives.create("simclr", encoder, temperature=0.2)
+    >>> objective.params.temperature
+    0.2
     """
     cls = objectives.get(name)
     return cls(encoder, parse_params(name, params), n_labels=n_labels)

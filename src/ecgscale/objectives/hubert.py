@@ -184,7 +184,7 @@ class Hubert(Objective):
         if all steps fall into one cluster.
         """
         view, mask = views["view"], views["mask"]
-        targets = self.targets(view)
+        targets = self.targets(view)  # of the view that is not hidden
         tokens = encoder(view, mask, self.mask_embedding)
         alpha = self.params.alpha
         losses, parts = [], []
@@ -225,6 +225,7 @@ class Hubert(Objective):
     def refresh(self, encoder: Encoder, signal: Tensor) -> None:
         """Fit the codebooks: to hand-made features first, then to the encoder's own."""
         self.iteration += 1
+        # Momentum 0 makes the copy the encoder of this moment; the first fit does not look at it.
         if self.teacher is not None and self.iteration > 1:
             self.teacher.update(encoder, momentum=0.0)
         points = self._points(signal)
@@ -253,6 +254,7 @@ class Hubert(Objective):
         states = self.teacher.network.hidden_states(view)
         first = max(round(self.params.layer * len(states)), 1) - 1
         shape = states[-1].shape
+        # Before its last stride a CNN has more steps than there are tokens to predict from.
         state = next(state for state in states[first:] if state.shape == shape)
         return F.normalize(state.float(), dim=-1)
 
@@ -264,10 +266,12 @@ class Hubert(Objective):
 
     def _points(self, signal: Tensor) -> Tensor:
         """Describe as many steps of each record, drawn without replacement: (point, feature)."""
+        # As many of every record, so that long or noisy recordings do not own the clusters.
         each = max(self.params.kmeans_points // len(signal), 1)
         drawn = []
         for chunk in torch.split(signal, REFRESH_CHUNK):
             features = self._features(chunk)
+            # The order of random keys is a permutation for each record: no loop, no wait.
             order = torch.rand(features.shape[:2], device=features.device).argsort(dim=1)
             index = order[:, :each, None].expand(-1, -1, features.shape[-1])
             drawn.append(features.gather(1, index).flatten(0, 1))
@@ -324,9 +328,11 @@ def spectral_features(signal: Tensor, step_samples: int, window: int) -> Tensor:
     """
     length = signal.shape[-1]
     steps = -(-length // step_samples)
+    # Padded so that window number i lies around the middle of step i, also at the record's ends.
     left = window // 2 - step_samples // 2
     right = (steps - 1) * step_samples + window - left - length
     samples = F.pad(signal, (left, right)).unfold(-1, window, step_samples)
+    # Less the mean: its power would leak through the window into the lowest octave.
     mean = samples.mean(dim=-1, keepdim=True)
     hann = torch.hann_window(window, device=signal.device, dtype=signal.dtype)
     spectrum = torch.fft.rfft((samples - mean) * hann).abs().square()

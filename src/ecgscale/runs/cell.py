@@ -46,6 +46,11 @@ class Cell:
         ------
         BadInputError
             If the name is not that of a cell.
+
+        Examples
+        --------
+        >>> Cell.parse("clef/net1d-tiny/n128-o0-s1")
+        Cell(objective='clef', encoder='net1d-tiny', size=128, order=0, seed=1)
         """
         match = _NAME.fullmatch(name)
         if match is None:

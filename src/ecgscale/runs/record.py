@@ -91,6 +91,23 @@ class RunRecord(BaseModel):
         ------
         BadInputError
             If the file is missing, not JSON, or not a run record.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> path = result_path(Path(tempfile.mkdtemp()), "evaluate", "baseline/age-sex")
+        >>> RunRecord(
+        ...     phase="evaluate",
+        ...     study="mine",
+        ...     cell="baseline/age-sex",
+        ...     axes={"role": "baseline"},
+        ...     params={},
+        ...     metrics={"chapman-38.macro_auroc": 0.7},
+        ...     started="2026-01-01T00:00:00Z",
+        ...     ended="2026-01-01T00:01:00Z",
+        ... ).write(path)
+        >>> RunRecord.read(path).metrics
+        {'chapman-38.macro_auroc': 0.7}
         """
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import torch
 from ecgscale.files import write_whole
 
 KEPT = 2
-"""Checkpoints kept: the newest, and one to fall back to."""
+"""Checkpoints kept: the newest, and one to fall back to if the disk has damaged that."""
 
 _NAME = re.compile(r"step-(?P<step>\d{9})-(?P<digest>[0-9a-f]{16})\.pt")
 
@@ -42,6 +42,7 @@ class CheckpointDirectory:
         state
             Tensors, numbers, strings and containers of them (what ``weights_only`` can load).
         """
+        # To memory first: the name carries the digest of what was meant, not of what was written.
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
@@ -75,7 +76,7 @@ class CheckpointDirectory:
         return sorted(path for path in self.path.iterdir() if _NAME.fullmatch(path.name))
 
     def _prune(self) -> None:
-        # Hidden files are what writes that were killed have left.
+        # Only now that the new one is on the disk. Hidden files are what killed writes have left.
         for path in [*self._files()[:-KEPT], *self.path.glob(".*")]:
             path.unlink()
 

@@ -54,6 +54,10 @@ class TrainingData:
         """Width of `targets`, 0 without."""
         return 0 if self.targets is None else self.targets.shape[1]
 
+    def spread(self, most: int) -> npt.NDArray[np.int64]:
+        """Return the rows of up to `most` records, spread evenly over the list."""
+        return np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64)
+
     def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
         """Return the records at `rows`, as stored, on the training device."""
         index = torch.from_numpy(rows)

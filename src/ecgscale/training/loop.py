@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -160,6 +159,22 @@ def train(
         or they found different checkpoints.
     TrainingDivergedError
         If the loss or the gradient norm is not finite.
+
+    Examples
+    --------
+    >>> from ecgscale import encoders, objectives
+    >>> recipe = Recipe(seconds=2.0, minimum_seconds=1.0)
+    >>> signal = torch.randint(-900, 900, (16, 12, recipe.n_samples), dtype=torch.int16)
+    >>> unknown = torch.full((16,), torch.nan)  # the risk of each record, which SimCLR ignores
+    >>> data = TrainingData(signal, unknown, torch.zeros(16), None, torch.device("cpu"))
+    >>> encoder = encoders.create("net1d", size="tiny", in_channels=1)
+    >>> objective = objectives.create("simclr", encoder)
+    >>> config = TrainingConfig(steps=2, batch_size=8)
+    >>> outcome = train(
+    ...     encoder, objective, data, config, AugmentConfig(crop_seconds=1.0), recipe, seed=0
+    ... )
+    >>> outcome.steps, outcome.epochs
+    (2, 1.0)
     """
     training = Training(encoder, objective, data, config, augment, recipe, seed)
     resumed_at = training.restore(checkpoints) if checkpoints else 0
@@ -247,11 +262,13 @@ class Training:
                 f"process {distributed.rank()} found a checkpoint of step {self.step}, the first "
                 f"process one of step {steps.item()}: the project must lie on a shared disk"
             )
+        # Weights are not exchanged again: from one start, equal updates keep all processes equal.
         for network in (self.encoder, self.objective):
             distributed.broadcast(network.state_dict().values())
 
     def count_flops(self) -> int:
         """Return the FLOPs of a step of all processes, counted on the first batch."""
+        # What this draws leaves no trace: every step is seeded anew, also the first.
         views = self.objective.views(self._batch(0), self.augment)
         return step_flops(self.encoder, self.objective, views) * distributed.world_size()
 
@@ -267,14 +284,17 @@ class Training:
         saver = _Saver(checkpoints, self.config.checkpoint_seconds)
         with Bars(shown=distributed.rank() == 0) as bars:
             bar = bars.bar(title, total=self.steps, done=self.step)
-            if self.step == 0:
+            if self.step == 0:  # a continued training has these points in its checkpoint
                 self._observe(monitors)
             while self.step < self.steps:
                 self.advance()
                 reading_due = self.step == self.steps or self.step % self.config.log_every == 0
+                # Losses before monitors: a training that has diverged ends with its own sentence.
                 if reading_due:
                     self.read_losses()
                 self._observe(monitors)
+                # A checkpoint only where losses were just read: those still on the device would be
+                # lost with it, and it would keep weights that have diverged unnoticed.
                 if reading_due:
                     self.seconds = clock.seconds
                     bars.update(bar, completed=self.step, note=self._summary())
@@ -284,6 +304,7 @@ class Training:
 
     def _batch(self, step: int) -> Batch:
         """Seed everything random in a step and return this process's share of its batch."""
+        # The first process draws as a single one does, so that one process or two start alike.
         process = (distributed.rank(),) if distributed.rank() else ()
         self.generator.manual_seed(derived_seed("augment", self.seed, step, *process))
         torch.manual_seed(derived_seed("networks", self.seed, step, *process))
@@ -302,11 +323,12 @@ class Training:
 
     def _refresh(self) -> None:
         """Let the objective fit what needs many records, spread evenly over the list."""
-        count = min(REFRESH_RECORDS, len(self.data))
-        rows = np.linspace(0, len(self.data) - 1, count).round().astype(np.int64)
+        # Not seeded by the step: every refresh is given the same leads of the same records, so that
+        # what changes between two of them is the encoder alone.
         self.generator.manual_seed(derived_seed("refresh", self.seed))
         torch.manual_seed(derived_seed("refresh networks", self.seed, self.step))
-        self.objective.refresh(self.encoder, self.augment.plain(self.data.batch(rows).signal))
+        signal = self.data.batch(self.data.spread(REFRESH_RECORDS)).signal
+        self.objective.refresh(self.encoder, self.augment.plain(signal))
 
     def read_losses(self) -> None:
         """Turn the losses since the last reading into points: the one wait for the device.
@@ -314,9 +336,11 @@ class Training:
         All processes read the same values, so all notice a divergence.
         """
         names = list(self.pending)
+        # In one tensor: a copy per name would wait for the device as many times.
         rows = torch.stack([torch.stack(self.pending[name]).double() for name in names])
         values = dict(zip(names, distributed.average(rows).tolist(), strict=True))
         self._check_finite(values[LOSS], values[GRADIENT])
+        # fsum rounds once: the mean does not depend on the order of the steps.
         self._add_points({name: math.fsum(row) / len(row) for name, row in values.items()})
         self._add_points({RATE: learning_rate(self.step - 1, self.steps, self.config)})
         self.pending = {}

@@ -16,6 +16,11 @@ def total_steps(config: TrainingConfig, n_records: int) -> int:
         ``ceil(epochs * n_records / batch_size)``.
     n_records
         Records trained on.
+
+    Examples
+    --------
+    >>> total_steps(TrainingConfig(regime="fixed_epochs", epochs=3, batch_size=64), 1000)
+    47
     """
     if config.regime == "fixed_steps":
         return config.steps

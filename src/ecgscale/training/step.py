@@ -92,10 +92,12 @@ class Step:
 
     def _take(self, batch: Batch) -> dict[str, Tensor]:
         views = self.objective.views(batch, self.augment)
+        # The forward pass alone: the backward pass takes each operation's precision from it.
         with self.autocast:
             output = self._loss(self.encoder, views)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(output.loss)
+        # Averaged, then clipped: all processes clip by the norm of the whole batch's gradient.
         average_gradients(self.parameters)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimizer.step()
@@ -141,7 +143,7 @@ class CapturedStep(Step):
     def __call__(self, batch: Batch, lr: float) -> dict[str, Tensor]:
         """Take a step: as usual, by a capture and its replay, or by a replay."""
         for group in self.optimizer.param_groups:
-            group["lr"].fill_(lr)
+            group["lr"].fill_(lr)  # in place: the graph reads the rate from this memory
         if self._taken < WARM_UP:
             self._taken += 1
             return self._warm_up(batch)
@@ -150,6 +152,7 @@ class CapturedStep(Step):
         for name, kept in _tensors(self._batch).items():
             kept.copy_(_tensors(batch)[name], non_blocking=True)
         self._graph.replay()
+        # Cloned: the next replay writes into the same memory before these are read.
         return {name: value.clone() for name, value in self._measured.items()}
 
     def _optimizer(self, config: TrainingConfig, device: torch.device) -> torch.optim.AdamW:
@@ -162,6 +165,7 @@ class CapturedStep(Step):
         )
 
     def _warm_up(self, batch: Batch) -> dict[str, Tensor]:
+        # On the capture's own stream: what autograd keeps belongs to the stream it was made on.
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -205,6 +209,8 @@ def make_step(
 
 def trainable(encoder: Encoder, objective: Objective) -> list[nn.Parameter]:
     """Return what the optimizer changes, each parameter once."""
+    # By identity: an objective that holds the encoder as a submodule has its parameters too, and an
+    # optimizer that is given one twice updates it twice.
     found = {id(p): p for p in chain(encoder.parameters(), objective.parameters())}
     return [p for p in found.values() if p.requires_grad]
 

@@ -237,9 +237,7 @@ def _targets_digest(rows: pd.DataFrame) -> str:
 def _collapse_monitor(plan: Pretraining, data: TrainingData) -> Monitor:
     """Watch records spread evenly over the list; one-lead encoders see the plan's lead."""
     config, recipe = plan.objective.training, plan.recipe
-    count = min(config.monitor_records, len(data))
-    rows = np.linspace(0, len(data) - 1, count).round().astype(np.int64)
-    signal = millivolts(data.batch(rows).signal)
+    signal = millivolts(data.batch(data.spread(config.monitor_records)).signal)
     if plan.encoder.params["in_channels"] == 1:
         if plan.lead not in recipe.leads:
             raise BadInputError(f"evaluation.lead {plan.lead!r} is not in recipe.leads")

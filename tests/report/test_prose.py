@@ -2,8 +2,8 @@ import math
 from collections import namedtuple
 
 from ecgscale.report.analysis import analyse
-from ecgscale.report.wording import p_text, signed
 from ecgscale.report.prose import answer, comparison_sentence, completeness, headline, notes
+from ecgscale.report.words import p_text, signed
 from ecgscale.scaling.collect import collect
 from ecgscale.study.design import study_design
 from support import runs as synthetic

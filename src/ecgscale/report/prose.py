@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ecgscale.evaluation.endpoints import Measure
-from ecgscale.report.wording import count, if_error, interval, number, p_text, signed
+from ecgscale.report.words import count, if_error, interval, number, p_text, signed
 from ecgscale.scaling.claims import Claim, Verdict
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison

@@ -3,7 +3,7 @@ from collections import namedtuple
 
 from ecgscale.report.analysis import analyse
 from ecgscale.report.prose import answer, comparison_sentence, completeness, headline, notes
-from ecgscale.report.wording import p_text, signed
+from ecgscale.report.words import p_text, signed
 from ecgscale.scaling.collect import collect
 from ecgscale.study.design import study_design
 from support import runs as synthetic

@@ -2,9 +2,8 @@ import math
 
 import pytest
 
+from ecgscale.report.analysis import analyse
 from ecgscale.report.suites import missing_tasks, suites_table
-from ecgscale.scaling.collect import collect
-from ecgscale.scaling.means import MeanScores
 from ecgscale.study.design import study_design
 from ecgscale.tasks.suites import SUITES
 from support import runs as synthetic
@@ -12,8 +11,7 @@ from support import runs as synthetic
 
 def table(study, **options):
     pretrain, evaluate = synthetic.make_runs(study, resamples=2, **options)
-    design = study_design(study)
-    found = suites_table(design, MeanScores(design, collect(design, pretrain, evaluate)))
+    found = suites_table(analyse(study_design(study), study.report, pretrain, evaluate))
     return evaluate, [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 

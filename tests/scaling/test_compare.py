@@ -20,9 +20,9 @@ def test_comparisons_recover_the_known_differences():
     study = synthetic.make_study(orders=(0, 1, 2, 3))
     collection, found = find(study, slopes={"clef": 0.012, "clef-uniform": 0.002})
     results = {
-        (c.objective, c.control): c
+        (c.group.objective, c.control): c
         for c in compare(collection, found, 0.95)
-        if c.endpoint == primary(study)
+        if c.group.endpoint == primary(study)
     }
     paired = results["clef", "clef-uniform"]
     assert paired.slope.low < 0.010 < paired.slope.high
@@ -48,8 +48,8 @@ def test_every_protocol_has_its_groups_and_comparisons():
     assert slopes["ptb-xl-form@linear-10pct"] == pytest.approx(0.026, abs=0.002)
     assert slopes["mc-med-sbp"] == pytest.approx(-0.4, abs=0.04)
     results = compare(collection, found, 0.95)
-    with_random = {c.endpoint.name: c for c in results if c.control == "random"}
+    with_random = {c.group.endpoint.name: c for c in results if c.control == "random"}
     assert set(with_random) == set(slopes)
     assert with_random["mc-med-sbp"].level.high < 0
-    only_first = {c.endpoint.name for c in results if c.control == "age-sex"}
+    only_first = {c.group.endpoint.name for c in results if c.control == "age-sex"}
     assert only_first == {"ptb-xl-form", "mc-med-sbp"}

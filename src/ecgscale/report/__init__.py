@@ -1,1 +1,5 @@
-"""The report: tables, figures and pages made from the tracking store."""
+"""The report: `analysis` has every number, `page` and `frames` show them to readers and machines.
+
+`figures` (drawn by `svg`), `tables`, `suites`, `prose` and `provenance` each make one kind of part;
+`words` writes a number alike in all of them; `stage` reads the tracking store and writes the files.
+"""

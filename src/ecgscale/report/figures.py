@@ -12,7 +12,7 @@ import pandas as pd
 from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.svg import MUTED, Drawing, Layout, blank, colour_of, drawing, marker_of
-from ecgscale.report.wording import if_error, name_of_change, number, signed, title_of
+from ecgscale.report.words import if_error, name_of_change, number, signed, title_of
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import level_estimate
@@ -134,22 +134,21 @@ def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Dr
     )
 
 
-def slopes_figure(
+def slopes_figures(
     name: str,
-    objectives: Sequence[str],
-    estimates: Sequence[Correlation],
+    analysis: Analysis,
+    endpoints: Sequence[Endpoint],
     row_title: Callable[[Endpoint], str],
     caption: str,
-) -> Drawing:
-    """Draw the slope per doubling of every endpoint and objective with its interval.
+) -> list[Drawing]:
+    """Draw slopes per doubling with their intervals, each measure on axes of its own.
 
-    Parameters
-    ----------
-    objectives
-        Those of the grid, in its order.
-    estimates
-        At least one; each measure has its own axes.
+    One figure, or none where nothing could be estimated.
     """
+    objectives = analysis.design.objectives
+    estimates = [found for _, found in analysis.results_of(endpoints) if found is not None]
+    if not estimates:
+        return []
     several = len({(c.group.encoder, c.group.regime) for c in estimates}) > 1
     drawn = [name for name in objectives if any(c.group.objective == name for c in estimates)]
     parts = [
@@ -190,12 +189,13 @@ def slopes_figure(
 
     slopes = "; ".join(_slope_alt(estimate, row_title) for estimate in estimates)
     directions = dict.fromkeys(_direction(part[0].group.endpoint) for part in parts)
-    return drawing(
+    figure = drawing(
         name,
         f"{caption} The vertical line is no effect.{''.join(directions)}",
         f"Slopes per doubling of patients. {slopes}.",
         draw,
     )
+    return [figure]
 
 
 def _row(estimate: Correlation) -> tuple[Endpoint, str, str]:

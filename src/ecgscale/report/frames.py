@@ -94,24 +94,24 @@ def _group_columns(group: Group, **control: str) -> dict[str, Any]:
     }
 
 
-def _numbers(found: Correlation | None) -> dict[str, Any]:
-    if found is None:
+def _numbers(correlation: Correlation | None) -> dict[str, Any]:
+    if correlation is None:
         return {}
     return {
-        **_with_ends("rho", found.rho),
-        "rho_p": found.rho_test.p,
-        "rho_draws": found.rho_test.draws,
-        "rho_of_means": found.rho_of_means,
-        **_with_ends("tau", found.tau),
-        "tau_p": found.tau_test.p,
-        "smallest_p": found.rho_test.smallest_p,
-        **_with_ends("slope", found.slope),
-        "slope_se": found.slope.se,
-        "slope_df": found.slope.df,
-        "interval_covers": found.slope.covers,
-        "detectable_slope": found.detectable_slope,
-        "detectable_from": found.detectable_from,
-        "reseed_sd": found.reseed_sd,
+        **_with_ends("rho", correlation.rho),
+        "rho_p": correlation.rho_test.p,
+        "rho_draws": correlation.rho_test.draws,
+        "rho_of_means": correlation.rho_of_means,
+        **_with_ends("tau", correlation.tau),
+        "tau_p": correlation.tau_test.p,
+        "smallest_p": correlation.rho_test.smallest_p,
+        **_with_ends("slope", correlation.slope),
+        "slope_se": correlation.slope.se,
+        "slope_df": correlation.slope.df,
+        "interval_covers": correlation.slope.covers,
+        "detectable_slope": correlation.detectable_slope,
+        "detectable_from": correlation.detectable_from,
+        "reseed_sd": correlation.reseed_sd,
     }
 
 

@@ -1,27 +1,15 @@
 """The report as one self-contained HTML page and as Markdown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ecgscale.evaluation.endpoints import Endpoint
-from ecgscale.report import prose, tables
+from ecgscale.report import prose, tables, words
 from ecgscale.report.analysis import Analysis
-from ecgscale.report.figures import Panel, multiples_figure, panels, scaling_figure, slopes_figure
+from ecgscale.report.figures import multiples_figure, panels, scaling_figure, slopes_figures
 from ecgscale.report.provenance import provenance, run_links
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.report.svg import Drawing
-from ecgscale.report.wording import (
-    count,
-    if_error,
-    interval,
-    name_of_change,
-    number,
-    p_text,
-    readout_of,
-    signed,
-    title_of,
-)
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.file import Study
 
@@ -57,12 +45,17 @@ def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) 
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
     shown = panels(analysis)
+    others = [panel for panel in shown if panel.endpoint != primary]
+    small_panels = {
+        "tasks": [panel for panel in others if panel.endpoint.measure.higher_is_better],
+        "regressions": [panel for panel in others if not panel.endpoint.measure.higher_is_better],
+    }
     return {
         "study": study.study.name,
         "description": study.study.description,
         "question": QUESTION,
         # The answer
-        "primary_task": title_of(primary) + f" ({readout_of(primary)})" * several,
+        "primary_task": words.title_of(primary) + f" ({words.readout_of(primary)})" * several,
         "cards": [_card(claim, confidence) for claim in analysis.claims],
         "sentences": prose.answer(analysis.claims, confidence),
         "notes": [
@@ -77,16 +70,18 @@ def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) 
             scaling_figure(f"scaling-{place}" if place else "scaling", panel, confidence)
             for place, panel in enumerate(p for p in shown if p.endpoint == primary)
         ],
-        "multiples": _multiples([p for p in shown if p.endpoint != primary], confidence),
-        "slopes": _slopes("slopes", analysis, design.tasks, title_of, _OF_TASKS),
+        "multiples": [
+            multiples_figure(name, part, confidence) for name, part in small_panels.items() if part
+        ],
+        "slopes": slopes_figures("slopes", analysis, design.tasks, words.title_of, _OF_TASKS),
         "legend": list(enumerate(design.objectives)),
         # Correlations; the primary task under every protocol, if there are several
         "correlations": tables.correlations_table(analysis, [primary]),
         "other_correlations": tables.correlations_table(
             analysis, [e for e in design.tasks if e != primary], "other-correlations"
         ),
-        "readout_slopes": _slopes(
-            "readout-slopes", analysis, design.readouts, readout_of, _OF_READOUTS
+        "readout_slopes": slopes_figures(
+            "readout-slopes", analysis, design.readouts, words.readout_of, _OF_READOUTS
         )
         if several
         else [],
@@ -132,44 +127,21 @@ def _card(claim: Claim, confidence: float) -> dict[str, str]:
     orders, seeds = (len(set(axis)) for axis in zip(*group.blocks, strict=True))
     digits = measure.slope_digits
     return card | {
-        "rho": signed(found.rho.value, 2),
-        "rho_interval": interval(found.rho, 2),
-        "p": p_text(found.rho_test.p),
+        "rho": words.signed(found.rho.value, 2),
+        "rho_interval": words.interval(found.rho, 2),
+        "p": words.p_text(found.rho_test.p),
         "p_kind": f"{found.rho_test.draws:,} draws" if found.rho_test.draws else "exact",
-        "p_holm": p_text(claim.p_holm),
-        "slope": signed(found.slope.value, digits),
-        "slope_of": name_of_change(measure),
-        "direction": if_error(measure, "lower is better"),
-        "slope_interval": interval(found.slope, digits),
-        "detectable": number(found.detectable_slope, digits) + measure.suffix,
+        "p_holm": words.p_text(claim.p_holm),
+        "slope": words.signed(found.slope.value, digits),
+        "slope_of": words.name_of_change(measure),
+        "direction": words.if_error(measure, "lower is better"),
+        "slope_interval": words.interval(found.slope, digits),
+        "detectable": words.number(found.detectable_slope, digits) + measure.suffix,
         "confidence": f"{confidence:.0%}",
-        "design": f"{count(len(group.sizes), 'size')}, {count(orders, 'order')}, "
-        f"{count(seeds, 'seed')}",
+        "design": f"{words.count(len(group.sizes), 'size')}, {words.count(orders, 'order')}, "
+        f"{words.count(seeds, 'seed')}",
         "covers": found.slope.covers,
     }
-
-
-def _multiples(shown: Sequence[Panel], confidence: float) -> list[Drawing]:
-    """Return small panels: classification in one figure, regressions in another."""
-    kinds = {"tasks": True, "regressions": False}
-    chosen = {
-        name: [panel for panel in shown if panel.endpoint.measure.higher_is_better == higher]
-        for name, higher in kinds.items()
-    }
-    return [multiples_figure(name, part, confidence) for name, part in chosen.items() if part]
-
-
-def _slopes(
-    name: str,
-    analysis: Analysis,
-    endpoints: Sequence[Endpoint],
-    row_title: Callable[[Endpoint], str],
-    caption: str,
-) -> list[Drawing]:
-    estimates = [found for _, found in analysis.results_of(endpoints) if found is not None]
-    if not estimates:
-        return []
-    return [slopes_figure(name, analysis.design.objectives, estimates, row_title, caption)]
 
 
 def _simulated(study: Study) -> list[str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ecgscale.evaluation.endpoints import Measure
-from ecgscale.report.wording import count, if_error, interval, number, p_text, signed
+from ecgscale.report.words import count, if_error, interval, number, p_text, signed
 from ecgscale.scaling.claims import Claim, Verdict
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison
@@ -42,7 +42,7 @@ def answer(claims: Sequence[Claim], confidence: float) -> list[str]:
 
 
 def headline(claim: Claim) -> str:
-    """Return what one pre-declared test allows to be said: one short sentence without numbers."""
+    """Return what one pre-declared test allows to be sentences: one short sentence without numbers."""
     group = claim.group
     if claim.verdict == "not estimable":
         text = f"the correlation is not estimable, because {group.problem}."
@@ -94,33 +94,33 @@ def _moves(slope: Estimate, measure: Measure, verdict: Verdict) -> str:
 
 
 def notes(claim: Claim, confidence: float) -> list[str]:
-    """Return what must be said with a claim: collapsed runs, one block, an unreachable level."""
-    group, found, said = claim.group, claim.correlation, []
+    """Return what must be sentences with a claim: collapsed runs, one block, an unreachable level."""
+    group, found, sentences = claim.group, claim.correlation, []
     left_out = [f"Left out: {text}." for text in group.left_out]
     if found is None:
         return left_out
     slope, reseed, smallest_p = abs(found.slope.value), found.reseed_sd, found.rho_test.smallest_p
     measure, alpha = group.endpoint.measure, 1 - confidence
     if len(group.blocks) == 1:
-        said.append(
+        sentences.append(
             "One replicate per size: how much a rerun would differ is not estimable, and the "
             "intervals cover the sampling of test patients only."
         )
     if not len(group.replicates):
-        said.append("No resamples of the test patients were stored: no interval covers them.")
+        sentences.append("No resamples of the test patients were stored: no interval covers them.")
     if smallest_p > alpha:
-        said.append(
+        sentences.append(
             f"With {len(group.sizes)} sizes and {count(len(group.blocks), 'replicate')}, p cannot "
             f"fall below {number(smallest_p, 3)}: this design cannot show a correlation at "
             f"{alpha:.2g}."
         )
     if math.isfinite(reseed) and slope < reseed:
         by, sd = (number(x, measure.slope_digits) + measure.suffix for x in (slope, reseed))
-        said.append(
+        sentences.append(
             f"One doubling moves {measure.short} less ({by}) than a new order and seed do "
             f"(SD {sd})."
         )
-    return said + left_out
+    return sentences + left_out
 
 
 def comparison_sentence(comparison: Comparison, confidence: float) -> str:
@@ -228,23 +228,25 @@ def limits(design: Design, simulated: Sequence[str]) -> list[str]:
     simulated
         The simulated sources that the study uses.
     """
-    said = []
+    sentences = []
     if simulated:
-        said.append(
+        sentences.append(
             f"Simulated data: {', '.join(simulated)}. The numbers show that the instrument works; "
             "they say nothing about patients."
         )
     blocks = len(design.blocks)
     if blocks < 3:
-        said.append(
+        sentences.append(
             f"{blocks} replicate{'s' if blocks > 1 else ''} per size: run-to-run variance is "
             f"{'known poorly' if blocks > 1 else 'not known'}."
         )
     if len(design.sizes) < 6:
-        said.append(f"{len(design.sizes)} sizes: enough to order, too few to tell curves apart.")
-    said += [_REGIME_LIMITS[regime] for regime in sorted(set(design.regimes.values()))]
-    said.append(
+        sentences.append(
+            f"{len(design.sizes)} sizes: enough to order, too few to tell curves apart."
+        )
+    sentences += [_REGIME_LIMITS[regime] for regime in sorted(set(design.regimes.values()))]
+    sentences.append(
         "One recipe per objective: hyper-parameters were not tuned again at each size, and another "
         "recipe may scale otherwise."
     )
-    return said
+    return sentences

@@ -18,8 +18,6 @@ from ecgscale.study.file import Study
 if TYPE_CHECKING:
     from ecgscale.runs.tracking import TrackedRecord
 
-REPORTS, RESULTS = Path("reports"), Path("results")
-
 
 @dataclass(frozen=True)
 class ReportSummary:
@@ -69,13 +67,13 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     """
     from ecgscale.runs import tracking
 
-    results = root / RESULTS
+    results = root / "results"
     tracking.sync(results, root)
     runs = {}
     for phase in ("pretrain", "evaluate"):
         wanted = {r.digest for r in read_results(results, phase) if r.study == study.study.name}
         runs[phase] = tracking.query(study.study.name, phase, root, wanted)
-    return write_report(study, runs["pretrain"], runs["evaluate"], root / REPORTS)
+    return write_report(study, runs["pretrain"], runs["evaluate"], root / "reports")
 
 
 def write_report(

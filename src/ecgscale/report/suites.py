@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ecgscale.evaluation.endpoints import Endpoint, Measure
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.tables import Rows, Table
-from ecgscale.report.wording import score_text
+from ecgscale.report.words import score_text
 from ecgscale.scaling.means import MeanScores
 from ecgscale.tasks.base import tasks
 from ecgscale.tasks.suites import SUITES, Suite

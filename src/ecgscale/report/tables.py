@@ -9,7 +9,7 @@ import pandas as pd
 
 from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.report.analysis import Analysis
-from ecgscale.report.wording import (
+from ecgscale.report.words import (
     DASH,
     if_error,
     name_of_change,

@@ -173,7 +173,8 @@ def _gap(
     absent = [
         endpoint
         for endpoint in asked
-        if _details(endpoint, record) is None or not math.isfinite(_score(endpoint, record))
+        if _details(endpoint, record) is None
+        or not math.isfinite(_metric(endpoint, record, endpoint.measure.metric))
     ]
     metrics = dict.fromkeys(endpoint.measure for endpoint in absent)
     return "; ".join(
@@ -183,8 +184,8 @@ def _gap(
     )
 
 
-def _score(endpoint: Endpoint, record: RunRecord) -> float:
-    return record.metrics.get(f"{endpoint.name}.{endpoint.measure.metric}", math.nan)
+def _metric(endpoint: Endpoint, record: RunRecord, name: str) -> float:
+    return record.metrics.get(f"{endpoint.name}.{name}", math.nan)
 
 
 def _row(
@@ -199,7 +200,6 @@ def _row(
         raise BadInputError(f"evaluate run {evaluate.run_id} of cell {cell} has no axis 'role'")
     before = pretrain.record if pretrain else None
     measure, protocol = endpoint.measure, details.get("protocol", {})
-    metrics = {name: record.metrics.get(f"{endpoint.name}.{name}", math.nan) for name in _METRICS}
     return {
         "cell": cell,
         **{axis: record.axes.get(axis) for axis in _AXES},
@@ -213,12 +213,10 @@ def _row(
         "metric": measure.metric,
         "unit": measure.unit,
         "higher_is_better": measure.higher_is_better,
-        "score": _score(endpoint, record),
-        **{
-            end: record.metrics.get(f"{endpoint.name}.{measure.metric}_{end}", math.nan)
-            for end in ("low", "high")
-        },
-        **metrics,
+        "score": _metric(endpoint, record, measure.metric),
+        "low": _metric(endpoint, record, f"{measure.metric}_low"),
+        "high": _metric(endpoint, record, f"{measure.metric}_high"),
+        **{name: _metric(endpoint, record, name) for name in _METRICS},
         "pretrain_run_id": pretrain.run_id if pretrain else None,
         "evaluate_run_id": evaluate.run_id,
         "git_commit": record.tags.get("git_commit"),

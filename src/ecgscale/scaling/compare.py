@@ -37,20 +37,20 @@ class Comparison:
     level: Estimate
 
 
-def compare(collection: Collection, found: Sequence[Group], confidence: float) -> list[Comparison]:
+def compare(collection: Collection, groups: Sequence[Group], confidence: float) -> list[Comparison]:
     """Hold every objective against its own controls and against those that see no subset.
 
     Parameters
     ----------
-    found
-        All groups of the study (`groups`).
+    groups
+        All of the study (`ecgscale.scaling.groups`).
     """
     comparisons = []
-    scaled = {group.objective for group in found}
-    for group in found:
+    scaled = {group.objective for group in groups}
+    for group in groups:
         if group.problem or group.control_of:
             continue
-        for other in found:
+        for other in groups:
             if other.control_of == group.objective and _alike(group, other):
                 comparisons += _against_scaled(group, other, confidence)
         comparisons += _against_fixed(collection, scaled, group, confidence)

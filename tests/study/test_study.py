@@ -8,6 +8,7 @@ import yaml
 from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 from ecgscale.study.file import load_study
+from ecgscale.study.resolve import validate
 
 
 @pytest.fixture
@@ -84,3 +85,21 @@ def test_a_bad_override_names_the_objective(tmp_path, raw):
 def test_the_recipe_digest_follows_the_settings():
     assert Recipe().digest == Recipe().digest
     assert Recipe().digest != Recipe(fs=250).digest
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        ({"readouts": {"svm": {}}}, r"evaluation\.readouts\.svm: no readout is named 'svm'"),
+        ({"readouts": {"knn": {"k": 0}}}, r"evaluation\.readouts\.knn\.k: "),
+        ({"protocols": [{"readout": "svm"}]}, r"evaluation\.protocols\.readout: no readout"),
+        ({"protocols": [{"readout": "finetune", "depth": 0.5}]}, r"evaluation\.protocols\.depth: "),
+    ],
+)
+def test_a_name_or_setting_that_only_its_class_knows_is_checked_before_anything_runs(
+    tmp_path, raw, evaluation, message
+):
+    raw["evaluation"].update(evaluation)
+    with pytest.raises(BadInputError, match=message) as caught:
+        validate(load_study(write(tmp_path, raw)))
+    assert str(caught.value).count("\n") == 0

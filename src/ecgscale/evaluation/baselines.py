@@ -14,9 +14,8 @@ import pandas as pd
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.embed import Embeddings
 from ecgscale.evaluation.metrics import Bools, Floats
-from ecgscale.evaluation.readouts.base import Problem, blank_scores
+from ecgscale.evaluation.readouts.base import Problem, ReadoutSettings, blank_scores
 from ecgscale.evaluation.readouts.linear import Linear
-from ecgscale.evaluation.settings import EvaluationConfig, ProbeConfig
 from ecgscale.tasks.targets import TaskTable
 
 OUTLIER = 0.005
@@ -26,7 +25,7 @@ OUTLIER = 0.005
 def baseline_scores(
     name: str,
     table: TaskTable,
-    penalties: tuple[float, ...] = ProbeConfig().penalties,
+    settings: ReadoutSettings,
     *,
     minimum_positives: int = 1,
     features: npt.NDArray[np.floating] | None = None,
@@ -45,9 +44,8 @@ def baseline_scores(
         not be measured are the training median, and the outermost are cut back (`OUTLIER`).
     table
         The task's examples.
-    penalties
-        L2 penalties per training example that the probe tries; the main metric on the validation
-        split chooses one for all labels, the strongest where they tie.
+    settings
+        Of the linear probe.
     minimum_positives
         Validation positives that a label needs to count in that choice.
     features
@@ -75,14 +73,13 @@ def baseline_scores(
             f"baseline {name} needs features of the {len(table.y)} examples of task {table.task}, "
             f"there are {given}"
         )
-    settings = EvaluationConfig(
-        data={}, tasks=(table.task,), probe=ProbeConfig(penalties=penalties)
-    )
     problem = Problem(
         table=table,
         train=table.where("train"),
         minimum_positives=minimum_positives,
         settings=settings,
+        seed=0,
+        batch_size=1,
         device="cpu",
         embeddings=lambda: np.asarray(features, dtype=np.float32),
         signals=_no_encoder,

@@ -8,13 +8,6 @@ from ecgscale.study.file import Study
 
 Metric = Literal["macro_auroc", "mae"]
 
-_READOUTS: dict[str, str] = {
-    "linear": "linear probe",
-    "knn": "nearest neighbours",
-    "attention": "attention head",
-    "finetune": "fine-tuned",
-}
-
 
 @dataclass(frozen=True)
 class Measure:
@@ -111,7 +104,9 @@ def measure_of(task: str) -> Measure:
 
 def protocol_words(protocol: Protocol) -> str:
     """Return a protocol in words: "linear probe, 10% of the labels"."""
-    words = _READOUTS[protocol.readout]
+    from ecgscale.evaluation.readouts import readouts
+
+    words = readouts.get(protocol.readout).title
     if protocol.fraction < 1:
         words += f", {protocol.fraction:.0%} of the labels"
     if protocol.depth < 1:

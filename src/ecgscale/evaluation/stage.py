@@ -32,7 +32,13 @@ from ecgscale.evaluation.baselines import NEEDS_FEATURES, baseline_scores
 from ecgscale.evaluation.embed import Embeddings, cached_embeddings, input_leads
 from ecgscale.evaluation.measure import TaskResult, check_table, measure, minimum_positives
 from ecgscale.evaluation.metrics import Bools
-from ecgscale.evaluation.readouts.base import Problem, labelled_share, readouts
+from ecgscale.evaluation.readouts.base import (
+    Problem,
+    ReadoutSettings,
+    labelled_share,
+    parse_settings,
+    readouts,
+)
 from ecgscale.evaluation.settings import EvaluationConfig, Protocol
 from ecgscale.runs import resume, tracking
 from ecgscale.runs.cell import Cell, subset_name
@@ -317,7 +323,9 @@ class _Bench:
                 table=table,
                 train=train,
                 minimum_positives=minimum_positives(table, self._settings),
-                settings=self._settings,
+                settings=_readout_settings(self._settings, protocol.readout),
+                seed=self._settings.seed,
+                batch_size=self._settings.batch_size,
                 device=self._device,
                 embeddings=lambda: self._embeddings(table, protocol.depth),
                 signals=lambda positions: self._signals(table, positions),
@@ -341,7 +349,11 @@ class _Bench:
         """Return shape (example, dim); the first call embeds the whole source, at all depths."""
         rows = _union(self._tables, table.source)
         if table.source not in self._embedded:
-            frozen = [p.depth for p in self._settings.protocols if p.readout in ("linear", "knn")]
+            depths = {
+                protocol.depth
+                for protocol in self._settings.protocols
+                if readouts.get(protocol.readout).reads_depths
+            }
             bar = self._progress.add_task(f"embedding {table.source}", total=len(rows))
             self._embedded[table.source] = cached_embeddings(
                 self._directory,
@@ -351,7 +363,7 @@ class _Bench:
                 self._recipe,
                 self._settings.lead,
                 self._settings.batch_size,
-                sorted(set(frozen)),
+                sorted(depths),
                 self._device,
                 self._cache,
                 lambda records: self._progress.advance(bar, records),
@@ -504,7 +516,7 @@ def _baseline_result(
     scores = baseline_scores(
         name,
         table,
-        settings.probe.penalties,
+        _readout_settings(settings, "linear"),
         minimum_positives=minimum_positives(table, settings),
         features=features,
     )
@@ -582,7 +594,7 @@ def _axes(study: Study, cell: Cell, root: Path) -> tuple[dict[str, Scalar], str]
 def _params(study: Study, tables: Sequence[TaskTable]) -> dict[str, Scalar]:
     """Return the settings that decided the results: of readouts, those that were used."""
     settings = study.evaluation
-    used = {protocol.readout for protocol in settings.protocols} - {"linear"}
+    used = {"linear", *(protocol.readout for protocol in settings.protocols)}
     return {
         "lead": settings.lead,
         "bootstrap": settings.bootstrap,
@@ -590,16 +602,18 @@ def _params(study: Study, tables: Sequence[TaskTable]) -> dict[str, Scalar]:
         "minimum_positives": settings.minimum_positives,
         "protocols": ", ".join(protocol.name for protocol in settings.protocols),
         "seed": settings.seed,
-        "probe.penalties": ", ".join(map(str, settings.probe.penalties)),
-        "probe.max_iterations": settings.probe.max_iterations,
         **{
-            f"{readout}.{name}": value
+            f"{readout}.{name}": ", ".join(map(str, value)) if isinstance(value, tuple) else value
             for readout in sorted(used)
-            for name, value in getattr(settings, readout).model_dump().items()
+            for name, value in _readout_settings(settings, readout).model_dump().items()
         },
         "tasks": ", ".join(table.task for table in tables),
         "threads": study.study.threads,
     }
+
+
+def _readout_settings(settings: EvaluationConfig, readout: str) -> ReadoutSettings:
+    return parse_settings(readout, settings.readouts.get(readout, {}))
 
 
 def _progress() -> Progress:

@@ -348,6 +348,7 @@ class _Search:
         """Return the probe's macro AUROC on the validation split, at the best penalty."""
         from ecgscale.evaluation.embed import embed_store
         from ecgscale.evaluation.probe import fit_linear_probes, selection_auroc
+        from ecgscale.evaluation.readouts.linear import Linear
         from ecgscale.tasks import tasks
 
         config, table = self.study.evaluation, self.table
@@ -368,8 +369,9 @@ class _Search:
             for name in ("train", "validation")
         }
         encoder.train()
+        linear = Linear.Settings(**config.readouts.get("linear", {}))
         probes = fit_linear_probes(
-            *split["train"], config.probe.penalties, max_iterations=config.probe.max_iterations
+            *split["train"], linear.penalties, max_iterations=linear.max_iterations
         )
         minimum = config.minimum_positives or tasks.get(table.task).metadata.minimum_positives
         x, y = split["validation"]

@@ -316,20 +316,14 @@ def _titles(study: Study) -> dict[str, str]:
     return found
 
 
-_READOUTS = {
-    "linear": "a linear probe of the frozen encoder, whose penalty the validation split chose",
-    "knn": "the nearest neighbours of the frozen embedding",
-    "attention": "an attention-pooling head on the tokens of the frozen encoder",
-    "finetune": "training all of the encoder on the labels",
-}
-
-
 def _methods(study: Study) -> list[tuple[str, str]]:
+    from ecgscale.evaluation.readouts import readouts as known
+
     level = f"{study.report.confidence:.0%}"
     measures = dict.fromkeys(endpoint.measure for endpoint in endpoints(study))
     errors = any(not measure.higher_is_better for measure in measures)
     score = "macro AUROC (of a regression: the mean absolute error)" if errors else "macro AUROC"
-    readouts = dict.fromkeys(_READOUTS[p.readout] for p in study.evaluation.protocols)
+    readouts = dict.fromkeys(known.get(p.readout).method for p in study.evaluation.protocols)
     return [
         (
             "Runs and blocks",

@@ -147,6 +147,7 @@ def validate(study: Study) -> None:
     """
     from ecgscale.data.simulate import cohort_options
     from ecgscale.data.sources import sources
+    from ecgscale.evaluation.readouts.base import check_protocol, parse_settings
     from ecgscale.tasks import tasks
 
     for cohort in study.simulate.values():
@@ -157,6 +158,10 @@ def validate(study: Study) -> None:
         dataset = tasks.get(task).metadata.dataset
         if dataset not in study.evaluation.data:
             raise BadInputError(f"task {task} needs evaluation.data.{dataset}: the source to read")
+    for readout, settings in study.evaluation.readouts.items():
+        parse_settings(readout, settings)
+    for protocol in study.evaluation.protocols:
+        check_protocol(protocol)
     for encoder in study.grid.encoders:
         encoder_recipe(study, encoder)
     for objective in (*study.grid.objectives, *study.grid.controls):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from ecgscale.evaluation.embed import Embeddings
 from ecgscale.evaluation.metrics import Floats
@@ -12,6 +13,7 @@ from ecgscale.evaluation.readouts.base import (
     Predictions,
     Problem,
     Readout,
+    ReadoutSettings,
     blank_scores,
     log_probabilities,
     readouts,
@@ -28,6 +30,18 @@ class Linear(Readout):
     against the rest on these.
     """
 
+    class Settings(ReadoutSettings):
+        """Logistic regression, or ridge regression of a number."""
+
+        penalties: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+        """L2 penalties tried, per training example; the main metric on validation chooses."""
+        max_iterations: int = Field(default=100, ge=1)
+
+    title: ClassVar[str] = "linear probe"
+    method: ClassVar[str] = (
+        "a linear probe of the frozen encoder, whose penalty the validation split chose"
+    )
+    reads_depths: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Alain & Bengio, Understanding intermediate layers using linear classifier probes, "
         "arXiv 1610.01644; as ECG models are compared: CLEF, arXiv 2512.02180"
@@ -51,7 +65,8 @@ class Linear(Readout):
 
 
 def _fit(problem: Problem, x: Embeddings) -> Sequence[LinearProbe | RidgeProbe]:
-    settings, y = problem.settings.probe, problem.y[problem.train]
+    settings: Linear.Settings = problem.settings
+    y = problem.y[problem.train]
     if problem.kind == "regression":
         return fit_ridge_probes(x, y, settings.penalties, device=problem.device)
     return fit_linear_probes(

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.baselines import BASELINES, baseline_scores
 from ecgscale.evaluation.readouts.linear import Linear
-from ecgscale.tasks.base import Kind
+from ecgscale.tasks.base import USUAL_METRIC, Kind
 from ecgscale.tasks.targets import TaskTable
 
 LABELS = ("old", "middle-aged", "male", "neither", "absent")
@@ -53,7 +53,8 @@ def make_table(seed: int = 0, n: int = 2000, kind: Kind = "multi-label") -> Task
             "sex": np.where(rng.random(n) < 0.1, None, sex),
         }
     )
-    return TaskTable("made-up", kind, "made-up", "digest", labels, frame, y, "digest")
+    about = (USUAL_METRIC[kind], "mmHg" if kind == "regression" else "", 10)
+    return TaskTable("made-up", kind, *about, "made-up", "digest", labels, frame, y, "digest")
 
 
 def measured(table: TaskTable, seed: int = 1) -> np.ndarray:

@@ -62,8 +62,6 @@ def made_up_task(
         label_rule="made up",
         split_rule="made up",
         patient_key="patient_id",
-        main_metric="mae" if regression else "macro_auroc",
-        higher_is_better=not regression,
         unit="mmHg" if regression else None,
         minimum_positives=5,
         published_counts={"train": 1, "validation": 1, "test": 1},

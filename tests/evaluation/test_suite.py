@@ -8,6 +8,7 @@ import pytest
 from ecgscale.evaluation.suite import SuiteResult
 from ecgscale.runs.record import RunRecord
 from ecgscale.study.file import load_study
+from ecgscale.tasks import tasks
 from ecgscale.tasks.catalogue import catalogue
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,7 +26,8 @@ def result(metrics, absent=()):
     for endpoint, (metric, value) in metrics.items():
         flat |= {f"{endpoint}.{metric}": value, f"{endpoint}.{metric}_low": value - 0.1}
         flat[f"{endpoint}.r2"] = 0.25
-        details[endpoint] = {"metric": metric}
+        unit = tasks.get(endpoint.partition("@")[0]).metadata.unit or ""
+        details[endpoint] = {"metric": metric, "unit": unit}
     record = RunRecord(
         phase="evaluate",
         study="s",

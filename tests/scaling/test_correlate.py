@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, primary
+from ecgscale.evaluation.metrics.macro_auroc import MacroAuroc
+from ecgscale.evaluation.metrics.mae import Mae
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.scaling.collect import collect
 from ecgscale.scaling.correlate import (
@@ -24,12 +25,13 @@ from ecgscale.scaling.correlate import (
     slope_weights,
     spearman,
 )
+from ecgscale.study.endpoints import Endpoint, primary
 from support import runs as synthetic
 
 OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
 
 
-ENDPOINT = Endpoint("task", "task", Protocol(), Measure())
+ENDPOINT = Endpoint("task", "task", Protocol(), MacroAuroc())
 
 
 def make_group(score, replicates=None):
@@ -312,7 +314,7 @@ class TestGroups:
         """`PER_AUROC` times an AUROC: slopes and intervals scale, coefficients change sign."""
         study = synthetic.make_study(tasks=("ptb-xl-form",))
         _, found = self.find(study)
-        error = Endpoint("mc-med-sbp", "mc-med-sbp", Protocol(), Measure("mae", "mmHg"))
+        error = Endpoint("mc-med-sbp", "mc-med-sbp", Protocol(), Mae("mmHg"))
         factor = synthetic.PER_AUROC
         mirrored = replace(
             found[0],

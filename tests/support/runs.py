@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 
-from ecgscale.evaluation.endpoints import endpoints
 from ecgscale.runs.record import RunRecord
 from ecgscale.runs.tracking import TrackedRecord
 from ecgscale.scaling.collect import BASELINES
 from ecgscale.study.cells import study_cells
+from ecgscale.study.endpoints import endpoints
 from ecgscale.study.file import Study
 
 TASKS = (
@@ -156,7 +156,7 @@ def _result(endpoint, value, replicates, patient_sd):
         "train_examples": round(1000 * endpoint.protocol.fraction),
         "train_patients": round(800 * endpoint.protocol.fraction),
     }
-    if endpoint.measure.metric == "mae":
+    if endpoint.measure.name == "mae":
         error = ERROR + PER_AUROC * (value - 0.7)
         low, high = sorted((error - 2 * PER_AUROC * patient_sd, error + 2 * PER_AUROC * patient_sd))
         return (

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.embed import Embeddings
-from ecgscale.evaluation.metrics import Bools, Floats
+from ecgscale.evaluation.metrics.functions import Bools, Floats
 from ecgscale.evaluation.readouts.base import Problem, ReadoutSettings, blank_scores
 from ecgscale.evaluation.readouts.linear import Linear
 from ecgscale.tasks.targets import TaskTable

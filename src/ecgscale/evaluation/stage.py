@@ -30,8 +30,7 @@ from ecgscale.encoders.base import Encoder, model_digest, read_config
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.baselines import NEEDS_FEATURES, baseline_scores
 from ecgscale.evaluation.embed import Embeddings, cached_embeddings, input_leads
-from ecgscale.evaluation.measure import TaskResult, check_table, measure, minimum_positives
-from ecgscale.evaluation.metrics import Bools
+from ecgscale.evaluation.metrics.functions import Bools
 from ecgscale.evaluation.readouts.base import (
     Problem,
     ReadoutSettings,
@@ -39,6 +38,7 @@ from ecgscale.evaluation.readouts.base import (
     parse_settings,
     readouts,
 )
+from ecgscale.evaluation.result import TaskResult, check_table, minimum_positives, task_result
 from ecgscale.evaluation.settings import EvaluationConfig, Protocol
 from ecgscale.runs import resume, tracking
 from ecgscale.runs.cell import Cell, subset_name
@@ -332,7 +332,7 @@ class _Bench:
                 encoder=lambda: copy.deepcopy(self._encoder),
             )
         )
-        result = measure(table, predictions.scores, train, self._settings)
+        result = task_result(table, predictions.scores, train, self._settings)
         about = {
             "protocol": {"name": protocol.name, **protocol.model_dump(), **_seen(table, train)}
         }
@@ -521,7 +521,7 @@ def _baseline_result(
         features=features,
     )
     train = table.where("train")
-    result = measure(table, scores, train, settings)
+    result = task_result(table, scores, train, settings)
     protocol = {"name": name, "readout": None, "fraction": 1.0, "depth": None}
     about = {"protocol": {**protocol, **_seen(table, train)}}
     return TaskResult(result.metrics, {**result.details, **about})

@@ -1,22 +1,16 @@
 """Any encoder directory on a suite: what came out, and how much of the suite is behind it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecgscale.evaluation.metrics import main_metric, metrics
 from ecgscale.evaluation.stage import evaluate_directory
 from ecgscale.runs.record import RunRecord
 from ecgscale.study.file import Study
 from ecgscale.tasks import suite as find_suite
-from ecgscale.tasks import tasks
 from ecgscale.tasks.catalogue import CatalogueEntry, catalogue
-
-MEAN_OF = {"macro_auroc": ("macro_auroc", "macro AUROC"), "mae": ("r2", "R\u00b2")}
-"""Main metric of a suite's tasks to what is averaged over them.
-
-Errors of different units have no mean, so that of regressions is the mean share of variance
-explained.
-"""
 
 
 @dataclass(frozen=True)
@@ -41,42 +35,45 @@ class SuiteResult:
         """Return rows for printing, a heading first: one per endpoint."""
         rows: list[tuple[str, ...]] = [("endpoint", "metric", "value", "low", "high", "unit")]
         for endpoint, details in self.record.details["tasks"].items():
-            metric = details["metric"]
+            metric = main_metric(details["metric"], details["unit"])
             values = [
-                self.record.metrics.get(f"{endpoint}.{metric}{end}", math.nan)
+                self.record.metrics.get(f"{endpoint}.{metric.name}{end}", math.nan)
                 for end in ("", "_low", "_high")
             ]
-            digits = 4 if metric == "macro_auroc" else 2
-            unit = tasks.get(endpoint.partition("@")[0]).metadata.unit or ""
-            rows.append((endpoint, metric, *(f"{value:.{digits}f}" for value in values), unit))
+            texts = (f"{value:.{metric.digits}f}" for value in values)
+            rows.append((endpoint, metric.name, *texts, metric.unit))
         return rows
 
     def summary(self) -> str:
         """Return the mean over tasks with the number behind it, and which tasks are missing."""
         details = self.record.details["tasks"]
         names = [endpoint for endpoint in details if "@" not in endpoint]
-        lines = []
-        for main, (metric, words) in MEAN_OF.items():
-            values = [
-                self.record.metrics[f"{name}.{metric}"]
-                for name in names
-                if details[name]["metric"] == main
-            ]
-            if values:
-                lines.append(self._mean(words, values))
+        averaged: dict[str, list[float]] = {}
+        for name in names:
+            metric = main_metric(details[name]["metric"]).suite_metric
+            averaged.setdefault(metric, []).append(self.record.metrics[f"{name}.{metric}"])
+        lines = [self._mean(metrics.get(name).title, averaged[name]) for name in sorted(averaged)]
         lines += [f"not evaluated: {e.metadata.name} ({e.state}; {e.advice})" for e in self.absent]
         return "\n".join(lines)
 
     def _mean(self, words: str, values: list[float]) -> str:
         declared = len(values) + len(self.absent)
         defined = [value for value in values if math.isfinite(value)]
-        mean = math.fsum(defined) / len(defined) if defined else math.nan
+        mean = mean_over_tasks(defined)
         if len(defined) == declared:
             return f"{self.title}: mean {words} {mean:.4f} of all {declared} tasks"
         return (
             f"{self.title}: mean {words} {mean:.4f} of {len(defined)} of {declared} tasks, "
             "which is not the suite's score"
         )
+
+
+def mean_over_tasks(values: Sequence[float]) -> float:
+    """Return the unweighted mean over the tasks of a suite; NaN if one is missing or there is none.
+
+    It is the suite's score only where every task that the suite declares is among them.
+    """
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def evaluate_suite(study: Study, directory: Path, name: str | None, root: Path) -> SuiteResult:

@@ -347,9 +347,9 @@ class _Search:
     def _validation_auroc(self, encoder: "Encoder") -> float:
         """Return the probe's macro AUROC on the validation split, at the best penalty."""
         from ecgscale.evaluation.embed import embed_store
-        from ecgscale.evaluation.probe import fit_linear_probes, selection_auroc
+        from ecgscale.evaluation.metrics.macro_auroc import selection_auroc
+        from ecgscale.evaluation.probe import fit_linear_probes
         from ecgscale.evaluation.readouts.linear import Linear
-        from ecgscale.tasks import tasks
 
         config, table = self.study.evaluation, self.table
         rows = table.frame["row"].to_numpy(np.int64)
@@ -373,7 +373,7 @@ class _Search:
         probes = fit_linear_probes(
             *split["train"], linear.penalties, max_iterations=linear.max_iterations
         )
-        minimum = config.minimum_positives or tasks.get(table.task).metadata.minimum_positives
+        minimum = config.minimum_positives or table.minimum_positives
         x, y = split["validation"]
         return max(selection_auroc(y, probe.scores(x), minimum) for probe in probes)
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure
+from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.claims import number, signed
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Correlation, Group, level_estimate
+from ecgscale.study.endpoints import Endpoint
 from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
@@ -497,7 +498,7 @@ def _band_covers(panel: Panel) -> str:
     return "covering " + ", or ".join(sorted(texts)) if texts else "none: no complete group"
 
 
-def _direction(measure: Measure) -> str:
+def _direction(measure: MainMetric) -> str:
     return "" if measure.higher_is_better else f" Lower {measure.short} is better."
 
 

@@ -2,9 +2,10 @@
 
 import math
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure
+from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.claims import number
 from ecgscale.scaling.collect import Collection
+from ecgscale.study.endpoints import Endpoint
 from ecgscale.study.file import Study
 
 
@@ -48,6 +49,6 @@ class Levels:
         return float(rows["score"].mean())
 
 
-def level_text(value: float, measure: Measure) -> str:
+def level_text(value: float, measure: MainMetric) -> str:
     """Format a score; a dash where there is none."""
     return "\u2013" if math.isnan(value) else number(value, measure.digits)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ecgscale.evaluation.endpoints import Endpoint, endpoints, primary, protocol_words
+from ecgscale.evaluation.metrics import MainMetric
+from ecgscale.evaluation.metrics import metrics as known_metrics
 from ecgscale.report import figures, tables
 from ecgscale.report.figures import Drawing
 from ecgscale.report.levels import Levels
@@ -22,6 +23,7 @@ from ecgscale.scaling.claims import Claim, claims, comparison_sentence, complete
 from ecgscale.scaling.collect import Collection, collect
 from ecgscale.scaling.correlate import Comparison, Correlation, Group, compare, correlate, groups
 from ecgscale.scaling.laws import LawComparison, fit_laws
+from ecgscale.study.endpoints import Endpoint, endpoints, primary, protocol_words
 from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
@@ -468,7 +470,7 @@ def _endpoint_columns(endpoint: Endpoint) -> dict[str, Any]:
         "endpoint": endpoint.name,
         "task": endpoint.task,
         **endpoint.protocol.model_dump(),
-        "metric": endpoint.measure.metric,
+        "metric": endpoint.measure.name,
         "unit": endpoint.measure.unit,
         "higher_is_better": endpoint.measure.higher_is_better,
     }
@@ -523,7 +525,8 @@ def _plot_frame(study: Study, analysis: Analysis) -> pd.DataFrame:
         & ~table["collapsed"].astype(bool)
     ]
     axes = ["objective", "encoder", "regime", "size", "order", "seed"]
-    return chosen[[*axes, "score", "macro_auroc", "mae"]].rename(columns={"size": "patients"})
+    main = [name for name, metric in known_metrics.items() if issubclass(metric, MainMetric)]
+    return chosen[[*axes, "score", *main]].rename(columns={"size": "patients"})
 
 
 def _metrics(analysis: Analysis) -> dict[str, Any]:
@@ -550,7 +553,7 @@ def _metrics(analysis: Analysis) -> dict[str, Any]:
                 "detectable_slope",
             )
         } | {
-            "metric": claim.endpoint.measure.metric,
+            "metric": claim.endpoint.measure.name,
             "score_largest": _finite(float(found.group.score[:, -1].mean()) if found else None),
         }
     return metrics

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, endpoints
+from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.report.levels import Levels, level_text
 from ecgscale.report.tables import Rows, Table
+from ecgscale.study.endpoints import Endpoint, endpoints
 from ecgscale.study.file import Study
 from ecgscale.tasks.base import tasks
 from ecgscale.tasks.suites import SUITES, Suite
@@ -81,13 +82,13 @@ def _present(study: Study) -> list[Suite]:
     return [suite for suite in SUITES.values() if wanted & set(suite.declared)]
 
 
-def _by_measure(study: Study, suite: Suite) -> Iterator[tuple[Measure, list[Endpoint]]]:
+def _by_measure(study: Study, suite: Suite) -> Iterator[tuple[MainMetric, list[Endpoint]]]:
     mine = [e for e in endpoints(study) if e.name in suite.declared]
     for measure in dict.fromkeys(endpoint.measure for endpoint in mine):
         yield measure, [endpoint for endpoint in mine if endpoint.measure == measure]
 
 
-def _behind(suite: Suite, measure: Measure, count: int) -> str:
+def _behind(suite: Suite, measure: MainMetric, count: int) -> str:
     total = len(suite.declared)
     if count == total:
         return f"score: mean {measure.label} of all {total} tasks"

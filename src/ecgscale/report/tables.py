@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, endpoints, protocol_words
 from ecgscale.report.levels import Levels, level_text
 from ecgscale.scaling.claims import Claim, interval, number, p_text, signed
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
 from ecgscale.scaling.laws import LawComparison
+from ecgscale.study.endpoints import USUAL, Endpoint, endpoints, protocol_words
 from ecgscale.study.file import Study
 
 Rows = list[list[str]]
@@ -222,7 +222,7 @@ def _has_errors(measured: Sequence[Endpoint]) -> bool:
 def comparisons_table(comparisons: Sequence[Comparison], confidence: float) -> Table:
     """Return the objectives against their controls, at one endpoint."""
     several = len({(c.encoder, c.regime) for c in comparisons}) > 1
-    measure = comparisons[0].endpoint.measure if comparisons else Measure()
+    measure = comparisons[0].endpoint.measure if comparisons else USUAL
     return Table(
         "comparisons",
         "Objective minus control on the primary task, "
@@ -254,8 +254,8 @@ def comparisons_table(comparisons: Sequence[Comparison], confidence: float) -> T
 def laws_table(laws: Sequence[tuple[Group, LawComparison]]) -> Table:
     """Return the scaling laws of the primary groups."""
     rows: Rows = []
-    measure = laws[0][0].endpoint.measure if laws else Measure()
-    error = "error 1 \u2212 AUROC" if measure.higher_is_better else measure.label
+    measure = laws[0][0].endpoint.measure if laws else USUAL
+    error = f"error 1 \u2212 {measure.short}" if measure.higher_is_better else measure.label
     for group, comparison in laws:
         if comparison.problem:
             rows.append([group.objective, f"not fitted: {comparison.problem}", "", "", "", ""])

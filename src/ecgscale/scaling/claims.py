@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, primary
+from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
+from ecgscale.study.endpoints import Endpoint, primary
 from ecgscale.study.file import Study
 
 Verdict = Literal["better", "worse", "these patients only", "none", "not estimable"]
@@ -100,7 +101,7 @@ def _claim(
         sentence, notes = headline, tuple(f"Left out: {text}." for text in group.left_out)
     else:
         verdict = _verdict(correlation, p_holm, alpha)
-        headline = f"{who}: {_HEADLINES[group.endpoint.measure.metric][verdict]}"
+        headline = f"{who}: {_headlines(group.endpoint.measure)[verdict]}"
         numbers = _numbers(correlation, verdict, p_holm, tests, study.report.confidence)
         sentence = f"{headline} {numbers}"
         notes = tuple(_notes(correlation, alpha))
@@ -118,25 +119,20 @@ def _claim(
     )
 
 
-_NONE = "no correlation with the number of pretraining patients was detected."
-_THESE = (
-    "{} follows the number of pretraining patients on these test patients, but the interval of the "
-    "slope includes zero, so it is not established for others."
-)
-_HEADLINES: dict[str, dict[Verdict, str]] = {
-    "macro_auroc": {
-        "better": "accuracy rises with the number of pretraining patients.",
-        "worse": "accuracy falls as the number of pretraining patients grows.",
-        "these patients only": _THESE.format("accuracy"),
-        "none": _NONE,
-    },
-    "mae": {
-        "better": "the error falls (lower is better) with the number of pretraining patients.",
-        "worse": "the error rises (lower is better) as the number of pretraining patients grows.",
-        "these patients only": _THESE.format("the error"),
-        "none": _NONE,
-    },
-}
+def _headlines(measure: MainMetric) -> dict[Verdict, str]:
+    """Return what each verdict says of a metric."""
+    what, rise, fall = measure.subject, "rises", "falls"
+    if not measure.higher_is_better:
+        rise, fall = "falls (lower is better)", "rises (lower is better)"
+    return {
+        "better": f"{what} {rise} with the number of pretraining patients.",
+        "worse": f"{what} {fall} as the number of pretraining patients grows.",
+        "these patients only": (
+            f"{what} follows the number of pretraining patients on these test patients, but the "
+            "interval of the slope includes zero, so it is not established for others."
+        ),
+        "none": "no correlation with the number of pretraining patients was detected.",
+    }
 
 
 def _verdict(correlation: Correlation, p_holm: float, alpha: float) -> Verdict:
@@ -168,7 +164,7 @@ def _numbers(
     )
 
 
-def _moves(slope: Estimate, measure: Measure, verdict: Verdict) -> str:
+def _moves(slope: Estimate, measure: MainMetric, verdict: Verdict) -> str:
     """Return a slope in words that claim a direction only where one is established."""
     if verdict not in ("better", "worse"):
         return f"slope {signed(slope.value, measure.slope_digits)} {measure.unit or measure.short}"
@@ -222,7 +218,7 @@ def comparison_sentence(comparison: Comparison, confidence: float) -> str:
 
 
 def _difference(
-    what: str, estimate: Estimate, measure: Measure, digits: int, confidence: float
+    what: str, estimate: Estimate, measure: MainMetric, digits: int, confidence: float
 ) -> str:
     if math.isnan(estimate.low):
         state = "difference without an interval"

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.endpoints import Endpoint, endpoints
+from ecgscale.evaluation.metrics import metrics
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.runs.record import RunRecord
 from ecgscale.study.cells import study_cells
+from ecgscale.study.endpoints import Endpoint, endpoints
 from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ BASELINES: tuple[str, ...] = (
     "baseline/prevalence",
 )
 """Cells that every study has, whatever its grid; other baselines are read where recorded."""
+
+_METRICS: tuple[str, ...] = (*metrics.names(), "labels_used", "labels_absent")
 
 COLUMNS: tuple[str, ...] = (
     "cell",
@@ -61,15 +64,7 @@ COLUMNS: tuple[str, ...] = (
     "score",
     "low",
     "high",
-    "macro_auroc",
-    "macro_average_precision",
-    "macro_f1",
-    "ece",
-    "probe_loss",
-    "labels_used",
-    "labels_absent",
-    "mae",
-    "r2",
+    *_METRICS,
     "pretrain_run_id",
     "evaluate_run_id",
     "git_commit",
@@ -79,17 +74,6 @@ COLUMNS: tuple[str, ...] = (
 
 _AXES = ("objective", "kind", "role", "control_of", "encoder", "regime", "size", "order", "seed")
 _SCALE = ("patients", "records", "hours", "sources", "samples_seen", "epochs", "flops")
-_METRICS = (
-    "macro_auroc",
-    "macro_average_precision",
-    "macro_f1",
-    "ece",
-    "probe_loss",
-    "labels_used",
-    "labels_absent",
-    "mae",
-    "r2",
-)
 
 
 @dataclass(frozen=True)
@@ -244,16 +228,15 @@ def _gap(
         for endpoint in asked
         if _details(endpoint, record) is None or not math.isfinite(_score(endpoint, record))
     ]
-    metrics = dict.fromkeys(endpoint.measure for endpoint in absent)
     return "; ".join(
-        f"no {measure.label.split(' (')[0]} for "
+        f"no {measure.title} for "
         + ", ".join(endpoint.name for endpoint in absent if endpoint.measure == measure)
-        for measure in metrics
+        for measure in dict.fromkeys(endpoint.measure for endpoint in absent)
     )
 
 
 def _score(endpoint: Endpoint, record: RunRecord) -> float:
-    return record.metrics.get(f"{endpoint.name}.{endpoint.measure.metric}", math.nan)
+    return record.metrics.get(f"{endpoint.name}.{endpoint.measure.name}", math.nan)
 
 
 def _row(
@@ -268,7 +251,6 @@ def _row(
         raise BadInputError(f"evaluate run {evaluate.run_id} of cell {cell} has no axis 'role'")
     before = pretrain.record if pretrain else None
     measure, protocol = endpoint.measure, details.get("protocol", {})
-    metrics = {name: record.metrics.get(f"{endpoint.name}.{name}", math.nan) for name in _METRICS}
     return {
         "cell": cell,
         **{axis: record.axes.get(axis) for axis in _AXES},
@@ -279,15 +261,15 @@ def _row(
         "task_kind": details.get("kind"),
         **_coordinates(endpoint, details, record),
         **{name: protocol.get(name, math.nan) for name in ("train_examples", "train_patients")},
-        "metric": measure.metric,
+        "metric": measure.name,
         "unit": measure.unit,
         "higher_is_better": measure.higher_is_better,
         "score": _score(endpoint, record),
         **{
-            end: record.metrics.get(f"{endpoint.name}.{measure.metric}_{end}", math.nan)
+            end: record.metrics.get(f"{endpoint.name}.{measure.name}_{end}", math.nan)
             for end in ("low", "high")
         },
-        **metrics,
+        **{name: record.metrics.get(f"{endpoint.name}.{name}", math.nan) for name in _METRICS},
         "pretrain_run_id": pretrain.run_id if pretrain else None,
         "evaluate_run_id": evaluate.run_id,
         "git_commit": record.tags.get("git_commit"),

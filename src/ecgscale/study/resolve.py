@@ -30,6 +30,7 @@ TRAINING_CODE = (
 )
 EVALUATION_CODE = (
     "ecgscale.evaluation",
+    "ecgscale.evaluation.metrics",
     "ecgscale.evaluation.readouts",
     "ecgscale.data.normalise",
     "ecgscale.data.store",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ecgscale.encoders.base import Encoder, EncoderParams
 from ecgscale.evaluation.readouts import Problem, readouts
+from ecgscale.tasks.base import USUAL_METRIC
 from ecgscale.tasks.targets import TaskTable
 
 KINDS = ("multi-label", "multi-class", "binary", "regression")
@@ -75,7 +76,8 @@ def make_problem() -> Callable[..., Problem]:
         )
         y = made_up_targets(kind, amplitude).astype(np.float32)
         labels = tuple(f"l{column}" for column in range(y.shape[1]))
-        table = TaskTable("made-up", kind, "source", "0" * 64, labels, frame, y, "0" * 64)
+        about = (USUAL_METRIC[kind], "mmHg" if kind == "regression" else "", 10)
+        table = TaskTable("made-up", kind, *about, "source", "0" * 64, labels, frame, y, "0" * 64)
         torch.manual_seed(seed)
         encoder = TwoBlocks().eval()
         with torch.no_grad():

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.metrics import auroc
+from ecgscale.evaluation.metrics.functions import auroc
 from ecgscale.evaluation.readouts.base import (
     ReadoutSettings,
     check_protocol,
@@ -27,7 +27,9 @@ KINDS = ("multi-label", "multi-class", "binary", "regression")
 
 def table_of(patients: list[int], splits: list[str]) -> TaskTable:
     frame = pd.DataFrame({"patient_id": [f"p{p}" for p in patients], "split": splits})
-    return TaskTable("t", "binary", "s", "", ("l",), frame, np.zeros((len(frame), 1)), "")
+    return TaskTable(
+        "t", "binary", "macro_auroc", "", 10, "s", "", ("l",), frame, np.zeros((len(frame), 1)), ""
+    )
 
 
 @pytest.mark.parametrize("name", readouts.names())

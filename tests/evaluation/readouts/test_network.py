@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ecgscale.evaluation.metrics import auroc
+from ecgscale.evaluation.metrics.functions import auroc
 from ecgscale.evaluation.readouts.finetune import Finetune
 from ecgscale.evaluation.readouts.network import Layer, NetworkSettings, train_network
 from ecgscale.training.loop import TrainingDivergedError

@@ -14,8 +14,8 @@ from torch import Tensor
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.embed import Embeddings
-from ecgscale.evaluation.metrics import Bools, Floats
-from ecgscale.evaluation.probe import selection_auroc
+from ecgscale.evaluation.metrics import MainMetric, main_metric
+from ecgscale.evaluation.metrics.functions import Bools, Floats
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.registry import Registry
 from ecgscale.settings import Settings, first_problem
@@ -81,9 +81,21 @@ class Problem:
         """Shape (example,), whether an example is in the validation split."""
         return self.table.where("validation")
 
-    def quality(self, scores: npt.ArrayLike) -> float:
-        """Return how good scores of the validation examples are: `validation_quality`."""
-        return validation_quality(self.table, scores, self.minimum_positives)
+    @property
+    def metric(self) -> MainMetric:
+        """The main metric of the task."""
+        return main_metric(self.table.metric, self.table.unit)
+
+    def on_validation(self, scores: npt.ArrayLike) -> float:
+        """Return the main metric of the validation examples, NaN where none can be measured.
+
+        Parameters
+        ----------
+        scores
+            Shape (validation example, label), as `Predictions.scores`.
+        """
+        y = self.y[self.validation]
+        return self.metric.on_validation(y, scores, self.minimum_positives)
 
 
 @dataclass(frozen=True)
@@ -192,30 +204,6 @@ def check_protocol(protocol: Protocol) -> None:
             f"evaluation.protocols.depth: {protocol.readout} reads the last block; "
             f"a depth below 1 is for {able}"
         )
-
-
-def validation_quality(table: TaskTable, scores: npt.ArrayLike, minimum_positives: int) -> float:
-    """Return how good scores of the validation examples are; more is better.
-
-    Parameters
-    ----------
-    table
-        The task.
-    scores
-        Shape (validation example, label), as `Predictions.scores`.
-    minimum_positives
-        As `ecgscale.evaluation.probe.selection_auroc`.
-
-    Returns
-    -------
-    float
-        Macro AUROC (`selection_auroc`), NaN where no label has both classes; for a regression the
-        negative mean absolute error.
-    """
-    y = table.y[table.where("validation")]
-    if table.kind == "regression":
-        return -float(np.abs(np.asarray(scores) - y).mean())
-    return selection_auroc(y, scores, minimum_positives)
 
 
 def labelled_share(table: TaskTable, fraction: float, seed: int) -> Bools:

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ecgscale.evaluation.metrics import Floats
+from ecgscale.evaluation.metrics.functions import Floats
 from ecgscale.evaluation.readouts.base import (
     Predictions,
     Problem,

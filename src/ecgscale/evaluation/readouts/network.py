@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ecgscale.evaluation.metrics import Floats
+from ecgscale.evaluation.metrics.functions import Floats
 from ecgscale.evaluation.readouts.base import Predictions, Problem, ReadoutSettings, blank_scores
 from ecgscale.training.schedule import derived_seed, learning_rate
 from ecgscale.training.settings import TrainingConfig
@@ -106,6 +106,7 @@ def train_network(
     from ecgscale.training.loop import TrainingDivergedError
 
     settings: NetworkSettings = problem.settings
+    metric = problem.metric
     outputs = _Outputs(problem, network, inputs)
     optimizer = _optimizer(layers, settings, problem.device)
     examples = np.flatnonzero(problem.train)
@@ -128,8 +129,9 @@ def train_network(
                 "its lr"
             )
         scores = outputs.scores(validation)
-        quality = problem.quality(scores)
-        epochs.append({"epoch": epoch, "loss": loss, **_named(problem, quality)})
+        reached = problem.on_validation(scores)
+        epochs.append({"epoch": epoch, "loss": loss, f"validation_{metric.name}": reached})
+        quality = metric.quality(reached)
         # The first epoch counts even where no validation label can be measured.
         if epoch == 1 or quality > best:
             best, best_epoch, state = np.nan_to_num(quality, nan=-np.inf), epoch, _copy(network)
@@ -234,9 +236,3 @@ def _step(
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def _named(problem: Problem, quality: float) -> dict[str, float]:
-    if problem.kind == "regression":
-        return {"validation_mae": -quality}
-    return {"validation_macro_auroc": quality}

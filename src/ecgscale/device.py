@@ -2,28 +2,32 @@
 
 import ctypes
 import os
+from typing import Literal
 
 import torch
 
 from ecgscale.distributed import local_rank
 from ecgscale.errors import BadInputError
-from ecgscale.study.file import Study
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Names of glibc's ``malloc.h``."""
 
 
-def study_device(study: Study) -> torch.device:
+def study_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """Return the device that a study asks for, set up to give the same bits every time.
 
     Under ``torchrun`` each process of a machine gets a CUDA device of its own.
+
+    Parameters
+    ----------
+    wanted
+        "cpu", "cuda", or "auto" for CUDA where there is any.
 
     Raises
     ------
     BadInputError
         If the study asks for CUDA and there is none, or more processes than devices.
     """
-    wanted = study.study.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise BadInputError("study.device is cuda, but this machine has no CUDA device")
     if wanted == "cpu" or not torch.cuda.is_available():

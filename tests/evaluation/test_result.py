@@ -8,12 +8,13 @@ from sklearn.metrics import f1_score, log_loss, mean_absolute_error, r2_score, r
 
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.bootstrap import patient_weights
-from ecgscale.evaluation.result import check_table, task_result
-from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.evaluation.readouts.base import Predictions
+from ecgscale.evaluation.result import TaskResult, check_table, task_result
+from ecgscale.evaluation.settings import EvaluationSettings
 from ecgscale.tasks.base import USUAL_METRIC
 from ecgscale.tasks.targets import TaskTable
 
-SETTINGS = EvaluationConfig(data={}, tasks=(), bootstrap=30, minimum_positives=2)
+SETTINGS = EvaluationSettings(tasks=(), bootstrap=30, minimum_positives=2)
 
 
 def made_up(kind: str, labels: int = 3, examples: int = 240) -> tuple[TaskTable, np.ndarray]:
@@ -40,6 +41,11 @@ def made_up(kind: str, labels: int = 3, examples: int = 240) -> tuple[TaskTable,
     return table, scores
 
 
+def result_of(table: TaskTable, scores: np.ndarray) -> TaskResult:
+    train = table.where("train")
+    return task_result(table, Predictions(scores), train, SETTINGS, {"name": "guess"})
+
+
 def calibration(y, probability):
     """The expected calibration error, bin by bin."""
     total = 0.0
@@ -53,11 +59,13 @@ def calibration(y, probability):
 
 def test_several_labels():
     table, scores = made_up("multi-label")
-    found = task_result(table, scores, table.where("train"), SETTINGS)
+    found = result_of(table, scores)
     validation, test = table.where("validation"), table.where("test")
     probability, y = expit(scores), table.y
     rows = found.details["labels"]
     assert (found.details["metric"], found.details["unit"]) == ("macro_auroc", "")
+    learned = {"train_examples": 80, "train_patients": 40}
+    assert found.details["protocol"] == {"name": "guess", **learned}
     for column, row in enumerate(rows):
         p, truth = probability[:, column], y[:, column]
         assert row["positives"] == (truth[test] == 1).sum()
@@ -80,7 +88,7 @@ def test_several_labels():
 
 def test_one_of_several_classes():
     table, scores = made_up("multi-class")
-    found = task_result(table, scores, table.where("train"), SETTINGS)
+    found = result_of(table, scores)
     test = table.where("test")
     truth, p = table.y[test].argmax(axis=1), np.exp(scores[test])
     expected = {
@@ -96,7 +104,7 @@ def test_one_of_several_classes():
 
 def test_a_number():
     table, scores = made_up("regression", labels=1)
-    found = task_result(table, scores, table.where("train"), SETTINGS)
+    found = result_of(table, scores)
     test, validation = table.where("test"), table.where("validation")
     y, predicted = table.y[test, 0], scores[test, 0]
     assert (found.details["metric"], found.details["unit"]) == ("mae", "mmHg")

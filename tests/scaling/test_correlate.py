@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics.macro_auroc import MacroAuroc
 from ecgscale.evaluation.metrics.mae import Mae
 from ecgscale.evaluation.settings import Protocol
@@ -25,7 +26,7 @@ from ecgscale.scaling.correlate import (
     slope_weights,
     spearman,
 )
-from ecgscale.study.endpoints import Endpoint, primary
+from ecgscale.study.endpoints import primary
 from support import runs as synthetic
 
 OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}

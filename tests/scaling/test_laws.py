@@ -3,12 +3,12 @@ import math
 import numpy as np
 import pytest
 
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics.macro_auroc import MacroAuroc
 from ecgscale.evaluation.metrics.mae import Mae
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.scaling.correlate import Group
 from ecgscale.scaling.laws import fit_laws
-from ecgscale.study.endpoints import Endpoint
 
 AUROC, MAE = MacroAuroc(), Mae("mmHg")
 

@@ -1,7 +1,8 @@
 import pytest
 
+from ecgscale.evaluation.endpoints import protocol_words
 from ecgscale.evaluation.settings import Protocol
-from ecgscale.study.endpoints import USUAL, endpoints, metric_of, primary, protocol_words
+from ecgscale.study.endpoints import USUAL, endpoints, metric_of, primary
 from support import runs as synthetic
 
 

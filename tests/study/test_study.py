@@ -34,6 +34,7 @@ def test_every_study_of_the_project_is_valid(project):
         ({"training": {"lr": -1}}, r"training\.lr"),
         ({"training": {"learning_rate": 1}}, r"training\.learning_rate"),
         ({"grid": {"sizes": [64, 64]}}, r"grid\.sizes repeats"),
+        ({"grid": {"baselines": ["age-sex", "age-sex"]}}, r"grid\.baselines repeats"),
         ({"grid": {"sizes": [8, 400]}}, r"below training\.batch_size"),
         ({"grid": {"objectives": ["nonesuch"]}}, "names 'nonesuch', which is not in objectives"),
         ({"pool": {"nowhere": {}}}, "names 'nowhere', which is not in sources"),
@@ -103,3 +104,9 @@ def test_a_name_or_setting_that_only_its_class_knows_is_checked_before_anything_
     with pytest.raises(BadInputError, match=message) as caught:
         validate(load_study(write(tmp_path, raw)))
     assert str(caught.value).count("\n") == 0
+
+
+def test_a_baseline_that_does_not_exist_is_refused_before_anything_runs(tmp_path, raw):
+    raw["grid"]["baselines"] = ["age-sex", "horoscope"]
+    with pytest.raises(BadInputError, match=r"grid\.baselines: no baseline is named 'horoscope'"):
+        validate(load_study(write(tmp_path, raw)))

@@ -7,7 +7,6 @@ import numpy as np
 
 from ecgscale.runs.record import RunRecord
 from ecgscale.runs.tracking import TrackedRecord
-from ecgscale.scaling.collect import BASELINES
 from ecgscale.study.cells import study_cells
 from ecgscale.study.endpoints import endpoints
 from ecgscale.study.file import Study
@@ -90,7 +89,8 @@ def make_runs(
     by_size = {e: rng.normal(0, patient_sd, (resamples, len(sizes) + 1)) for e in measured}
     blocks = {}
     pretrain, evaluate = [], []
-    for cell in [*study_cells(study), *BASELINES]:
+    baselines = [f"baseline/{name}" for name in study.grid.baselines]
+    for cell in [*study_cells(study), *baselines]:
         name = cell if isinstance(cell, str) else cell.name
         axes = _axes(study, cell)
         scaled = axes["objective"] in study.grid.objectives

@@ -11,7 +11,8 @@ from ecgscale.evaluation.bootstrap import interval
 from ecgscale.evaluation.metrics import Outcome, main_metric, metrics
 from ecgscale.evaluation.metrics.base import Columns
 from ecgscale.evaluation.metrics.functions import Bools, Floats
-from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.evaluation.readouts.base import Predictions
+from ecgscale.evaluation.settings import EvaluationSettings
 from ecgscale.tasks.base import SPLITS
 from ecgscale.tasks.targets import TaskTable
 
@@ -40,7 +41,11 @@ class TaskResult:
 
 
 def task_result(
-    table: TaskTable, scores: Floats, train: Bools, settings: EvaluationConfig
+    table: TaskTable,
+    predictions: Predictions,
+    train: Bools,
+    settings: EvaluationSettings,
+    protocol: dict[str, Any],
 ) -> TaskResult:
     """Compute every metric of the test split; the validation split gives thresholds.
 
@@ -48,20 +53,17 @@ def task_result(
     ----------
     table
         The task.
-    scores
-        Shape (example, label), as `ecgscale.evaluation.readouts.base.Predictions.scores`.
+    predictions
+        Of the validation and test examples.
     train
         Shape (example,), the examples that were learned from.
     settings
         Resamples and minimum of positives.
-
-    Returns
-    -------
-    TaskResult
-        Its details lack ``protocol`` and what the readout tried.
+    protocol
+        How the task was read out; the record says from how many examples and patients too.
     """
     minimum = minimum_positives(table, settings)
-    outcome = Outcome.of(table, scores, minimum)
+    outcome = Outcome.of(table, predictions.scores, minimum)
     main = main_metric(table.metric, table.unit)
     replicates = main.replicates(outcome, settings.bootstrap, settings.bootstrap_seed)
     low, high = interval(replicates.metric)
@@ -85,12 +87,17 @@ def task_result(
         ]
     details = {
         **{"kind": table.kind, "metric": main.name, "unit": main.unit, "labels": labels},
+        "protocol": {
+            **protocol,
+            "train_examples": int(train.sum()),
+            "train_patients": int(table.frame.loc[train, "patient_id"].nunique()),
+        },
         "replicates": np.round(replicates.metric, REPLICATE_DECIMALS).tolist(),
     }
-    return TaskResult(values, details)
+    return TaskResult({**values, **predictions.metrics}, {**details, **predictions.details})
 
 
-def minimum_positives(table: TaskTable, settings: EvaluationConfig) -> int:
+def minimum_positives(table: TaskTable, settings: EvaluationSettings) -> int:
     """Return the positives that a label needs to enter the macro means of a task."""
     return settings.minimum_positives or table.minimum_positives
 

@@ -1,9 +1,12 @@
 """The downstream tasks and how encoders are read out."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from ecgscale.data.recipe import Recipe
+from ecgscale.runs.settings import StudyInfo
 from ecgscale.settings import Settings
 
 ENDPOINT_SEPARATOR = "@"
@@ -40,19 +43,18 @@ class Protocol(Settings):
         return self
 
 
-class EvaluationConfig(Settings):
+class EvaluationSettings(Settings):
     """The downstream tasks and how they are read out."""
 
-    data: dict[str, str]
-    """Data set of a task (`TaskMetadata.dataset`) to the study's source that holds it."""
     tasks: tuple[str, ...]
     lead: str = "II"
     """The lead given to encoders with one input lead."""
     protocols: tuple[Protocol, ...] = Field(default=(Protocol(),), min_length=1)
     """How every task is read out; the first is the study's primary."""
     readouts: dict[str, dict[str, Any]] = Field(default={})
-    """Settings of readouts by their names, typed by the readout's own ``Settings``: the registered
-    class checks them, since reading a study file must not import torch."""
+    """Settings of readouts by their names. The registered class checks them and knows their
+    defaults (`ecgscale.evaluation.readouts.base.parse_settings`): reading a study file must not
+    import torch."""
     seed: int = 0
     """Seeds label fractions and the readouts that are trained."""
     bootstrap: int = Field(default=1000, ge=0)
@@ -63,7 +65,7 @@ class EvaluationConfig(Settings):
     batch_size: int = Field(default=256, ge=1)
 
     @model_validator(mode="after")
-    def _no_repeats(self) -> "EvaluationConfig":
+    def _no_repeats(self) -> "EvaluationSettings":
         names = [protocol.name for protocol in self.protocols]
         if len(set(names)) < len(names):
             raise ValueError("protocols repeats one")
@@ -74,3 +76,32 @@ class EvaluationConfig(Settings):
         if protocol == self.protocols[0]:
             return task
         return f"{task}{ENDPOINT_SEPARATOR}{protocol.name}"
+
+
+class EvaluationConfig(EvaluationSettings):
+    """A study's ``evaluation`` section."""
+
+    data: dict[str, str]
+    """Data set of a task (`TaskMetadata.dataset`) to the study's source that holds it."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that decides what the evaluation of an encoder, or of a baseline, writes.
+
+    Attributes
+    ----------
+    study
+        Name and machine settings.
+    recipe
+        How the study's signals were prepared.
+    settings
+        With the settings of the readouts that are used, and no others, defaults included.
+    code
+        Digest of the code behind it.
+    """
+
+    study: StudyInfo
+    recipe: Recipe
+    settings: EvaluationSettings
+    code: str

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecgscale.errors import BadInputError
 from ecgscale.evaluation.metrics import main_metric, metrics
+from ecgscale.evaluation.settings import ENDPOINT_SEPARATOR, Evaluation
 from ecgscale.evaluation.stage import evaluate_directory
 from ecgscale.runs.record import RunRecord
-from ecgscale.study.file import Study
-from ecgscale.tasks import suite as find_suite
-from ecgscale.tasks.catalogue import CatalogueEntry, catalogue
+from ecgscale.tasks.catalogue import CatalogueEntry
+from ecgscale.tasks.suites import mean_over_tasks
+from ecgscale.tasks.suites import suite as find_suite
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class SuiteResult:
     def summary(self) -> str:
         """Return the mean over tasks with the number behind it, and which tasks are missing."""
         details = self.record.details["tasks"]
-        names = [endpoint for endpoint in details if "@" not in endpoint]
+        names = [endpoint for endpoint in details if ENDPOINT_SEPARATOR not in endpoint]
         averaged: dict[str, list[float]] = {}
         for name in names:
             metric = main_metric(details[name]["metric"]).suite_metric
@@ -68,41 +70,44 @@ class SuiteResult:
         )
 
 
-def mean_over_tasks(values: Sequence[float]) -> float:
-    """Return the unweighted mean over the tasks of a suite; NaN if one is missing or there is none.
-
-    It is the suite's score only where every task that the suite declares is among them.
-    """
-    return math.fsum(values) / len(values) if values else math.nan
-
-
-def evaluate_suite(study: Study, directory: Path, name: str | None, root: Path) -> SuiteResult:
+def evaluate_suite(
+    plan: Evaluation,
+    directory: Path,
+    name: str | None,
+    known: Sequence[CatalogueEntry],
+    root: Path,
+) -> SuiteResult:
     """Evaluate any encoder directory on the installed tasks of a suite.
 
     Writes ``results/evaluate/external/<name of the encoder>.json``.
 
     Parameters
     ----------
-    study
-        Says which source holds each data set, and how encoders are read out.
+    plan
+        How to evaluate.
     directory
         Written by `ecgscale.encoders.save` or by ``import-weights``.
     name
         The suite; None for the study's tasks.
+    known
+        Every task, with what to do where its data is missing (`ecgscale.tasks.catalogue`).
     root
         The project.
 
     Raises
     ------
     BadInputError
-        If the suite does not exist, none of its tasks is installed, or the directory is no encoder
-        or was trained on signals of another recipe.
+        If the suite or a task of it does not exist, none of its tasks is installed, or the
+        directory is no encoder or was trained on signals of another recipe.
     """
     chosen = find_suite(name) if name else None
-    names = chosen.declared if chosen else study.evaluation.tasks
-    record = evaluate_directory(study, directory, names, root, _name(directory, root))
-    entries = {entry.metadata.name: entry for entry in catalogue(study, root)}
-    title = f"{chosen.name}, version {chosen.version}" if chosen else study.study.name
+    names = chosen.declared if chosen else plan.settings.tasks
+    entries = {entry.metadata.name: entry for entry in known}
+    for task in names:
+        if task not in entries:
+            raise BadInputError(f"no task is named {task!r}")
+    record = evaluate_directory(plan, directory, names, root, _name(directory, root))
+    title = f"{chosen.name}, version {chosen.version}" if chosen else plan.study.name
     absent = tuple(entries[task] for task in record.details["without_data"])
     return SuiteResult(title, record, absent)
 

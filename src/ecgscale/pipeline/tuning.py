@@ -187,7 +187,9 @@ class _Search:
         from ecgscale.training.stage import subset_data
 
         torch.set_num_threads(self.study.study.threads)
-        return subset_data(self.study, self.subset, self.root, study_device(self.study))
+        return subset_data(
+            self.study, self.subset, self.root, study_device(self.study.study.device)
+        )
 
     @cached_property
     def optuna(self) -> "optuna.Study":

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.claims import number, signed
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Correlation, Group, level_estimate
-from ecgscale.study.endpoints import Endpoint
 from ecgscale.study.file import Study
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 import math
 
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.claims import number
 from ecgscale.scaling.collect import Collection
-from ecgscale.study.endpoints import Endpoint
 from ecgscale.study.file import Study
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ecgscale.evaluation.endpoints import Endpoint, protocol_words
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.evaluation.metrics import metrics as known_metrics
 from ecgscale.report import figures, tables
@@ -23,7 +24,7 @@ from ecgscale.scaling.claims import Claim, claims, comparison_sentence, complete
 from ecgscale.scaling.collect import Collection, collect
 from ecgscale.scaling.correlate import Comparison, Correlation, Group, compare, correlate, groups
 from ecgscale.scaling.laws import LawComparison, fit_laws
-from ecgscale.study.endpoints import Endpoint, endpoints, primary, protocol_words
+from ecgscale.study.endpoints import endpoints, primary
 from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
@@ -319,8 +320,15 @@ def _titles(study: Study) -> dict[str, str]:
 
 
 def _methods(study: Study) -> list[tuple[str, str]]:
+    from ecgscale.evaluation.baselines import baselines
     from ecgscale.evaluation.readouts import readouts as known
 
+    predicted_from = "; ".join(baselines.get(name).words for name in study.grid.baselines)
+    baseline_words = (
+        f"Baselines read no encoder and learn from all labels: {predicted_from}. "
+        if predicted_from
+        else ""
+    )
     level = f"{study.report.confidence:.0%}"
     measures = dict.fromkeys(endpoint.measure for endpoint in endpoints(study))
     errors = any(not measure.higher_is_better for measure in measures)
@@ -364,10 +372,8 @@ def _methods(study: Study) -> list[tuple[str, str]]:
         (
             "Controls",
             "Random: the untrained encoder under the same readout. Supervised: the encoder trained "
-            "from scratch on labels. Baselines read no encoder and learn from all labels: age and "
-            "sex only; prevalence, or of a number its training mean; hand-crafted features of the "
-            "ECG where there are any. Variants of an objective are paired with it by order and "
-            "seed.",
+            f"from scratch on labels. {baseline_words}Variants of an objective are paired with it "
+            "by order and seed.",
         ),
     ]
 

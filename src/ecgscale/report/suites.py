@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.report.levels import Levels, level_text
 from ecgscale.report.tables import Rows, Table
-from ecgscale.study.endpoints import Endpoint, endpoints
+from ecgscale.study.endpoints import endpoints
 from ecgscale.study.file import Study
 from ecgscale.tasks.base import tasks
-from ecgscale.tasks.suites import SUITES, Suite
+from ecgscale.tasks.suites import SUITES, Suite, mean_over_tasks
 
 
 def suites_table(study: Study, levels: Levels) -> Table:
@@ -98,7 +99,7 @@ def _behind(suite: Suite, measure: MainMetric, count: int) -> str:
 
 
 def _mean(levels: Levels, measured: Sequence[Endpoint], encoder: str, objective: str) -> float:
-    return sum(levels.mean(e, encoder, objective) for e in measured) / len(measured)
+    return mean_over_tasks([levels.mean(e, encoder, objective) for e in measured])
 
 
 def _why(study: Study, name: str) -> tuple[str, str, str]:

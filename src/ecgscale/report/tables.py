@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ecgscale.evaluation.endpoints import Endpoint, protocol_words
 from ecgscale.report.levels import Levels, level_text
 from ecgscale.scaling.claims import Claim, interval, number, p_text, signed
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
 from ecgscale.scaling.laws import LawComparison
-from ecgscale.study.endpoints import USUAL, Endpoint, endpoints, protocol_words
+from ecgscale.study.endpoints import USUAL, endpoints
 from ecgscale.study.file import Study
 
 Rows = list[list[str]]

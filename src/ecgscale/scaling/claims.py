@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.correlate import Comparison, Correlation, Estimate, Group
-from ecgscale.study.endpoints import Endpoint, primary
+from ecgscale.study.endpoints import primary
 from ecgscale.study.file import Study
 
 Verdict = Literal["better", "worse", "these patients only", "none", "not estimable"]

@@ -10,24 +10,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from ecgscale.errors import BadInputError
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics import metrics
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.runs.record import RunRecord
 from ecgscale.study.cells import study_cells
-from ecgscale.study.endpoints import Endpoint, endpoints
+from ecgscale.study.endpoints import endpoints
 from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
     from ecgscale.runs.tracking import TrackedRecord
 
 FloatArray = npt.NDArray[np.float64]
-
-BASELINES: tuple[str, ...] = (
-    "baseline/age-sex",
-    "baseline/ecg-features",
-    "baseline/prevalence",
-)
-"""Cells that every study has, whatever its grid; other baselines are read where recorded."""
 
 _METRICS: tuple[str, ...] = (*metrics.names(), "labels_used", "labels_absent")
 
@@ -131,8 +125,9 @@ def collect(
     Parameters
     ----------
     study
-        The study, which says which cells and endpoints there should be. Of baselines, which have
-        no encoder to read out, only the first protocol is asked.
+        The study, which says which cells and endpoints there should be; other baselines are read
+        where recorded. Of baselines, which have no encoder to read out, only the first protocol is
+        asked.
     pretrain, evaluate
         The tracked runs of the two phases (`ecgscale.runs.tracking.query`), in any order.
 
@@ -144,8 +139,9 @@ def collect(
     scaled = {c.name for c in study_cells(study) if c.objective in study.grid.objectives}
     measured = endpoints(study)
     pretrained, evaluated = _by_cell(pretrain, "pretrain"), _by_cell(evaluate, "evaluate")
-    more = sorted(name for name in evaluated if _is_baseline(name) and name not in BASELINES)
-    wanted = [*(cell.name for cell in study_cells(study)), *BASELINES, *more]
+    asked_for = [f"baseline/{name}" for name in study.grid.baselines]
+    more = sorted(name for name in evaluated if _is_baseline(name) and name not in asked_for)
+    wanted = [*(cell.name for cell in study_cells(study)), *asked_for, *more]
     rows: list[dict[str, Any]] = []
     replicates: dict[tuple[str, str], FloatArray] = {}
     labels: dict[str, list[dict[str, Any]]] = {}

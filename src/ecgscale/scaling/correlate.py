@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.scaling.collect import Collection
-from ecgscale.study.endpoints import Endpoint, endpoints
+from ecgscale.study.endpoints import endpoints
 from ecgscale.study.file import Study
 
 FloatArray = npt.NDArray[np.float64]

@@ -1,30 +1,12 @@
 """What a study measures: tasks under protocols, and in which direction their scores are better."""
 
-from dataclasses import dataclass
-
+from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics import MainMetric, main_metric
-from ecgscale.evaluation.settings import Protocol
 from ecgscale.study.file import Study
 from ecgscale.tasks.base import USUAL_METRIC, tasks
 
 USUAL: MainMetric = main_metric(USUAL_METRIC["multi-label"])
 """The metric of most tasks, for a table that has no rows to take one from."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One result of every cell: a task under a protocol.
-
-    Attributes
-    ----------
-    name
-        The task's name under the study's first protocol, else ``<task>@<protocol>``.
-    """
-
-    name: str
-    task: str
-    protocol: Protocol
-    measure: MainMetric
 
 
 def endpoints(study: Study) -> tuple[Endpoint, ...]:
@@ -50,15 +32,3 @@ def metric_of(task: str) -> MainMetric:
         return USUAL
     metadata = tasks.get(task).metadata
     return main_metric(metadata.main_metric, metadata.unit or "")
-
-
-def protocol_words(protocol: Protocol) -> str:
-    """Return a protocol in words: "linear probe, 10% of the labels"."""
-    from ecgscale.evaluation.readouts import readouts
-
-    words = readouts.get(protocol.readout).title
-    if protocol.fraction < 1:
-        words += f", {protocol.fraction:.0%} of the labels"
-    if protocol.depth < 1:
-        words += f", blocks up to {protocol.depth:.0%}"
-    return words

@@ -33,10 +33,11 @@ class Grid(Settings):
     seeds: tuple[int, ...] = (0,)
     """Seeds of weights, batches and augmentation."""
     controls: tuple[str, ...] = ("random", "supervised")
+    baselines: tuple[str, ...] = ("age-sex", "ecg-features", "prevalence")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "Grid":
-        for axis in ("objectives", "encoders", "sizes", "orders", "seeds", "controls"):
+        for axis in ("objectives", "encoders", "sizes", "orders", "seeds", "controls", "baselines"):
             values = getattr(self, axis)
             if len(set(values)) != len(values):
                 raise ValueError(f"grid.{axis} repeats a value")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.errors import BadInputError
+from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.runs.lineage import code_digest
 from ecgscale.runs.record import RunRecord
 from ecgscale.settings import digest_of
@@ -30,6 +31,7 @@ TRAINING_CODE = (
 )
 EVALUATION_CODE = (
     "ecgscale.evaluation",
+    "ecgscale.evaluation.baselines",
     "ecgscale.evaluation.metrics",
     "ecgscale.evaluation.readouts",
     "ecgscale.data.normalise",
@@ -138,6 +140,39 @@ def objective_recipe(study: Study, name: str) -> ResolvedObjective:
     )
 
 
+def evaluation(study: Study, baseline: str | None = None) -> Evaluation:
+    """Return all that decides what an evaluation writes: of encoders, or of one baseline.
+
+    Raises
+    ------
+    BadInputError
+        If a readout or the baseline does not exist, a readout's setting is unknown or out of range,
+        or a protocol asks for a depth that its readout does not read; the message names the key.
+    """
+    from ecgscale.evaluation.baselines import baselines
+    from ecgscale.evaluation.readouts.base import check_protocol, parse_settings
+
+    config = study.evaluation
+    if baseline is None:
+        for protocol in config.protocols:
+            check_protocol(protocol)
+        used = {protocol.readout for protocol in config.protocols}
+    else:
+        readout = baselines.get(baseline).readout
+        used = {readout} if readout else set()
+    readouts = {
+        name: parse_settings(name, config.readouts.get(name, {})).model_dump(mode="json")
+        for name in sorted(used)
+    }
+    settings = {**config.model_dump(exclude={"data"}), "readouts": readouts}
+    return Evaluation(
+        study=study.study,
+        recipe=study.recipe,
+        settings=EvaluationSettings(**settings),
+        code=code_digest(*EVALUATION_CODE),
+    )
+
+
 def validate(study: Study) -> None:
     """Check that all a study names exists and every parameter is in range, before anything runs.
 
@@ -148,7 +183,8 @@ def validate(study: Study) -> None:
     """
     from ecgscale.data.simulate import cohort_options
     from ecgscale.data.sources import sources
-    from ecgscale.evaluation.readouts.base import check_protocol, parse_settings
+    from ecgscale.evaluation.baselines import baselines
+    from ecgscale.evaluation.readouts.base import parse_settings
     from ecgscale.tasks import tasks
 
     for cohort in study.simulate.values():
@@ -161,8 +197,14 @@ def validate(study: Study) -> None:
             raise BadInputError(f"task {task} needs evaluation.data.{dataset}: the source to read")
     for readout, settings in study.evaluation.readouts.items():
         parse_settings(readout, settings)
-    for protocol in study.evaluation.protocols:
-        check_protocol(protocol)
+    evaluation(study)
+    for baseline in study.grid.baselines:
+        if baseline not in baselines.names():
+            known = ", ".join(baselines.names())
+            raise BadInputError(
+                f"grid.baselines: no baseline is named {baseline!r}; there are: {known}"
+            )
+        evaluation(study, baseline)
     for encoder in study.grid.encoders:
         encoder_recipe(study, encoder)
     for objective in (*study.grid.objectives, *study.grid.controls):
@@ -181,10 +223,7 @@ def write_recipes(study: Study, out: Path) -> None:
         **{f"encoders/{name}": _encoder(study, name) for name in study.grid.encoders},
         **{f"sources/{name}": _source(study, name) for name in study.sources},
         **{f"cohorts/{name}": _cohort(study, name) for name in study.simulate},
-        "evaluation": {
-            "settings": study.evaluation.model_dump(mode="json"),
-            "code": code_digest(*EVALUATION_CODE),
-        },
+        "evaluation": _evaluation(study),
     }
     shutil.rmtree(out, ignore_errors=True)
     for name, content in contents.items():
@@ -233,6 +272,13 @@ def _cohort(study: Study, name: str) -> dict[str, Any]:
 
     settings = study.simulate[name]
     return {"settings": settings.model_dump(mode="json"), "code": simulation_code(settings.layout)}
+
+
+def _evaluation(study: Study) -> dict[str, Any]:
+    plan = evaluation(study)
+    used = {name: evaluation(study, name).settings.readouts for name in study.grid.baselines}
+    settings = plan.settings.model_dump(mode="json")
+    return {"settings": settings, "baselines": used, "code": plan.code}
 
 
 def _untuned(study: Study, name: str) -> Study:

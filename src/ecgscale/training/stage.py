@@ -132,7 +132,7 @@ def pretrain(study: Study, cell: Cell, root: Path) -> RunRecord:
         If the loss is no longer finite.
     """
     torch.set_num_threads(study.study.threads)
-    device = study_device(study)
+    device = study_device(study.study.device)
     with distributed.process_group(device):
         job = _job(study, cell, root, device)
         work = root / ".ecgscale" / "work" / job.key

@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.baselines import BASELINES, baseline_scores
+from ecgscale.evaluation.baselines.base import baseline_scores, baselines
+from ecgscale.evaluation.readouts.base import readouts
 from ecgscale.evaluation.readouts.linear import Linear
 from ecgscale.tasks.base import USUAL_METRIC, Kind
 from ecgscale.tasks.targets import TaskTable
@@ -71,6 +72,15 @@ def scores_of(name: str, table: TaskTable, *penalties: float) -> np.ndarray:
     return baseline_scores(name, table, settings, features=measured(table))
 
 
+@pytest.mark.parametrize("name", baselines.names())
+def test_every_baseline_says_what_it_is(name):
+    baseline = baselines.get(name)
+    assert len(baseline.words) > 5
+    assert "\n" not in baseline.words
+    assert baseline.__doc__
+    assert baseline.readout is None or baseline.readout in readouts.names()
+
+
 def auroc_on_test(table: TaskTable, scores: np.ndarray) -> dict[str, float]:
     test = table.where("test")
     return {
@@ -81,7 +91,7 @@ def auroc_on_test(table: TaskTable, scores: np.ndarray) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("name", baselines.names())
 def test_validation_and_test_examples_are_scored_and_no_others(name, kind):
     table = make_table(kind=kind, n=600)
     scores = scores_of(name, table)
@@ -95,7 +105,7 @@ def test_validation_and_test_examples_are_scored_and_no_others(name, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("name", baselines.names())
 def test_test_targets_are_never_read(name, kind):
     table = make_table(kind=kind, n=600)
     features = measured(table)

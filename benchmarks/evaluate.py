@@ -28,10 +28,12 @@ from ecgscale.data.record import LEADS
 from ecgscale.data.simulate.options import CohortOptions
 from ecgscale.data.simulate.population import draw_patient
 from ecgscale.data.simulate.records import draw_record
-from ecgscale.evaluation.bootstrap import bootstrap_auroc, patient_weights
+from ecgscale.evaluation.bootstrap import patient_weights
 from ecgscale.evaluation.features import ecg_features
-from ecgscale.evaluation.metrics import auroc, included_labels
-from ecgscale.evaluation.probe import fit_linear_probes, log_loss
+from ecgscale.evaluation.metrics.functions import auroc, included_labels
+from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc
+from ecgscale.evaluation.metrics.probe_loss import log_loss
+from ecgscale.evaluation.probe import fit_linear_probes
 
 TEST, LABELS, RESAMPLES = 4_620, 38, 1_000
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)

@@ -170,17 +170,25 @@ def evaluate(
     study: StudyFile = PARAMS,
 ) -> None:
     """Evaluate an encoder on downstream tasks: a cell's on the study's, or any on a suite's."""
+    from ecgscale.study.resolve import evaluation
+
     if (cell is None) == (encoder is None) or (suite and cell):
         raise BadInputError("evaluate needs a cell of the study, or --encoder DIR [--suite NAME]")
     settings = load_study(study)
     if cell is not None:
         from ecgscale.evaluation.stage import evaluate as run
+        from ecgscale.runs.cell import Cell
+        from ecgscale.study.cells import cell_axes, check_cell
 
-        run(settings, cell, ROOT)
+        parsed = Cell.parse(cell)
+        check_cell(settings, parsed)
+        run(evaluation(settings), parsed, cell_axes(settings, parsed), ROOT)
     elif encoder is not None:
         from ecgscale.evaluation.suite import evaluate_suite
+        from ecgscale.tasks.catalogue import catalogue
 
-        result = evaluate_suite(settings, encoder, suite, ROOT)
+        known = catalogue(settings.evaluation.data, ROOT)
+        result = evaluate_suite(evaluation(settings), encoder, suite, known, ROOT)
         _show(result.table())
         out.print(result.summary(), soft_wrap=True)
 
@@ -239,10 +247,11 @@ def tasks_(
 
 @app.command()
 def baseline(name: str, study: StudyFile = PARAMS) -> None:
-    """Evaluate a baseline without an encoder: age-sex, ecg-features or prevalence."""
+    """Evaluate a baseline, which needs no encoder."""
     from ecgscale.evaluation.stage import evaluate_baseline
+    from ecgscale.study.resolve import evaluation
 
-    evaluate_baseline(load_study(study), name, ROOT)
+    evaluate_baseline(evaluation(load_study(study), name), name, ROOT)
 
 
 @app.command()

@@ -6,14 +6,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.bootstrap import (
-    bootstrap_auroc,
-    bootstrap_mae,
-    interval,
-    paired_interval,
-    patient_weights,
-)
-from ecgscale.evaluation.metrics import auroc, included_labels
+from ecgscale.evaluation.bootstrap import interval, paired_interval, patient_weights
+from ecgscale.evaluation.metrics.functions import auroc, included_labels
+from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc
+from ecgscale.evaluation.metrics.mae import bootstrap_mae
 
 
 def made_up(seed: int, patients: int = 30, examples: int = 60, labels: int = 4, levels: int = 6):
@@ -55,14 +51,14 @@ def test_equal_to_a_loop_over_pairs_and_to_scikit_learn(seed):
             assert found.labels[label, b] == pytest.approx(
                 roc_auc_score(*one, sample_weight=weight), abs=1e-12
             )
-    np.testing.assert_allclose(found.macro, found.labels.mean(axis=0))
+    np.testing.assert_allclose(found.metric, found.labels.mean(axis=0))
 
 
 def test_more_resamples_than_a_block_and_their_prefix():
     y, scores, patient = made_up(7)
     many, few = resampled(y, scores, patient, 150), resampled(y, scores, patient, 70)
     np.testing.assert_allclose(many.labels[:, :70], few.labels, rtol=1e-12)
-    assert len(np.unique(many.macro)) == 150
+    assert len(np.unique(many.metric)) == 150
 
 
 def test_resamples_are_paired_across_scores_and_independent_across_tasks():
@@ -73,12 +69,12 @@ def test_resamples_are_paired_across_scores_and_independent_across_tasks():
     y, scores, patient = made_up(1)
     better = scores + 3 * y
     rng = np.random.default_rng(0)
-    unlike = resampled(y, rng.normal(size=y.shape), patient, 400).macro
-    one, same = resampled(y, scores, patient, 400).macro, resampled(y, 2 * scores, patient, 400)
-    np.testing.assert_allclose(one, same.macro, rtol=1e-12)
-    paired = one - resampled(y, scores + 0.5 * y, patient, 400).macro
+    unlike = resampled(y, rng.normal(size=y.shape), patient, 400).metric
+    one, same = resampled(y, scores, patient, 400).metric, resampled(y, 2 * scores, patient, 400)
+    np.testing.assert_allclose(one, same.metric, rtol=1e-12)
+    paired = one - resampled(y, scores + 0.5 * y, patient, 400).metric
     assert paired.std() < 0.8 * (one - unlike).std()
-    assert resampled(y, better, patient).macro.mean() > one.mean()
+    assert resampled(y, better, patient).metric.mean() > one.mean()
 
 
 def test_the_order_of_the_records_does_not_matter():
@@ -94,18 +90,18 @@ def test_the_order_of_the_records_does_not_matter():
 def test_records_of_a_patient_rise_and_fall_together():
     """Copies of every record add nothing; as patients of their own they would."""
     y, scores, patient = made_up(4, patients=40, examples=40)
-    alone = resampled(y, scores, patient, 500).macro
+    alone = resampled(y, scores, patient, 500).metric
     thrice = [np.concatenate([part] * 3) for part in (y, scores, patient)]
-    np.testing.assert_allclose(resampled(*thrice, 500).macro, alone, rtol=1e-10)
+    np.testing.assert_allclose(resampled(*thrice, 500).metric, alone, rtol=1e-10)
     strangers = np.array([f"q:{number}" for number in range(120)])
-    assert resampled(*thrice[:2], strangers, 500).macro.std() < 0.75 * alone.std()
+    assert resampled(*thrice[:2], strangers, 500).metric.std() < 0.75 * alone.std()
 
 
 def test_labels_keep_their_dependence():
     """The macro mean of a label given twice is as uncertain as the label."""
     y, scores, patient = made_up(5, labels=1)
     found = resampled(np.hstack([y, y]), np.hstack([scores, scores]), patient, 300)
-    np.testing.assert_allclose(found.macro, found.labels[0], rtol=1e-12)
+    np.testing.assert_allclose(found.metric, found.labels[0], rtol=1e-12)
 
 
 def test_rare_and_absent_labels():
@@ -120,22 +116,22 @@ def test_rare_and_absent_labels():
     )
     assert np.isnan(found.labels[[1, 3]]).all()
     assert np.isfinite(found.labels[[0, 2]]).all()
-    np.testing.assert_allclose(found.macro, found.labels[2])
+    np.testing.assert_allclose(found.metric, found.labels[2])
     low, high = interval(found.labels[0])
     assert low < auroc(y, scores)[0] < high
     assert all(math.isnan(bound) for bound in interval(found.labels[1]))
     none = bootstrap_auroc(
         y, scores, patient, included_labels(y, 30), resamples=5, seed=0, task="t"
     )
-    assert np.isnan(none.macro).all()
+    assert np.isnan(none.metric).all()
 
 
 def test_no_resamples():
     y, scores, patient = made_up(0)
     found = resampled(y, scores, patient, resamples=0)
     assert found.labels.shape == (4, 0)
-    assert found.macro.shape == (0,)
-    assert all(math.isnan(bound) for bound in interval(found.macro))
+    assert found.metric.shape == (0,)
+    assert all(math.isnan(bound) for bound in interval(found.metric))
 
 
 def test_interval_is_the_percentile_interval():
@@ -155,7 +151,7 @@ def test_coverage_with_several_records_per_patient():
         shared = np.repeat(rng.normal(size=(patients, 1)), 3, axis=0)
         own = rng.normal(size=y.shape)
         scores = math.sqrt(0.7) * shared + math.sqrt(0.3) * own + shift * y
-        low, high = interval(resampled(y, scores, ids, 200).macro)
+        low, high = interval(resampled(y, scores, ids, 200).metric)
         covered += low <= truth <= high
     # Three binomial standard errors at 0.95 are 0.041.
     assert 0.905 <= covered / simulations <= 0.99

@@ -8,9 +8,11 @@ import pytest
 from rich.console import Console
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.bootstrap import bootstrap_auroc, bootstrap_mae, interval
+from ecgscale.evaluation.bootstrap import interval
 from ecgscale.evaluation.compare import compare, difference_table
-from ecgscale.evaluation.metrics import included_labels, label_metrics, regression_metrics
+from ecgscale.evaluation.metrics.functions import auroc, included_labels, macro
+from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc
+from ecgscale.evaluation.metrics.mae import bootstrap_mae, mean_absolute_error
 from ecgscale.runs.record import DatasetInput, RunRecord
 
 N, RESAMPLES = 200, 300
@@ -28,9 +30,9 @@ def make_record(name: str, skill: float, **changes: Any) -> RunRecord:
     predicted = VALUE + SHARED_ERROR / (1 + skill)
     included = included_labels(Y, 10)
     common = {"resamples": RESAMPLES, "seed": 0}
-    replicates = bootstrap_auroc(Y, scores, PATIENTS, included, task="cls", **common).macro
+    replicates = bootstrap_auroc(Y, scores, PATIENTS, included, task="cls", **common).metric
     errors = bootstrap_mae(VALUE, predicted, PATIENTS, task="reg", **common)
-    area = label_metrics(Y, scores, 10).macro_auroc
+    area = macro(auroc(Y, scores), included)
     rows = [{"name": f"l{k}", "included": bool(included[k])} for k in range(2)]
     entry = {"metric": "macro_auroc", "labels": rows, "replicates": replicates.tolist()}
     tasks = {
@@ -47,7 +49,7 @@ def make_record(name: str, skill: float, **changes: Any) -> RunRecord:
         "metrics": {
             "cls.macro_auroc": area,
             "cls@knn.macro_auroc": area - 0.1,
-            "reg.mae": regression_metrics(VALUE, predicted).mae,
+            "reg.mae": mean_absolute_error(VALUE, predicted),
         },
         "inputs": [
             DatasetInput(name=task, digest=f"d-{task}", context="test", source="x")

@@ -3,14 +3,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from ecgscale.evaluation.metrics import auroc
-from ecgscale.evaluation.probe import (
-    TOLERANCE,
-    fit_linear_probes,
-    fit_ridge_probes,
-    log_loss,
-    selection_auroc,
-)
+from ecgscale.evaluation.metrics.functions import auroc
+from ecgscale.evaluation.metrics.macro_auroc import selection_auroc
+from ecgscale.evaluation.metrics.probe_loss import log_loss
+from ecgscale.evaluation.probe import TOLERANCE, fit_linear_probes, fit_ridge_probes
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 

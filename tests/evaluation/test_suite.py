@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ecgscale.evaluation.suite import SuiteResult
+from ecgscale.errors import BadInputError
+from ecgscale.evaluation.suite import SuiteResult, evaluate_suite
 from ecgscale.runs.record import RunRecord
 from ecgscale.study.file import load_study
+from ecgscale.study.resolve import evaluation
+from ecgscale.tasks import tasks
 from ecgscale.tasks.catalogue import catalogue
 
 REPOSITORY = Path(__file__).parents[2]
@@ -25,7 +28,8 @@ def result(metrics, absent=()):
     for endpoint, (metric, value) in metrics.items():
         flat |= {f"{endpoint}.{metric}": value, f"{endpoint}.{metric}_low": value - 0.1}
         flat[f"{endpoint}.r2"] = 0.25
-        details[endpoint] = {"metric": metric}
+        unit = tasks.get(endpoint.partition("@")[0]).metadata.unit or ""
+        details[endpoint] = {"metric": metric, "unit": unit}
     record = RunRecord(
         phase="evaluate",
         study="s",
@@ -63,3 +67,10 @@ def test_errors_of_different_units_are_not_averaged(entries):
     errors = result({"mimic-lvef": ("mae", 8.0), "mc-med-sbp": ("mae", 14.0)})
     assert errors.summary().endswith("mean R² 0.2500 of all 2 tasks")
     assert [row[-1] for row in errors.table()] == ["unit", "%", "mmHg"]
+
+
+def test_a_suite_of_a_task_that_does_not_exist_is_refused(entries, tmp_path):
+    plan = evaluation(load_study(REPOSITORY / "params.yaml"))
+    known = [entry for name, entry in entries.items() if name != "music-outcome"]
+    with pytest.raises(BadInputError, match="no task is named 'music-outcome'"):
+        evaluate_suite(plan, tmp_path, "chaparral-cls13", known, tmp_path)

@@ -1,11 +1,11 @@
 import pytest
 
-from ecgscale.evaluation.endpoints import primary
 from ecgscale.scaling.collect import collect
 from ecgscale.scaling.compare import compare
 from ecgscale.scaling.correlate import correlate
 from ecgscale.scaling.groups import groups
 from ecgscale.study.design import study_design
+from ecgscale.study.endpoints import primary
 from support import runs as synthetic
 
 OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}

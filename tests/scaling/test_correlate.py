@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure
+from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.evaluation.metrics import main_metric
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.scaling.collect import collect
 from ecgscale.scaling.correlate import ALPHA, correlate
@@ -18,7 +19,7 @@ from support import runs as synthetic
 OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
 
 
-ENDPOINT = Endpoint("task", "task", Protocol(), Measure())
+ENDPOINT = Endpoint("task", "task", Protocol(), main_metric("macro_auroc"))
 
 
 def make_group(score, replicates=None):
@@ -155,7 +156,7 @@ def test_an_error_has_the_numbers_of_its_mirror_image():
     """`PER_AUROC` times an AUROC: slopes and intervals scale, coefficients change sign."""
     study = synthetic.make_study(tasks=("ptb-xl-form",))
     found = groups(study_design(study), collect(study_design(study), *synthetic.make_runs(study)))
-    error = Endpoint("mc-med-sbp", "mc-med-sbp", Protocol(), Measure("mae", "mmHg"))
+    error = Endpoint("mc-med-sbp", "mc-med-sbp", Protocol(), main_metric("mae", "mmHg"))
     factor = synthetic.PER_AUROC
     mirrored = replace(
         found[0],

@@ -3,12 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure
+from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.evaluation.metrics.macro_auroc import MacroAuroc
+from ecgscale.evaluation.metrics.mae import Mae
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.laws import fit_laws
 
-AUROC, MAE = Measure(), Measure("mae", "mmHg")
+AUROC, MAE = MacroAuroc(), Mae("mmHg")
 
 
 def make_group(error, sizes, problem="", measure=AUROC):

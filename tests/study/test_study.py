@@ -8,6 +8,7 @@ import yaml
 from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 from ecgscale.study.file import load_study
+from ecgscale.study.resolve import validate
 
 
 @pytest.fixture
@@ -33,6 +34,7 @@ def test_every_study_of_the_project_is_valid(project):
         ({"training": {"lr": -1}}, r"training\.lr"),
         ({"training": {"learning_rate": 1}}, r"training\.learning_rate"),
         ({"grid": {"sizes": [64, 64]}}, r"grid\.sizes repeats"),
+        ({"grid": {"baselines": ["age-sex", "age-sex"]}}, r"grid\.baselines repeats"),
         ({"grid": {"sizes": [8, 400]}}, r"below training\.batch_size"),
         ({"grid": {"objectives": ["nonesuch"]}}, "names 'nonesuch', which is not in objectives"),
         ({"pool": {"nowhere": {}}}, "names 'nowhere', which is not in sources"),
@@ -84,3 +86,27 @@ def test_a_bad_override_names_the_objective(tmp_path, raw):
 def test_the_recipe_digest_follows_the_settings():
     assert Recipe().digest == Recipe().digest
     assert Recipe().digest != Recipe(fs=250).digest
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        ({"readouts": {"svm": {}}}, r"evaluation\.readouts\.svm: no readout is named 'svm'"),
+        ({"readouts": {"knn": {"k": 0}}}, r"evaluation\.readouts\.knn\.k: "),
+        ({"protocols": [{"readout": "svm"}]}, r"evaluation\.protocols\.readout: no readout"),
+        ({"protocols": [{"readout": "finetune", "depth": 0.5}]}, r"evaluation\.protocols\.depth: "),
+    ],
+)
+def test_a_name_or_setting_that_only_its_class_knows_is_checked_before_anything_runs(
+    tmp_path, raw, evaluation, message
+):
+    raw["evaluation"].update(evaluation)
+    with pytest.raises(BadInputError, match=message) as caught:
+        validate(load_study(write(tmp_path, raw)))
+    assert str(caught.value).count("\n") == 0
+
+
+def test_a_baseline_that_does_not_exist_is_refused_before_anything_runs(tmp_path, raw):
+    raw["grid"]["baselines"] = ["age-sex", "horoscope"]
+    with pytest.raises(BadInputError, match=r"grid\.baselines: no baseline is named 'horoscope'"):
+        validate(load_study(write(tmp_path, raw)))

@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 
-from ecgscale.evaluation.endpoints import endpoints
 from ecgscale.runs.record import RunRecord
 from ecgscale.runs.tracking import TrackedRecord
 from ecgscale.study.cells import study_cells
-from ecgscale.study.design import BASELINES
+from ecgscale.study.endpoints import endpoints
 from ecgscale.study.file import Study
 
 TASKS = (
@@ -90,7 +89,8 @@ def make_runs(
     by_size = {e: rng.normal(0, patient_sd, (resamples, len(sizes) + 1)) for e in measured}
     blocks = {}
     pretrain, evaluate = [], []
-    for cell in [*study_cells(study), *BASELINES]:
+    baselines = [f"baseline/{name}" for name in study.grid.baselines]
+    for cell in [*study_cells(study), *baselines]:
         name = cell if isinstance(cell, str) else cell.name
         axes = _axes(study, cell)
         scaled = axes["objective"] in study.grid.objectives
@@ -156,7 +156,7 @@ def _result(endpoint, value, replicates, patient_sd):
         "train_examples": round(1000 * endpoint.protocol.fraction),
         "train_patients": round(800 * endpoint.protocol.fraction),
     }
-    if endpoint.measure.metric == "mae":
+    if endpoint.measure.name == "mae":
         error = ERROR + PER_AUROC * (value - 0.7)
         low, high = sorted((error - 2 * PER_AUROC * patient_sd, error + 2 * PER_AUROC * patient_sd))
         return (

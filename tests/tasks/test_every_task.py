@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ecgscale.data.record import SPLITS
+from ecgscale.evaluation.metrics import main_metric
 from ecgscale.tasks.base import check_patient_disjoint, tasks
 
 EVERY = tasks.names()
@@ -45,7 +46,8 @@ def test_metadata_is_complete(name):
     ):
         assert getattr(metadata, field).strip(), field
     assert metadata.url.startswith("https://")
-    assert metadata.higher_is_better == (metadata.main_metric == "macro_auroc")
+    metric = main_metric(metadata.main_metric, metadata.unit or "")
+    assert metadata.kind in metric.kinds
     assert all(count > 0 for count in metadata.published_counts.values())
 
 

@@ -1,9 +1,11 @@
+import math
 from dataclasses import replace
 
 import pytest
 
 from ecgscale.errors import BadInputError
 from ecgscale.tasks import SUITES, suite, tasks
+from ecgscale.tasks.suites import mean_over_tasks
 
 LABELS = {
     "chaparral-cls13": [44, 23, 5, 19, 12, 38, 1, 3, 3, 4, 6, 5, 4],
@@ -44,3 +46,9 @@ def test_every_suite_is_consistent(name):
 def test_an_unknown_suite_is_refused_by_name():
     with pytest.raises(BadInputError, match=r"no suite is named 'nope'.*chaparral-cls13"):
         suite("nope")
+
+
+def test_a_mean_over_tasks_needs_all_of_them():
+    assert mean_over_tasks([0.5, 0.75]) == 0.625
+    assert math.isnan(mean_over_tasks([0.5, math.nan]))
+    assert math.isnan(mean_over_tasks([]))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ecgscale.evaluation.metrics import Bools, Floats, auroc, included_labels, macro
+from ecgscale.evaluation.metrics.functions import Bools, Floats
 
 TOLERANCE = 1e-5
 """How far (nats per example) from its minimum a converged loss can be."""
@@ -182,37 +182,6 @@ def fit_ridge_probes(
         bias = level - mean @ weight
         probes.append(RidgeProbe(penalty, weight.cpu().numpy(), bias.cpu().numpy()))
     return probes
-
-
-def selection_auroc(y: npt.ArrayLike, scores: npt.ArrayLike, minimum_positives: int) -> float:
-    """Return the macro AUROC on validation examples, by which a penalty is chosen.
-
-    Parameters
-    ----------
-    y
-        Shape (example, label), 0 or 1.
-    scores
-        Shape (example, label), finite.
-    minimum_positives
-        Positives that a label needs here to count; where none has them, all labels with a positive
-        and a negative do. NaN if there are none either.
-    """
-    included = included_labels(y, minimum_positives)
-    if not included.any():
-        included = included_labels(y, 1)
-    return macro(auroc(y, scores), included)
-
-
-def log_loss(y: npt.ArrayLike, log_odds: npt.ArrayLike) -> Floats:
-    """Return shape (label,): the mean logistic loss, in nats.
-
-    Parameters
-    ----------
-    y, log_odds
-        Shape (example, label).
-    """
-    z, truth = np.asarray(log_odds, dtype=np.float64), np.asarray(y) == 1
-    return np.asarray(np.logaddexp(0, np.where(truth, -z, z)).mean(axis=0))
 
 
 def _standard(x: Tensor) -> tuple[Tensor, Tensor]:

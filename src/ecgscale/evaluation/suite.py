@@ -1,22 +1,18 @@
 """Any encoder directory on a suite: what came out, and how much of the suite is behind it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecgscale.errors import BadInputError
+from ecgscale.evaluation.metrics import main_metric, metrics
+from ecgscale.evaluation.settings import ENDPOINT_SEPARATOR, Evaluation
 from ecgscale.evaluation.stage import evaluate_directory
 from ecgscale.runs.record import RunRecord
-from ecgscale.study.file import Study
-from ecgscale.tasks import suite as find_suite
-from ecgscale.tasks import tasks
-from ecgscale.tasks.catalogue import CatalogueEntry, catalogue
-
-MEAN_OF = {"macro_auroc": ("macro_auroc", "macro AUROC"), "mae": ("r2", "R\u00b2")}
-"""Main metric of a suite's tasks to what is averaged over them.
-
-Errors of different units have no mean, so that of regressions is the mean share of variance
-explained.
-"""
+from ecgscale.tasks.catalogue import CatalogueEntry
+from ecgscale.tasks.suites import mean_over_tasks
+from ecgscale.tasks.suites import suite as find_suite
 
 
 @dataclass(frozen=True)
@@ -41,36 +37,31 @@ class SuiteResult:
         """Return rows for printing, a heading first: one per endpoint."""
         rows: list[tuple[str, ...]] = [("endpoint", "metric", "value", "low", "high", "unit")]
         for endpoint, details in self.record.details["tasks"].items():
-            metric = details["metric"]
+            metric = main_metric(details["metric"], details["unit"])
             values = [
-                self.record.metrics.get(f"{endpoint}.{metric}{end}", math.nan)
+                self.record.metrics.get(f"{endpoint}.{metric.name}{end}", math.nan)
                 for end in ("", "_low", "_high")
             ]
-            digits = 4 if metric == "macro_auroc" else 2
-            unit = tasks.get(endpoint.partition("@")[0]).metadata.unit or ""
-            rows.append((endpoint, metric, *(f"{value:.{digits}f}" for value in values), unit))
+            texts = (f"{value:.{metric.digits}f}" for value in values)
+            rows.append((endpoint, metric.name, *texts, metric.unit))
         return rows
 
     def summary(self) -> str:
         """Return the mean over tasks with the number behind it, and which tasks are missing."""
         details = self.record.details["tasks"]
-        names = [endpoint for endpoint in details if "@" not in endpoint]
-        lines = []
-        for main, (metric, words) in MEAN_OF.items():
-            values = [
-                self.record.metrics[f"{name}.{metric}"]
-                for name in names
-                if details[name]["metric"] == main
-            ]
-            if values:
-                lines.append(self._mean(words, values))
+        names = [endpoint for endpoint in details if ENDPOINT_SEPARATOR not in endpoint]
+        averaged: dict[str, list[float]] = {}
+        for name in names:
+            metric = main_metric(details[name]["metric"]).suite_metric
+            averaged.setdefault(metric, []).append(self.record.metrics[f"{name}.{metric}"])
+        lines = [self._mean(metrics.get(name).title, averaged[name]) for name in sorted(averaged)]
         lines += [f"not evaluated: {e.metadata.name} ({e.state}; {e.advice})" for e in self.absent]
         return "\n".join(lines)
 
     def _mean(self, words: str, values: list[float]) -> str:
         declared = len(values) + len(self.absent)
         defined = [value for value in values if math.isfinite(value)]
-        mean = math.fsum(defined) / len(defined) if defined else math.nan
+        mean = mean_over_tasks(defined)
         if len(defined) == declared:
             return f"{self.title}: mean {words} {mean:.4f} of all {declared} tasks"
         return (
@@ -79,33 +70,44 @@ class SuiteResult:
         )
 
 
-def evaluate_suite(study: Study, directory: Path, name: str | None, root: Path) -> SuiteResult:
+def evaluate_suite(
+    plan: Evaluation,
+    directory: Path,
+    name: str | None,
+    known: Sequence[CatalogueEntry],
+    root: Path,
+) -> SuiteResult:
     """Evaluate any encoder directory on the installed tasks of a suite.
 
     Writes ``results/evaluate/external/<name of the encoder>.json``.
 
     Parameters
     ----------
-    study
-        Says which source holds each data set, and how encoders are read out.
+    plan
+        How to evaluate.
     directory
         Written by `ecgscale.encoders.save` or by ``import-weights``.
     name
         The suite; None for the study's tasks.
+    known
+        Every task, with what to do where its data is missing (`ecgscale.tasks.catalogue`).
     root
         The project.
 
     Raises
     ------
     BadInputError
-        If the suite does not exist, none of its tasks is installed, or the directory is no encoder
-        or was trained on signals of another recipe.
+        If the suite or a task of it does not exist, none of its tasks is installed, or the
+        directory is no encoder or was trained on signals of another recipe.
     """
     chosen = find_suite(name) if name else None
-    names = chosen.declared if chosen else study.evaluation.tasks
-    record = evaluate_directory(study, directory, names, root, _name(directory, root))
-    entries = {entry.metadata.name: entry for entry in catalogue(study.evaluation.data, root)}
-    title = f"{chosen.name}, version {chosen.version}" if chosen else study.study.name
+    names = chosen.declared if chosen else plan.settings.tasks
+    entries = {entry.metadata.name: entry for entry in known}
+    for task in names:
+        if task not in entries:
+            raise BadInputError(f"no task is named {task!r}")
+    record = evaluate_directory(plan, directory, names, root, _name(directory, root))
+    title = f"{chosen.name}, version {chosen.version}" if chosen else plan.study.name
     absent = tuple(entries[task] for task in record.details["without_data"])
     return SuiteResult(title, record, absent)
 

@@ -335,8 +335,9 @@ class _Search:
     def _validation_auroc(self, encoder: "Encoder") -> float:
         """Return the probe's macro AUROC on the validation split, at the best penalty."""
         from ecgscale.evaluation.embed import embed_store
-        from ecgscale.evaluation.probe import fit_linear_probes, selection_auroc
-        from ecgscale.tasks import tasks
+        from ecgscale.evaluation.metrics.macro_auroc import selection_auroc
+        from ecgscale.evaluation.probe import fit_linear_probes
+        from ecgscale.evaluation.readouts.linear import Linear
 
         config, table = self.study.evaluation, self.table
         rows = table.frame["row"].to_numpy(np.int64)
@@ -356,10 +357,11 @@ class _Search:
             for name in ("train", "validation")
         }
         encoder.train()
+        linear = Linear.Settings(**config.readouts.get("linear", {}))
         probes = fit_linear_probes(
-            *split["train"], config.probe.penalties, max_iterations=config.probe.max_iterations
+            *split["train"], linear.penalties, max_iterations=linear.max_iterations
         )
-        minimum = config.minimum_positives or tasks.get(table.task).metadata.minimum_positives
+        minimum = config.minimum_positives or table.minimum_positives
         x, y = split["validation"]
         return max(selection_auroc(y, probe.scores(x), minimum) for probe in probes)
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure
+from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.claims import Claim, claims
 from ecgscale.scaling.collect import Collection, collect
 from ecgscale.scaling.compare import Comparison, compare
@@ -48,7 +49,7 @@ class Analysis:
     means: MeanScores
 
     @property
-    def primary_measure(self) -> Measure:
+    def primary_measure(self) -> MainMetric:
         """What the primary endpoint is measured by."""
         return self.design.primary.measure
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from ecgscale.evaluation.metrics import MainMetric
+from ecgscale.evaluation.metrics import metrics as known
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.prose import answer
 from ecgscale.scaling.correlate import Correlation
@@ -58,7 +60,8 @@ def plot_frame(analysis: Analysis) -> pd.DataFrame:
     primary = rows["endpoint"] == analysis.design.primary.name
     chosen = rows[primary & ~rows["collapsed"].astype(bool)]
     axes = ["objective", "encoder", "regime", "size", "order", "seed"]
-    return chosen[[*axes, "score", "macro_auroc", "mae"]].rename(columns={"size": "patients"})
+    main = [name for name, metric in known.items() if issubclass(metric, MainMetric)]
+    return chosen[[*axes, "score", *main]].rename(columns={"size": "patients"})
 
 
 def metrics(analysis: Analysis) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def metrics(analysis: Analysis) -> dict[str, Any]:
         largest = float(group.score[:, -1].mean()) if claim.correlation else None
         found[f"{group.objective}/{group.encoder}"] = {
             **{key: _finite(numbers.get(key)) for key in _HEADLINE_NUMBERS},
-            "metric": group.endpoint.measure.metric,
+            "metric": group.endpoint.measure.name,
             "score_largest": _finite(largest),
         }
     return found
@@ -88,7 +91,7 @@ def _group_columns(group: Group, **control: str) -> dict[str, Any]:
         "endpoint": endpoint.name,
         "task": endpoint.task,
         **endpoint.protocol.model_dump(),
-        "metric": endpoint.measure.metric,
+        "metric": endpoint.measure.name,
         "unit": endpoint.measure.unit,
         "higher_is_better": endpoint.measure.higher_is_better,
     }

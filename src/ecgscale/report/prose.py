@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from ecgscale.evaluation.endpoints import Measure
+from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.report.words import count, if_error, interval, number, p_text, signed
 from ecgscale.scaling.claims import Claim, Verdict
 from ecgscale.scaling.collect import Collection
@@ -11,13 +11,6 @@ from ecgscale.scaling.compare import Comparison
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.design import Design
 from ecgscale.scaling.variance import Estimate
-
-_READOUTS = {
-    "linear": "a linear probe of the frozen encoder, whose penalty the validation split chose",
-    "knn": "the nearest neighbours of the frozen embedding",
-    "attention": "an attention-pooling head on the tokens of the frozen encoder",
-    "finetune": "training all of the encoder on the labels",
-}
 
 _REGIME_LIMITS = {
     "fixed_steps": (
@@ -42,7 +35,7 @@ def answer(claims: Sequence[Claim], confidence: float) -> list[str]:
 
 
 def headline(claim: Claim) -> str:
-    """Return what one pre-declared test allows to be sentences: one short sentence without numbers."""
+    """Return what one pre-declared test allows to be said: one short sentence without numbers."""
     group = claim.group
     if claim.verdict == "not estimable":
         text = f"the correlation is not estimable, because {group.problem}."
@@ -51,8 +44,8 @@ def headline(claim: Claim) -> str:
     return f"{group.objective} ({group.encoder}): {text}"
 
 
-def _finding(verdict: Verdict, measure: Measure) -> str:
-    what = "accuracy" if measure.higher_is_better else "the error"
+def _finding(verdict: Verdict, measure: MainMetric) -> str:
+    what = measure.subject
     if verdict == "none":
         return "no correlation with the number of pretraining patients was detected."
     if verdict == "these patients only":
@@ -84,7 +77,7 @@ def _numbers(claim: Claim, correlation: Correlation, tests: int, confidence: flo
     )
 
 
-def _moves(slope: Estimate, measure: Measure, verdict: Verdict) -> str:
+def _moves(slope: Estimate, measure: MainMetric, verdict: Verdict) -> str:
     """Return a slope in words that claim a direction only where one is established."""
     digits = measure.slope_digits
     if verdict not in ("better", "worse"):
@@ -94,7 +87,7 @@ def _moves(slope: Estimate, measure: Measure, verdict: Verdict) -> str:
 
 
 def notes(claim: Claim, confidence: float) -> list[str]:
-    """Return what must be sentences with a claim: collapsed runs, one block, an unreachable level."""
+    """Return what must be said with a claim: collapsed runs, one block, an unreachable level."""
     group, found, sentences = claim.group, claim.correlation, []
     left_out = [f"Left out: {text}." for text in group.left_out]
     if found is None:
@@ -136,7 +129,7 @@ def comparison_sentence(comparison: Comparison, confidence: float) -> str:
 
 
 def _difference(
-    what: str, estimate: Estimate, measure: Measure, digits: int, confidence: float
+    what: str, estimate: Estimate, measure: MainMetric, digits: int, confidence: float
 ) -> str:
     if math.isnan(estimate.low):
         state = "difference without an interval"
@@ -172,9 +165,11 @@ def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str
     resamples
         Of the test patients.
     """
+    from ecgscale.evaluation.readouts import readouts as known
+
     errors = any(not endpoint.measure.higher_is_better for endpoint in design.endpoints)
     score = "macro AUROC (of a regression: the mean absolute error)" if errors else "macro AUROC"
-    readouts = dict.fromkeys(_READOUTS[e.protocol.readout] for e in design.endpoints)
+    readouts = dict.fromkeys(known.get(e.protocol.readout).method for e in design.endpoints)
     return [
         (
             "Runs and blocks",
@@ -212,12 +207,19 @@ def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str
         (
             "Controls",
             "Random: the untrained encoder under the same readout. Supervised: the encoder trained "
-            "from scratch on labels. Baselines read no encoder and learn from all labels: age and "
-            "sex only; prevalence, or of a number its training mean; hand-crafted features of the "
-            "ECG where there are any. Variants of an objective are paired with it by order and "
-            "seed.",
+            f"from scratch on labels. {_baselines(design.baselines)}Variants of an objective are "
+            "paired with it by order and seed.",
         ),
     ]
+
+
+def _baselines(names: Sequence[str]) -> str:
+    from ecgscale.evaluation.baselines import baselines
+
+    predicted_from = "; ".join(baselines.get(name).words for name in names)
+    if not names:
+        return ""
+    return f"Baselines read no encoder and learn from all labels: {predicted_from}. "
 
 
 def limits(design: Design, simulated: Sequence[str]) -> list[str]:

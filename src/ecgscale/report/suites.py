@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure
+from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.tables import Rows, Table
 from ecgscale.report.words import score_text
 from ecgscale.scaling.means import MeanScores
 from ecgscale.tasks.base import tasks
-from ecgscale.tasks.suites import SUITES, Suite
+from ecgscale.tasks.suites import SUITES, Suite, mean_over_tasks
 
 
 def suites_table(analysis: Analysis) -> Table:
@@ -88,13 +89,13 @@ def _present(wanted: Sequence[str]) -> list[Suite]:
 
 def _by_measure(
     measured: Sequence[Endpoint], suite: Suite
-) -> Iterator[tuple[Measure, list[Endpoint]]]:
+) -> Iterator[tuple[MainMetric, list[Endpoint]]]:
     mine = [endpoint for endpoint in measured if endpoint.task in suite.declared]
     for measure in dict.fromkeys(endpoint.measure for endpoint in mine):
         yield measure, [endpoint for endpoint in mine if endpoint.measure == measure]
 
 
-def _behind(suite: Suite, measure: Measure, count: int) -> str:
+def _behind(suite: Suite, measure: MainMetric, count: int) -> str:
     total = len(suite.declared)
     if count == total:
         return f"score: mean {measure.label} of all {total} tasks"
@@ -104,7 +105,7 @@ def _behind(suite: Suite, measure: Measure, count: int) -> str:
 
 
 def _mean(means: MeanScores, measured: Sequence[Endpoint], encoder: str, objective: str) -> float:
-    return sum(means.mean(e, encoder, objective) for e in measured) / len(measured)
+    return mean_over_tasks([means.mean(e, encoder, objective) for e in measured])
 
 
 def _why(name: str, data: dict[str, str]) -> tuple[str, str, str]:

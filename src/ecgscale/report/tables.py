@@ -223,7 +223,7 @@ def laws_table(analysis: Analysis) -> Table:
     """Return the scaling laws of the primary groups."""
     rows: Rows = []
     measure = analysis.primary_measure
-    error = "error 1 \u2212 AUROC" if measure.higher_is_better else measure.label
+    error = f"error 1 \u2212 {measure.short}" if measure.higher_is_better else measure.label
     for group, comparison in analysis.laws:
         if comparison.problem:
             rows.append([group.objective, f"not fitted: {comparison.problem}", "", "", "", ""])

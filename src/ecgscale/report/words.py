@@ -2,7 +2,8 @@
 
 import math
 
-from ecgscale.evaluation.endpoints import Endpoint, Measure, protocol_words
+from ecgscale.evaluation.endpoints import Endpoint, protocol_words
+from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.variance import Estimate
 
 DASH = "\N{EN DASH}"
@@ -48,7 +49,7 @@ def p_text(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
 
 
-def score_text(value: float, measure: Measure) -> str:
+def score_text(value: float, measure: MainMetric) -> str:
     """Format a score; a dash where there is none."""
     return DASH if math.isnan(value) else number(value, measure.digits)
 
@@ -58,7 +59,7 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def name_of_change(measure: Measure) -> str:
+def name_of_change(measure: MainMetric) -> str:
     """Name what changes per doubling, with its unit: "AUROC" or "MAE (mmHg)"."""
     return measure.label.removeprefix("macro ")
 
@@ -77,6 +78,6 @@ def readout_of(endpoint: Endpoint) -> str:
     return protocol_words(endpoint.protocol)
 
 
-def if_error(measure: Measure, text: str) -> str:
+def if_error(measure: MainMetric, text: str) -> str:
     """Return what is to be said only of a metric that is better when lower; else ""."""
     return "" if measure.higher_is_better else text

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.evaluation.metrics import metrics
 from ecgscale.evaluation.settings import Protocol
 from ecgscale.runs.record import RunRecord
 from ecgscale.scaling.design import Design
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
 
 _AXES = ("objective", "kind", "role", "control_of", "encoder", "regime", "size", "order", "seed")
 _SCALE = ("patients", "records", "hours", "sources", "samples_seen", "epochs", "flops")
-_METRICS = (
-    *("macro_auroc", "macro_average_precision", "macro_f1", "ece", "probe_loss", "labels_used"),
-    *("labels_absent", "mae", "r2"),
-)
+_METRICS = (*metrics.names(), "labels_used", "labels_absent")
 COLUMNS: tuple[str, ...] = (
     *("cell", *_AXES, *_SCALE, "collapsed"),
     *("endpoint", "task", "task_kind", "readout", "fraction", "depth"),
@@ -174,13 +172,12 @@ def _gap(
         endpoint
         for endpoint in asked
         if _details(endpoint, record) is None
-        or not math.isfinite(_metric(endpoint, record, endpoint.measure.metric))
+        or not math.isfinite(_metric(endpoint, record, endpoint.measure.name))
     ]
-    metrics = dict.fromkeys(endpoint.measure for endpoint in absent)
     return "; ".join(
-        f"no {measure.label.split(' (')[0]} for "
+        f"no {measure.title} for "
         + ", ".join(endpoint.name for endpoint in absent if endpoint.measure == measure)
-        for measure in metrics
+        for measure in dict.fromkeys(endpoint.measure for endpoint in absent)
     )
 
 
@@ -210,12 +207,12 @@ def _row(
         "task_kind": details.get("kind"),
         **_coordinates(endpoint, details, record),
         **{name: protocol.get(name, math.nan) for name in ("train_examples", "train_patients")},
-        "metric": measure.metric,
+        "metric": measure.name,
         "unit": measure.unit,
         "higher_is_better": measure.higher_is_better,
-        "score": _metric(endpoint, record, measure.metric),
-        "low": _metric(endpoint, record, f"{measure.metric}_low"),
-        "high": _metric(endpoint, record, f"{measure.metric}_high"),
+        "score": _metric(endpoint, record, measure.name),
+        "low": _metric(endpoint, record, f"{measure.name}_low"),
+        "high": _metric(endpoint, record, f"{measure.name}_high"),
         **{name: _metric(endpoint, record, name) for name in _METRICS},
         "pretrain_run_id": pretrain.run_id if pretrain else None,
         "evaluate_run_id": evaluate.run_id,

@@ -76,9 +76,10 @@ def correlate(
 
     Examples
     --------
-    >>> from ecgscale.evaluation.endpoints import Endpoint, Measure
+    >>> from ecgscale.evaluation.endpoints import Endpoint
+    >>> from ecgscale.evaluation.metrics import main_metric
     >>> from ecgscale.evaluation.settings import Protocol
-    >>> endpoint = Endpoint("ptb-xl-form", "ptb-xl-form", Protocol(), Measure())
+    >>> endpoint = Endpoint("ptb-xl-form", "ptb-xl-form", Protocol(), main_metric("macro_auroc"))
     >>> sizes, blocks = np.array([64, 128, 256, 512]), ((0, 0), (1, 1))
     >>> score = np.array([[0.70, 0.72, 0.73, 0.76], [0.71, 0.72, 0.75, 0.76]])
     >>> group = Group("clef", "net1d", "fixed_steps", endpoint, sizes, blocks, score, score[None])

@@ -23,6 +23,8 @@ class Design:
         What every cell is measured by: all tasks under the first protocol, then under the others.
     primary
         The one that decides.
+    baselines
+        Names of the baselines.
     cells
         Names of all cells that there should be: of the grid, controls, baselines.
     pretrained
@@ -37,6 +39,7 @@ class Design:
     blocks: tuple[tuple[int, int], ...]
     endpoints: tuple[Endpoint, ...]
     primary: Endpoint
+    baselines: tuple[str, ...]
     cells: tuple[str, ...]
     pretrained: frozenset[str]
 

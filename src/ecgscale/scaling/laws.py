@@ -147,9 +147,10 @@ def fit_laws(group: Group) -> LawComparison:
 
     Examples
     --------
-    >>> from ecgscale.evaluation.endpoints import Endpoint, Measure
+    >>> from ecgscale.evaluation.endpoints import Endpoint
+    >>> from ecgscale.evaluation.metrics import main_metric
     >>> from ecgscale.evaluation.settings import Protocol
-    >>> endpoint = Endpoint("ptb-xl-form", "ptb-xl-form", Protocol(), Measure())
+    >>> endpoint = Endpoint("ptb-xl-form", "ptb-xl-form", Protocol(), main_metric("macro_auroc"))
     >>> sizes, blocks = 64 * 2 ** np.arange(6), ((0, 0), (1, 1))
     >>> score = 1 - np.array([[0.9], [0.91]]) * sizes**-0.3
     >>> group = Group("clef", "net1d", "fixed_steps", endpoint, sizes, blocks, score, score[None])
@@ -163,10 +164,11 @@ def fit_laws(group: Group) -> LawComparison:
         return LawComparison(
             problem=f"{len(group.sizes)} sizes; laws are fitted from {MIN_SIZES} upwards"
         )
-    rising = group.endpoint.measure.higher_is_better
+    measure = group.endpoint.measure
+    rising = measure.higher_is_better
     error = 1 - group.score if rising else group.score
     if (error <= 0).any():
-        best = "an AUROC of 1" if rising else "an error of 0"
+        best = f"an {measure.short} of 1" if rising else "an error of 0"
         return LawComparison(problem=f"{best} leaves no error to fit")
     n = np.broadcast_to(group.sizes.astype(np.float64), error.shape)
     laws = [_law(form, n, error, -1 if rising else 1) for form in _FORMS]

@@ -2,17 +2,10 @@
 
 from itertools import product
 
-from ecgscale.evaluation.endpoints import endpoints, primary
 from ecgscale.scaling.design import Design
 from ecgscale.study.cells import study_cells
+from ecgscale.study.endpoints import endpoints, primary
 from ecgscale.study.file import Study
-
-BASELINES: tuple[str, ...] = (
-    "baseline/age-sex",
-    "baseline/ecg-features",
-    "baseline/prevalence",
-)
-"""Cells that every study has, whatever its grid; other baselines are read where recorded."""
 
 
 def study_design(study: Study) -> Design:
@@ -27,6 +20,7 @@ def study_design(study: Study) -> Design:
         blocks=tuple(product(grid.orders, grid.seeds)),
         endpoints=endpoints(study),
         primary=primary(study),
-        cells=(*(cell.name for cell in cells), *BASELINES),
+        baselines=grid.baselines,
+        cells=(*(c.name for c in cells), *(f"baseline/{name}" for name in grid.baselines)),
         pretrained=frozenset(c.name for c in cells if c.objective in grid.objectives),
     )

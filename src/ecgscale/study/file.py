@@ -38,7 +38,7 @@ class Grid(Settings):
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "Grid":
-        for axis in ("objectives", "encoders", "sizes", "orders", "seeds", "controls"):
+        for axis in ("objectives", "encoders", "sizes", "orders", "seeds", "controls", "baselines"):
             values = getattr(self, axis)
             if len(set(values)) != len(values):
                 raise ValueError(f"grid.{axis} repeats a value")

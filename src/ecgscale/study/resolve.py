@@ -10,7 +10,7 @@ that they hand over stands in the files as a value.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import is_dataclass
 from itertools import product
 from pathlib import Path
@@ -27,6 +27,7 @@ from ecgscale.code import (
     package_state,
 )
 from ecgscale.errors import BadInputError
+from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.files import write_whole
 from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
@@ -111,6 +112,39 @@ def pretraining(study: Study, cell: Cell) -> Pretraining:
     )
 
 
+def evaluation(study: Study, baseline: str | None = None) -> Evaluation:
+    """Return all that decides what an evaluation writes: of encoders, or of one baseline.
+
+    Raises
+    ------
+    BadInputError
+        If a readout or the baseline does not exist, a readout's setting is unknown or out of range,
+        or a protocol asks for a depth that its readout does not read; the message names the key.
+    """
+    from ecgscale.evaluation.baselines import baselines
+    from ecgscale.evaluation.readouts.base import check_protocol, parse_settings
+
+    config = study.evaluation
+    if baseline is None:
+        for protocol in config.protocols:
+            check_protocol(protocol)
+        used = {protocol.readout for protocol in config.protocols}
+    else:
+        readout = baselines.get(baseline).readout
+        used = {readout} if readout else set()
+    settings = {
+        name: parse_settings(name, config.readouts.get(name, {})).model_dump(mode="json")
+        for name in sorted(used)
+    }
+    fields = {**config.model_dump(exclude={"data"}), "readouts": settings}
+    return Evaluation(
+        study=study.study,
+        recipe=study.recipe,
+        settings=EvaluationSettings(**fields),
+        code=_evaluation_code(settings, baseline).digest,
+    )
+
+
 def validate(study: Study) -> None:
     """Check that all a study names exists and every parameter is in range, before anything runs.
 
@@ -172,6 +206,9 @@ def _unchanged(study: Study, kept: Path) -> dict[str, Content] | None:
 
 def _contents(study: Study) -> Iterator[tuple[str, Content]]:
     """Yield every file's name and content; each stage of ``dvc.yaml`` names the one it is for."""
+    from ecgscale.evaluation.baselines import baselines
+    from ecgscale.evaluation.readouts.base import parse_settings
+
     for name in study.simulate:
         yield f"cohorts/{name}", _cohort(study, name)
     for name in study.sources:
@@ -185,7 +222,14 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
         cell = Cell(objective, encoder, 0, 0, 0)
         yield f"pretrain/{objective}/{encoder}", _pretraining(study, cell)
         yield f"evaluate/{objective}/{encoder}", _evaluation(study, cell)
+    for readout, given in study.evaluation.readouts.items():
+        parse_settings(readout, given)  # those too that nothing uses
     for name in study.grid.baselines:
+        if name not in baselines.names():
+            known = ", ".join(baselines.names())
+            raise BadInputError(
+                f"grid.baselines: no baseline is named {name!r}; there are: {known}"
+            )
         yield f"baselines/{name}", _baseline(study, name)
     for name in study.tune.objectives:
         yield f"tune/{name}", _tuning(study, name)
@@ -240,30 +284,31 @@ def _pretraining(study: Study, cell: Cell) -> Content:
 
 def _evaluation(study: Study, cell: Cell) -> Content:
     from ecgscale.encoders.base import encoders
-    from ecgscale.evaluation.readouts.base import readouts
 
-    used = [readouts.get(protocol.readout) for protocol in study.evaluation.protocols]
+    plan = evaluation(study)
+    settings = {**vars(plan), "axes": cell_axes(study, cell)}
     encoder = encoders.get(study.encoders[cell.encoder].kind)
-    code = closure("ecgscale.evaluation.stage:evaluate", *map(entry_of, [*used, encoder]))
-    settings = {
-        "evaluation": study.evaluation,
-        "recipe": study.recipe,
-        "study": study.study,
-        "axes": cell_axes(study, cell),
-    }
+    code = _evaluation_code(plan.settings.readouts, None, entry_of(encoder))
     return _content(_of_all_cells(settings), code)
 
 
 def _baseline(study: Study, name: str) -> Content:
-    settings = {"evaluation": study.evaluation, "recipe": study.recipe, "study": study.study}
-    return _content(_of_all_cells(settings), closure("ecgscale.evaluation.stage:evaluate_baseline"))
+    plan = evaluation(study, name)
+    return _content(_of_all_cells(plan), _evaluation_code(plan.settings.readouts, name))
 
 
 def _tuning(study: Study, name: str) -> Content:
-    tune = study.tune
+    from ecgscale.evaluation.readouts.base import parse_settings
+
+    tune, config = study.tune, study.evaluation
     cell = Cell(name, tune.encoder, tune.size, tune.order, tune.seed)
     plan = pretraining(_untuned(study, name), cell)
-    settings = {"tune": tune, "pretraining": _plain(plan), "evaluation": study.evaluation}
+    settings = {
+        "tune": tune,
+        "pretraining": _of_all_cells(plan),
+        "linear": parse_settings("linear", config.readouts.get("linear", {})),
+        **config.model_dump(include={"lead", "batch_size", "minimum_positives"}),
+    }
     code = _pretraining_code(plan.objective.kind, plan.encoder.kind, "ecgscale.pipeline.tuning")
     return _content(settings, code)
 
@@ -278,6 +323,21 @@ def _pretraining_code(objective: str, encoder: str, *others: str) -> Closure:
     return closure(*entries, *others, without=left_out)
 
 
+def _evaluation_code(used: Iterable[str], baseline: str | None, *others: str) -> Closure:
+    """Return what an evaluation with some readouts reaches; every metric is part of a record."""
+    from ecgscale.evaluation.baselines import baselines
+    from ecgscale.evaluation.metrics import metrics
+    from ecgscale.evaluation.readouts.base import readouts
+
+    named = [*(readouts.get(name) for name in used), *(metric for _, metric in metrics.items())]
+    if baseline is None:
+        entry = "ecgscale.evaluation.stage:evaluate"
+    else:
+        entry = "ecgscale.evaluation.stage:evaluate_baseline"
+        named.append(baselines.get(baseline))
+    return closure(entry, *map(entry_of, named), *others)
+
+
 _OF_ONE_CELL = ("cell", "size", "order", "seed")
 """What tells the cells of a file apart: DVC's stages name it."""
 _WITHOUT_EFFECT = ("description", "live_tracking_after")
@@ -287,6 +347,7 @@ _WITHOUT_EFFECT = ("description", "live_tracking_after")
 def _of_all_cells(settings: Any) -> Content:
     """Return a stage's settings without what tells its cells apart, and without what is idle."""
     plain = _plain(settings)
+    plain.pop("code")  # it stands beside the settings, module by module
     for name in _OF_ONE_CELL:
         plain.pop(name, None)
         plain.get("axes", {}).pop(name, None)

@@ -15,6 +15,13 @@ from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 
 Kind = Literal["multi-label", "multi-class", "binary", "regression"]
+USUAL_METRIC: dict[Kind, str] = {
+    "multi-label": "macro_auroc",
+    "multi-class": "macro_auroc",
+    "binary": "macro_auroc",
+    "regression": "mae",
+}
+"""The main metric of a task of each kind, unless the task names another."""
 MINIMUM_POSITIVES = 10
 """Test positives below which a label's AUROC says too little to enter a macro mean."""
 
@@ -47,8 +54,9 @@ class TaskMetadata(BaseModel):
     """When a label counts as present."""
     split_rule: str
     patient_key: str
-    main_metric: Literal["macro_auroc", "mae"]
-    higher_is_better: bool
+    main_metric: str = Field(default_factory=lambda said: USUAL_METRIC.get(said.get("kind"), ""))
+    """Name of a metric (`ecgscale.evaluation.metrics`), which says how it is computed and which
+    direction is better."""
     minimum_positives: int = Field(default=MINIMUM_POSITIVES, ge=1)
     """Test positives that a label needs to enter the macro mean."""
     published_counts: dict[Split, int]
@@ -75,10 +83,7 @@ class TaskMetadata(BaseModel):
             raise ValueError(f"task {self.name} has two labels of one name")
         if set(self.published_counts) not in (set(), set(SPLITS)):
             raise ValueError(f"task {self.name}: published_counts must have {', '.join(SPLITS)}")
-        regression = self.kind == "regression"
-        if regression != (self.main_metric == "mae") or regression == self.higher_is_better:
-            raise ValueError(f"task {self.name}: a regression, and only one, has the metric mae")
-        if regression != (self.unit is not None):
+        if (self.kind == "regression") != (self.unit is not None):
             raise ValueError(f"task {self.name}: a regression, and only one, has a unit")
         if self.kind in ("binary", "regression") and len(self.labels) != 1:
             raise ValueError(f"task {self.name}: {self.kind} tasks have one column")

@@ -1,6 +1,7 @@
 """Benchmark suites: named, versioned lists of tasks."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ecgscale.errors import BadInputError
@@ -102,3 +103,11 @@ def suite(name: str) -> Suite:
     if name not in SUITES:
         raise BadInputError(f"no suite is named {name!r}; there are: {', '.join(sorted(SUITES))}")
     return SUITES[name]
+
+
+def mean_over_tasks(values: Sequence[float]) -> float:
+    """Return the unweighted mean over the tasks of a suite; NaN if one is missing or there is none.
+
+    It is the suite's score only where every task that the suite declares is among them.
+    """
+    return math.fsum(values) / len(values) if values else math.nan

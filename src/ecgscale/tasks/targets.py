@@ -38,6 +38,10 @@ class TaskTable:
 
     Attributes
     ----------
+    metric, unit
+        Name of the main metric, and the unit of what is predicted ("" for labels).
+    minimum_positives
+        Test positives that a label needs to enter a macro mean.
     source, store_digest
         The study's source whose store the rows number, and that store's digest.
     labels
@@ -53,6 +57,9 @@ class TaskTable:
 
     task: str
     kind: Kind
+    metric: str
+    unit: str
+    minimum_positives: int
     source: str
     store_digest: str
     labels: tuple[str, ...]
@@ -84,8 +91,10 @@ def write_targets(
     Returns
     -------
     dict
-        The manifest: for each task dataset, kind, source, store_digest, version, labels, examples
-        per split, positives per label and split (none for a regression), digest of its table.
+        The manifest: for each task dataset, kind, main metric, unit, minimum_positives, source,
+        store_digest, version, labels, examples per split, positives per label and split (none for
+        a regression), digest of its table. So an evaluation depends on what decides its numbers
+        and not on all that a task says of itself.
 
     Raises
     ------
@@ -111,6 +120,9 @@ def write_targets(
         manifest[name] = {
             "dataset": task.metadata.dataset,
             "kind": task.metadata.kind,
+            "metric": task.metadata.main_metric,
+            "unit": task.metadata.unit or "",
+            "minimum_positives": task.metadata.minimum_positives,
             "source": source,
             "store_digest": store.digest,
             "version": task.metadata.version,
@@ -159,6 +171,9 @@ def read_targets(tasks_dir: Path, task: str) -> TaskTable:
     return TaskTable(
         task=task,
         kind=entry["kind"],
+        metric=entry["metric"],
+        unit=entry["unit"],
+        minimum_positives=entry["minimum_positives"],
         source=entry["source"],
         store_digest=entry["store_digest"],
         labels=tuple(entry["labels"]),

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ecgscale.encoders.base import Encoder, EncoderParams
-from ecgscale.evaluation.readouts import Problem
-from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.evaluation.readouts import Problem, readouts
+from ecgscale.tasks.base import USUAL_METRIC
 from ecgscale.tasks.targets import TaskTable
 
 KINDS = ("multi-label", "multi-class", "binary", "regression")
 FREQUENCIES = (0.03, 0.1, 0.22)
-QUICK = {"epochs": 3, "batch_size": 16}
+QUICK = {"attention": {"epochs": 3, "batch_size": 16, "heads": 2}}
+QUICK["finetune"] = {"epochs": 3, "batch_size": 16}
 
 
 class TwoBlocks(Encoder):
@@ -57,7 +58,9 @@ def made_up_targets(kind: str, amplitude: np.ndarray) -> np.ndarray:
 def make_problem() -> Callable[..., Problem]:
     """A task on sines in noise, two records a patient, with an untrained encoder of two blocks."""
 
-    def make(kind: str, records: int = 120, seed: int = 0, **settings: Any) -> Problem:
+    def make(
+        kind: str, records: int = 120, seed: int = 0, readout: str = "linear", **settings: Any
+    ) -> Problem:
         rng = np.random.default_rng(seed)
         amplitude = rng.exponential(size=(records, 3))
         sines = np.sin(2 * np.pi * np.multiply.outer(FREQUENCIES, np.arange(80)))
@@ -73,7 +76,8 @@ def make_problem() -> Callable[..., Problem]:
         )
         y = made_up_targets(kind, amplitude).astype(np.float32)
         labels = tuple(f"l{column}" for column in range(y.shape[1]))
-        table = TaskTable("made-up", kind, "source", "0" * 64, labels, frame, y, "0" * 64)
+        about = (USUAL_METRIC[kind], "mmHg" if kind == "regression" else "", 10)
+        table = TaskTable("made-up", kind, *about, "source", "0" * 64, labels, frame, y, "0" * 64)
         torch.manual_seed(seed)
         encoder = TwoBlocks().eval()
         with torch.no_grad():
@@ -84,12 +88,13 @@ def make_problem() -> Callable[..., Problem]:
             twin.load_state_dict(encoder.state_dict())
             return twin
 
-        config = {"attention": {**QUICK, "heads": 2}, "finetune": QUICK, **settings}
         return Problem(
             table=table,
             train=table.where("train"),
             minimum_positives=3,
-            settings=EvaluationConfig(data={}, tasks=(), **config),
+            settings=readouts.get(readout).Settings(**QUICK.get(readout, {}) | settings),
+            seed=0,
+            batch_size=256,
             device="cpu",
             embeddings=lambda: embeddings,
             signals=lambda positions: signals[torch.from_numpy(positions)],

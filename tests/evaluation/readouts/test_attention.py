@@ -32,14 +32,16 @@ def test_more_heads_than_features():
 def test_tokens_that_do_not_fit_are_computed_on_the_fly(make_problem):
     settings = {"epochs": 2, "heads": 2, "batch_size": 16}
     kept, computed = (
-        Attention().predict(make_problem("binary", attention={**settings, "cache_mb": megabytes}))
+        Attention().predict(
+            make_problem("binary", readout="attention", **settings, cache_mb=megabytes)
+        )
         for megabytes in (10, 0)
     )
     np.testing.assert_allclose(kept.scores, computed.scores, atol=1e-4)
 
 
 def test_the_encoder_is_frozen(make_problem):
-    problem = make_problem("multi-label")
+    problem = make_problem("multi-label", readout="attention")
     encoder = problem.encoder()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     Attention().predict(problem.__class__(**{**vars(problem), "encoder": lambda: encoder}))

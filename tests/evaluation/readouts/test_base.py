@@ -1,5 +1,4 @@
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -9,9 +8,18 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from ecgscale.evaluation.metrics import auroc
-from ecgscale.evaluation.readouts.base import labelled_share, log_probabilities, readouts
-from ecgscale.evaluation.settings import ReadoutName
+from ecgscale.errors import BadInputError
+from ecgscale.evaluation.metrics.functions import auroc
+from ecgscale.evaluation.readouts.base import (
+    ReadoutSettings,
+    check_protocol,
+    labelled_share,
+    log_probabilities,
+    parse_settings,
+    readouts,
+)
+from ecgscale.evaluation.readouts.network import NetworkSettings
+from ecgscale.evaluation.settings import Protocol
 from ecgscale.tasks.targets import TaskTable
 
 KINDS = ("multi-label", "multi-class", "binary", "regression")
@@ -19,12 +27,45 @@ KINDS = ("multi-label", "multi-class", "binary", "regression")
 
 def table_of(patients: list[int], splits: list[str]) -> TaskTable:
     frame = pd.DataFrame({"patient_id": [f"p{p}" for p in patients], "split": splits})
-    return TaskTable("t", "binary", "s", "", ("l",), frame, np.zeros((len(frame), 1)), "")
+    return TaskTable(
+        "t", "binary", "macro_auroc", "", 10, "s", "", ("l",), frame, np.zeros((len(frame), 1)), ""
+    )
 
 
-def test_the_settings_know_every_readout():
-    assert sorted(get_args(ReadoutName)) == readouts.names()
-    assert all(readout.reference for _, readout in readouts.items())
+@pytest.mark.parametrize("name", readouts.names())
+def test_every_readout_says_what_it_is(name):
+    readout = readouts.get(name)
+    assert min(map(len, (readout.title, readout.method, readout.reference))) > 5
+    assert "\n" not in readout.title + readout.method
+    assert issubclass(readout.Settings, ReadoutSettings)
+    assert readout.Settings.__doc__
+    assert parse_settings(name, {}) == readout.Settings()  # every setting has a default
+    deep = Protocol(readout=name, depth=0.5)
+    if readout.reads_depths:
+        check_protocol(deep)
+    else:
+        with pytest.raises(BadInputError, match=f"protocols.depth: {name} reads the last block"):
+            check_protocol(deep)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("svm", {}, r"evaluation\.readouts\.svm: no readout is named 'svm'; there are: .*knn"),
+        ("linear", {"penalty": 1}, r"evaluation\.readouts\.linear\.penalty: Extra inputs"),
+        ("linear", {"penalties": ["a"]}, r"evaluation\.readouts\.linear\.penalties\.0: "),
+        ("knn", {"k": 0}, r"evaluation\.readouts\.knn\.k: Input should be greater than"),
+        ("attention", {"lr": 0}, r"evaluation\.readouts\.attention\.lr: "),
+    ],
+)
+def test_wrong_settings_are_named_by_their_key(name, settings, message):
+    with pytest.raises(BadInputError, match=message):
+        parse_settings(name, settings)
+
+
+def test_a_protocol_of_no_readout_is_refused():
+    with pytest.raises(BadInputError, match=r"protocols\.readout: no readout is named 'svm'"):
+        check_protocol(Protocol(readout="svm"))
 
 
 @given(
@@ -68,9 +109,9 @@ def test_log_probabilities_are_those_of_scikit_learns_one_versus_rest():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", get_args(ReadoutName))
+@pytest.mark.parametrize("name", readouts.names())
 def test_every_readout_of_every_kind(make_problem, with_targets, name, kind):
-    problem = make_problem(kind)
+    problem = make_problem(kind, readout=name)
     # A share of the patients may be learned from.
     problem = replace(problem, train=labelled_share(problem.table, 0.5, 0))
     found = readouts.get(name)().predict(problem)
@@ -92,9 +133,9 @@ def test_every_readout_of_every_kind(make_problem, with_targets, name, kind):
 
 
 @pytest.mark.parametrize("kind", ["multi-label", "multi-class"])
-@pytest.mark.parametrize("name", get_args(ReadoutName))
+@pytest.mark.parametrize("name", readouts.names())
 def test_one_patient_whose_labels_are_constant(make_problem, name, kind):
-    problem = make_problem(kind, records=40)
+    problem = make_problem(kind, records=40, readout=name)
     problem = replace(problem, train=labelled_share(problem.table, 0.01, 0))
     assert problem.train.sum() == 2
     problem.y[problem.train] = problem.y[problem.train][0]
@@ -102,10 +143,11 @@ def test_one_patient_whose_labels_are_constant(make_problem, name, kind):
     assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("name", get_args(ReadoutName))
+@pytest.mark.parametrize("name", readouts.names())
 def test_what_is_learned_is_better_than_chance(make_problem, name):
     trained = {"epochs": 12, "batch_size": 32, "lr": 1e-2, "patience": 12}
-    problem = make_problem("multi-label", 600, attention=trained, finetune=trained)
+    settings = trained if issubclass(readouts.get(name).Settings, NetworkSettings) else {}
+    problem = make_problem("multi-label", 600, readout=name, **settings)
     test = problem.table.where("test")
     scores = readouts.get(name)().predict(problem).scores[test]
     assert auroc(problem.y[test], scores).mean() > 0.75

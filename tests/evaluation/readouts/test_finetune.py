@@ -44,7 +44,7 @@ def test_an_encoder_without_blocks_has_one_rate(make_problem):
 
 
 def test_what_is_fixed_stays_fixed_and_the_rest_moves(make_problem):
-    problem = make_problem("multi-label")
+    problem = make_problem("multi-label", readout="finetune")
     encoder = problem.encoder()
     encoder.stem.weight.requires_grad_(False)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
@@ -58,7 +58,7 @@ def test_without_layer_decay_nothing_moves_less(make_problem):
     moved = {}
     for decay in (1.0, 1e-3):
         settings = {"epochs": 1, "batch_size": 16, "layer_decay": decay, "weight_decay": 0.0}
-        problem = make_problem("binary", finetune=settings)
+        problem = make_problem("binary", readout="finetune", **settings)
         encoder = problem.encoder()
         before = encoder.stem.weight.clone()
         Finetune().predict(replace(problem, encoder=lambda encoder=encoder: encoder))
@@ -69,7 +69,7 @@ def test_without_layer_decay_nothing_moves_less(make_problem):
 def test_transformers_are_fine_tuned_after_frozen_evaluation(make_problem):
     torch.manual_seed(0)
     encoder = create("vit1d", size="tiny", in_channels=1, patch=10)
-    problem = make_problem("binary")
+    problem = make_problem("binary", readout="finetune")
     with torch.inference_mode():
         encoder.eval().embed(problem.signals(np.arange(4)))
     found = Finetune().predict(replace(problem, encoder=lambda: encoder))

@@ -28,7 +28,7 @@ def test_fewer_examples_than_neighbours():
 
 @pytest.mark.parametrize("kind", ["multi-label", "multi-class", "binary", "regression"])
 def test_scores_are_what_the_neighbours_say(make_problem, kind):
-    problem = make_problem(kind, knn={"k": 5})
+    problem = make_problem(kind, readout="knn", k=5)
     found = Knn().predict(problem)
     assert found.details == {"neighbours": 5}
     x, y = problem.embeddings().astype(np.float64), problem.y

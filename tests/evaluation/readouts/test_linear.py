@@ -15,7 +15,7 @@ def standardised(problem):
 
 
 def test_multi_class_is_one_versus_rest_normalised(make_problem):
-    problem = make_problem("multi-class", 400, probe={"penalties": (1e-2,)})
+    problem = make_problem("multi-class", 400, penalties=(1e-2,))
     found = Linear().predict(problem)
     x, test = standardised(problem), problem.table.where("test")
     model = OneVsRestClassifier(LogisticRegression(C=100 / problem.train.sum(), tol=1e-8))
@@ -25,7 +25,7 @@ def test_multi_class_is_one_versus_rest_normalised(make_problem):
 
 
 def test_a_number_is_ridge_regressed_with_the_penalty_of_the_least_validation_error(make_problem):
-    problem = make_problem("regression", 200, probe=PENALTIES)
+    problem = make_problem("regression", 200, **PENALTIES)
     found = Linear().predict(problem)
     x, train, validation = standardised(problem), problem.train, problem.validation
     errors = {}
@@ -42,9 +42,9 @@ def test_a_number_is_ridge_regressed_with_the_penalty_of_the_least_validation_er
 
 
 def test_of_equal_penalties_the_strongest(make_problem, with_targets):
-    problem = make_problem("regression", probe=PENALTIES)
+    problem = make_problem("regression", **PENALTIES)
     constant = with_targets(problem, np.full_like(problem.y, 3.0))
     assert Linear().predict(constant).metrics == {"penalty": 1.0}
-    problem = make_problem("binary", probe=PENALTIES)
+    problem = make_problem("binary", **PENALTIES)
     absent = with_targets(problem, np.zeros_like(problem.y))
     assert Linear().predict(absent).metrics == {"penalty": 1.0}

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ecgscale.evaluation.metrics import auroc
+from ecgscale.evaluation.metrics.functions import auroc
 from ecgscale.evaluation.readouts.finetune import Finetune
-from ecgscale.evaluation.readouts.network import Layer, train_network
+from ecgscale.evaluation.readouts.network import Layer, NetworkSettings, train_network
 from ecgscale.training.loop import TrainingDivergedError
 
 
@@ -25,9 +25,10 @@ def flat(problem):
 
 
 def train(problem, network, **settings):
-    chosen = problem.settings.finetune.model_copy(update={"weight_decay": 0.0, **settings})
+    quick = {"epochs": 3, "batch_size": 16, "weight_decay": 0.0}
+    problem = replace(problem, settings=NetworkSettings(**quick | settings))
     layers = [Layer(list(network.parameters()))]
-    return train_network(problem, network, layers, problem.signals, chosen)
+    return train_network(problem, network, layers, problem.signals)
 
 
 def loop_loss(problem, output, pos_weight=None):
@@ -84,7 +85,7 @@ def test_scores_of_the_final_network(make_problem, kind):
 
 def test_the_best_epoch_is_restored_with_its_batch_statistics(make_problem):
     settings = {"epochs": 40, "batch_size": 16, "lr": 0.05, "patience": 3}
-    problem = make_problem("multi-label", 120, finetune=settings)
+    problem = make_problem("multi-label", 120, readout="finetune", **settings)
     problem.y[:] = np.random.default_rng(0).random(problem.y.shape) < 0.4  # nothing to learn
     found = Finetune().predict(problem)
     seen = [row["validation_macro_auroc"] for row in found.details["epochs"]]
@@ -110,7 +111,7 @@ def test_constant_numbers_and_another_seed(make_problem, with_targets):
     constant = with_targets(problem, np.full_like(problem.y, 60.0))
     found = train(constant, flat(problem), epochs=5, lr=0.01)
     assert np.isfinite(found.scores[problem.validation]).all()
-    other = replace(problem, settings=problem.settings.model_copy(update={"seed": 1}))
+    other = replace(problem, seed=1)
     first, again, second = (train(p, flat(p)).scores for p in (problem, problem, other))
     assert np.array_equal(first, again, equal_nan=True)
     assert not np.array_equal(first, second, equal_nan=True)

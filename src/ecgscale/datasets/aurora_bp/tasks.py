@@ -63,8 +63,6 @@ def _metadata(name: str, code: str, title: str) -> TaskMetadata:
             "70/15/15 % of the participants by a hash of the pid; nobody publishes a split"
         ),
         patient_key="pid",
-        main_metric="mae",
-        higher_is_better=False,
         published_counts={},
         counts_source=(
             "not published; the data are handed out on application, and neither the data set's "

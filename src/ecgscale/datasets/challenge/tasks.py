@@ -45,8 +45,6 @@ class Chapman38(Task):
         label_rule="the published list has 1 in the label's column (not the header's codes)",
         split_rule="the published train, validation and test lists (a random split of records)",
         patient_key="record name: the data set has one record per patient",
-        main_metric="macro_auroc",
-        higher_is_better=True,
         published_counts={"train": 16_546, "validation": 1_860, "test": 4_620},
         counts_source="rows of the published lists, counted",
         known_issues=(

@@ -59,8 +59,6 @@ def _metadata(
             f"{VALIDATION:.0%} validation, {TEST:.0%} test; both Icentia11k tasks share it"
         ),
         patient_key="folder of the patient",
-        main_metric="macro_auroc",
-        higher_is_better=True,
         published_counts={},
         counts_source=(
             f"nobody has published the windows. Counts of the whole release "

@@ -91,8 +91,6 @@ def _metadata(
             "train, test after validation, every patient in one part"
         ),
         patient_key="MRN",
-        main_metric="mae" if regression else "macro_auroc",
-        higher_is_better=not regression,
         published_counts={},
         counts_source=f"not published by split and task (credentialed data). {known}",
         known_issues=(*issues, *_SPLIT_ISSUES),

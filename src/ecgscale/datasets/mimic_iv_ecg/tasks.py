@@ -65,8 +65,6 @@ def _metadata(name: str, title: str, kind: Kind, label: Label, label_rule: str) 
             f"{VALIDATION:.0%} validation, {TEST:.0%} test; both LVEF tasks share it"
         ),
         patient_key="subject_id",
-        main_metric="mae" if regression else "macro_auroc",
-        higher_is_better=not regression,
         published_counts={},
         counts_source=(
             "nobody has published a split by patient. The label table has 75,412 recordings of "

@@ -50,8 +50,6 @@ class Outcome(Task):
             f"test, the next {VALIDATION:.0%} validation, the rest train"
         ),
         patient_key="Patient ID",
-        main_metric="macro_auroc",
-        higher_is_better=True,
         published_counts={},
         counts_source=(
             "nobody has published a split by class. 936 of 992 patients have a Holter recording; "

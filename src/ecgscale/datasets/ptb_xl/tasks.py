@@ -111,8 +111,6 @@ def _metadata(
         label_rule="one of the label's SCP codes is in scp_codes, whatever its likelihood (0 too)",
         split_rule="strat_fold 1-8 train, 9 validation, 10 test",
         patient_key="patient_id",
-        main_metric="macro_auroc",
-        higher_is_better=True,
         published_counts=counts,
         counts_source=_COUNTS_SOURCE,
         licence="CC BY 4.0",

@@ -4,10 +4,17 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ecgscale.evaluation.readouts.base import Predictions, Problem, Readout, readouts
-from ecgscale.evaluation.readouts.network import Layer, Positions, seed_readout, train_network
+from ecgscale.evaluation.readouts.network import (
+    Layer,
+    NetworkSettings,
+    Positions,
+    seed_readout,
+    train_network,
+)
 
 
 @readouts.register("attention")
@@ -15,9 +22,18 @@ class Attention(Readout):
     """The tokens of a frozen encoder, pooled by learned attention, and a linear output.
 
     The encoder stays in evaluation mode and sees whole records; its tokens are kept in memory if
-    they fit (`AttentionConfig.cache_mb`) and computed in every epoch otherwise.
+    they fit (`Settings.cache_mb`) and computed in every epoch otherwise.
     """
 
+    class Settings(NetworkSettings):
+        """An attention-pooling head on the tokens of a frozen encoder."""
+
+        heads: int = Field(default=8, ge=1)
+        cache_mb: int = Field(default=1024, ge=0)
+        """Tokens are kept in memory if they take less than this, else computed in every epoch."""
+
+    title: ClassVar[str] = "attention head"
+    method: ClassVar[str] = "an attention-pooling head on the tokens of the frozen encoder"
     reference: ClassVar[str] = (
         "Lee et al., Set Transformer (pooling by multi-head attention), ICML 2019, "
         "arXiv 1810.00825; as a probe of frozen encoders: Yu et al., CoCa, arXiv 2205.01917"
@@ -25,13 +41,13 @@ class Attention(Readout):
 
     def predict(self, problem: Problem) -> Predictions:
         """Train the head with early stopping on validation."""
-        settings = problem.settings.attention
+        settings: Attention.Settings = problem.settings
         encoder = problem.encoder().eval()
         seed_readout(problem, "attention")
         head = AttentionPooling(encoder.embed_dim, settings.heads, problem.y.shape[1])
         head = head.to(problem.device)
         tokens = _Tokens(problem, encoder, settings.cache_mb * 2**20)
-        return train_network(problem, head, [Layer(list(head.parameters()))], tokens, settings)
+        return train_network(problem, head, [Layer(list(head.parameters()))], tokens)
 
 
 class AttentionPooling(nn.Module):
@@ -82,7 +98,7 @@ class _Tokens:
         if example.nbytes * len(used) <= budget:
             self._place = np.zeros(len(problem.y), dtype=np.intp)
             self._place[used] = np.arange(len(used))
-            size = problem.settings.batch_size
+            size = problem.batch_size
             self._kept = example.new_empty(len(used), *example.shape[1:])
             for start in range(0, len(used), size):
                 self._kept[start : start + size] = self._compute(used[start : start + size])

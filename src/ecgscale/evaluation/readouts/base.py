@@ -8,14 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from ecgscale.encoders.base import Encoder
+from ecgscale.errors import BadInputError
 from ecgscale.evaluation.embed import Embeddings
-from ecgscale.evaluation.metrics import Bools, Floats
-from ecgscale.evaluation.probe import selection_auroc
-from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.evaluation.metrics import MainMetric, main_metric
+from ecgscale.evaluation.metrics.functions import Bools, Floats
+from ecgscale.evaluation.settings import Protocol
 from ecgscale.registry import Registry
+from ecgscale.settings import Settings, first_problem
 from ecgscale.tasks.base import Kind
 from ecgscale.tasks.targets import TaskTable
 
@@ -36,7 +39,11 @@ class Problem:
     minimum_positives
         Validation positives that a label needs to count when something is chosen there.
     settings
-        Of every readout.
+        The readout's own: an instance of its ``Settings``.
+    seed
+        Of the readouts that are trained.
+    batch_size
+        Records that pass through an encoder at once where nothing is trained.
     device
         Where to compute.
     embeddings
@@ -51,7 +58,9 @@ class Problem:
     table: TaskTable
     train: Bools
     minimum_positives: int
-    settings: EvaluationConfig
+    settings: Any
+    seed: int
+    batch_size: int
     device: torch.device | str
     embeddings: Callable[[], Embeddings]
     signals: Callable[[npt.NDArray[np.intp]], Tensor]
@@ -72,9 +81,21 @@ class Problem:
         """Shape (example,), whether an example is in the validation split."""
         return self.table.where("validation")
 
-    def quality(self, scores: npt.ArrayLike) -> float:
-        """Return how good scores of the validation examples are: `validation_quality`."""
-        return validation_quality(self.table, scores, self.minimum_positives)
+    @property
+    def metric(self) -> MainMetric:
+        """The main metric of the task."""
+        return main_metric(self.table.metric, self.table.unit)
+
+    def on_validation(self, scores: npt.ArrayLike) -> float:
+        """Return the main metric of the validation examples, NaN where none can be measured.
+
+        Parameters
+        ----------
+        scores
+            Shape (validation example, label), as `Predictions.scores`.
+        """
+        y = self.y[self.validation]
+        return self.metric.on_validation(y, scores, self.minimum_positives)
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,10 @@ class Predictions:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
+class ReadoutSettings(Settings):
+    """Base of every readout's typed settings; a study gives them in ``evaluation.readouts``."""
+
+
 class Readout:
     """A way to predict a task from an encoder. Nothing is learned from validation or test targets.
 
@@ -105,10 +130,22 @@ class Readout:
 
     Attributes
     ----------
+    Settings
+        The typed settings with their defaults.
+    title
+        Its name in a table: "linear probe".
+    method
+        What it is, as the sentence "Each run is read out by ..." goes on.
+    reads_depths
+        Whether it reads `Problem.embeddings`, of which a protocol may choose the depth.
     reference
         Where the method is published.
     """
 
+    Settings: ClassVar[type[ReadoutSettings]] = ReadoutSettings
+    title: ClassVar[str]
+    method: ClassVar[str]
+    reads_depths: ClassVar[bool] = False
     reference: ClassVar[str]
 
     def predict(self, problem: Problem) -> Predictions:
@@ -130,28 +167,43 @@ class Readout:
 readouts: Registry[Readout] = Registry("readout", "ecgscale.evaluation.readouts")
 
 
-def validation_quality(table: TaskTable, scores: npt.ArrayLike, minimum_positives: int) -> float:
-    """Return how good scores of the validation examples are; more is better.
+def parse_settings(name: str, settings: dict[str, Any]) -> ReadoutSettings:
+    """Validate a study's settings of the readout `name`.
 
-    Parameters
-    ----------
-    table
-        The task.
-    scores
-        Shape (validation example, label), as `Predictions.scores`.
-    minimum_positives
-        As `ecgscale.evaluation.probe.selection_auroc`.
-
-    Returns
-    -------
-    float
-        Macro AUROC (`selection_auroc`), NaN where no label has both classes; for a regression the
-        negative mean absolute error.
+    Raises
+    ------
+    BadInputError
+        If the readout does not exist, or a key is unknown or its value out of range; the message
+        names the full key.
     """
-    y = table.y[table.where("validation")]
-    if table.kind == "regression":
-        return -float(np.abs(np.asarray(scores) - y).mean())
-    return selection_auroc(y, scores, minimum_positives)
+    try:
+        readout = readouts.get(name)
+    except BadInputError as error:
+        raise BadInputError(f"evaluation.readouts.{name}: {error}") from error
+    try:
+        return readout.Settings(**settings)
+    except ValidationError as error:
+        raise BadInputError(f"evaluation.readouts.{name}.{first_problem(error)}") from error
+
+
+def check_protocol(protocol: Protocol) -> None:
+    """Check that the readout of a protocol exists and reads the depth that the protocol asks for.
+
+    Raises
+    ------
+    BadInputError
+        If not; the message names the key.
+    """
+    try:
+        readout = readouts.get(protocol.readout)
+    except BadInputError as error:
+        raise BadInputError(f"evaluation.protocols.readout: {error}") from error
+    if protocol.depth < 1 and not readout.reads_depths:
+        able = ", ".join(name for name, known in readouts.items() if known.reads_depths)
+        raise BadInputError(
+            f"evaluation.protocols.depth: {protocol.readout} reads the last block; "
+            f"a depth below 1 is for {able}"
+        )
 
 
 def labelled_share(table: TaskTable, fraction: float, seed: int) -> Bools:

@@ -3,11 +3,17 @@
 import re
 from typing import ClassVar
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from ecgscale.encoders.base import Encoder
 from ecgscale.evaluation.readouts.base import Predictions, Problem, Readout, readouts
-from ecgscale.evaluation.readouts.network import Layer, seed_readout, train_network
+from ecgscale.evaluation.readouts.network import (
+    Layer,
+    NetworkSettings,
+    seed_readout,
+    train_network,
+)
 
 _BLOCK = re.compile(r"(?:blocks|layers)\.(\d+)\.")
 """How the parameters of a block are named."""
@@ -22,6 +28,16 @@ class Finetune(Readout):
     with its weights. Parameters that the encoder itself keeps fixed stay so.
     """
 
+    class Settings(NetworkSettings):
+        """Training of the whole encoder with a linear head on the embedding."""
+
+        epochs: int = Field(default=30, ge=1)
+        """Passes over the training examples at most."""
+        layer_decay: float = Field(default=0.75, gt=0, le=1)
+        """Factor of the learning rate from each block to the one below it; 1 for one rate."""
+
+    title: ClassVar[str] = "fine-tuned"
+    method: ClassVar[str] = "training all of the encoder on the labels"
     reference: ClassVar[str] = (
         "CLEF, arXiv 2512.02180 (Adam, rate 1e-3, batch 64, at most 100 epochs, patience 5); "
         "layer-wise decay: Clark et al., ELECTRA, ICLR 2020, arXiv 2003.10555, "
@@ -30,7 +46,7 @@ class Finetune(Readout):
 
     def predict(self, problem: Problem) -> Predictions:
         """Train encoder and head with early stopping on validation."""
-        settings = problem.settings.finetune
+        settings: Finetune.Settings = problem.settings
         encoder = problem.encoder()
         seed_readout(problem, "finetune")
         network = Finetuned(encoder, problem.y.shape[1]).to(problem.device)
@@ -38,7 +54,7 @@ class Finetune(Readout):
             *encoder_layers(encoder, settings.layer_decay),
             Layer(list(network.head.parameters())),
         ]
-        return train_network(problem, network, layers, problem.signals, settings)
+        return train_network(problem, network, layers, problem.signals)
 
 
 class Finetuned(nn.Module):

@@ -4,10 +4,18 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from ecgscale.evaluation.metrics import Floats
-from ecgscale.evaluation.readouts.base import Predictions, Problem, Readout, blank_scores, readouts
+from ecgscale.evaluation.metrics.functions import Floats
+from ecgscale.evaluation.readouts.base import (
+    Predictions,
+    Problem,
+    Readout,
+    ReadoutSettings,
+    blank_scores,
+    readouts,
+)
 
 _SIMILARITIES = 1 << 24
 """Similarities held at once (64 MB)."""
@@ -23,6 +31,15 @@ class Knn(Readout):
     The embedding is neither centred nor scaled.
     """
 
+    class Settings(ReadoutSettings):
+        """How many neighbours."""
+
+        k: int = Field(default=20, ge=1)
+        """Neighbours; all training examples where there are fewer."""
+
+    title: ClassVar[str] = "nearest neighbours"
+    method: ClassVar[str] = "the nearest neighbours of the frozen embedding"
+    reads_depths: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, "
         "CVPR 2018, arXiv 1805.01978 (there weighted, k = 200); k = 20 unweighted: "
@@ -36,7 +53,8 @@ class Knn(Readout):
             torch.from_numpy(np.ascontiguousarray(part)).to(problem.device)
             for part in (x[problem.train], problem.y[problem.train], x[wanted])
         )
-        k = min(problem.settings.knn.k, len(train))
+        settings: Knn.Settings = problem.settings
+        k = min(settings.k, len(train))
         mean = neighbour_mean(train, targets, queries, k).double().cpu().numpy()
         scores = blank_scores(problem)
         scores[wanted] = (

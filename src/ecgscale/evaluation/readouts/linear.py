@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from ecgscale.evaluation.embed import Embeddings
-from ecgscale.evaluation.metrics import Floats
+from ecgscale.evaluation.metrics.functions import Floats
 from ecgscale.evaluation.probe import LinearProbe, RidgeProbe, fit_linear_probes, fit_ridge_probes
 from ecgscale.evaluation.readouts.base import (
     Predictions,
     Problem,
     Readout,
+    ReadoutSettings,
     blank_scores,
     log_probabilities,
     readouts,
@@ -28,6 +30,18 @@ class Linear(Readout):
     against the rest on these.
     """
 
+    class Settings(ReadoutSettings):
+        """Logistic regression, or ridge regression of a number."""
+
+        penalties: tuple[float, ...] = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+        """L2 penalties tried, per training example; the main metric on validation chooses."""
+        max_iterations: int = Field(default=100, ge=1)
+
+    title: ClassVar[str] = "linear probe"
+    method: ClassVar[str] = (
+        "a linear probe of the frozen encoder, whose penalty the validation split chose"
+    )
+    reads_depths: ClassVar[bool] = True
     reference: ClassVar[str] = (
         "Alain & Bengio, Understanding intermediate layers using linear classifier probes, "
         "arXiv 1610.01644; as ECG models are compared: CLEF, arXiv 2512.02180"
@@ -38,20 +52,27 @@ class Linear(Readout):
         x, test = problem.embeddings(), problem.table.where("test")
         probes = _fit(problem, x[problem.train])
         candidates = [_scores(problem, probe.scores(x[problem.validation])) for probe in probes]
-        qualities = [problem.quality(scores) for scores in candidates]
+        reached = [problem.on_validation(scores) for scores in candidates]
+        qualities = [problem.metric.quality(value) for value in reached]
         # NaN is below every number; of equal ones the strongest penalty, which comes first, wins.
         best = int(np.argmax(np.nan_to_num(qualities, nan=-np.inf)))
         scores = blank_scores(problem)
         scores[problem.validation] = candidates[best]
         scores[test] = _scores(problem, probes[best].scores(x[test]))
         tried = [
-            _row(problem, probe, quality) for probe, quality in zip(probes, qualities, strict=True)
+            {
+                "penalty": probe.penalty,
+                f"validation_{problem.metric.name}": value,
+                **_convergence(probe),
+            }
+            for probe, value in zip(probes, reached, strict=True)
         ]
         return Predictions(scores, {"penalties": tried}, {"penalty": probes[best].penalty})
 
 
 def _fit(problem: Problem, x: Embeddings) -> Sequence[LinearProbe | RidgeProbe]:
-    settings, y = problem.settings.probe, problem.y[problem.train]
+    settings: Linear.Settings = problem.settings
+    y = problem.y[problem.train]
     if problem.kind == "regression":
         return fit_ridge_probes(x, y, settings.penalties, device=problem.device)
     return fit_linear_probes(
@@ -63,11 +84,6 @@ def _scores(problem: Problem, raw: Floats) -> Floats:
     return log_probabilities(raw) if problem.kind == "multi-class" else raw
 
 
-def _row(problem: Problem, probe: LinearProbe | RidgeProbe, quality: float) -> dict[str, float]:
-    if isinstance(probe, RidgeProbe):
-        return {"penalty": probe.penalty, "validation_mae": -quality}
-    return {
-        "penalty": probe.penalty,
-        "validation_macro_auroc": quality,
-        "unconverged": int((~probe.converged).sum()),
-    }
+def _convergence(probe: LinearProbe | RidgeProbe) -> dict[str, int]:
+    """Return how many labels' fits have not converged; ridge regression needs no iterations."""
+    return {"unconverged": int((~probe.converged).sum())} if isinstance(probe, LinearProbe) else {}

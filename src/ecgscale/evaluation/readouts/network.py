@@ -9,15 +9,37 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from ecgscale.evaluation.metrics import Floats
-from ecgscale.evaluation.readouts.base import Predictions, Problem, blank_scores
-from ecgscale.evaluation.settings import NetworkConfig
+from ecgscale.evaluation.metrics.functions import Floats
+from ecgscale.evaluation.readouts.base import Predictions, Problem, ReadoutSettings, blank_scores
 from ecgscale.training.schedule import derived_seed, learning_rate
 from ecgscale.training.settings import TrainingConfig
 
 Positions = npt.NDArray[np.intp]
+
+
+class NetworkSettings(ReadoutSettings):
+    """How a readout is trained by gradient descent (AdamW, warm-up, half a cosine).
+
+    CLEF's public code fine-tunes with Adam, rate 1e-3, batches of 64, at most 100 epochs and a
+    patience of 5 (github.com/Nokia-Bell-Labs/ecg-foundation-model). Rate, batch and patience are
+    those; fewer epochs, which the cosine ends at.
+    """
+
+    epochs: int = Field(default=50, ge=1)
+    """Passes over the training examples at most."""
+    patience: int = Field(default=5, ge=1)
+    """Epochs without a better validation metric after which training ends."""
+    batch_size: int = Field(default=64, ge=1)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Of weights; biases, scales and single vectors have none."""
+    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    pos_weight: bool = False
+    """Multi-label and binary: weigh a label's positives by its negatives per positive."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +60,7 @@ class Layer:
 
 def seed_readout(problem: Problem, *parts: str | int) -> int:
     """Seed torch for a use of randomness in a readout of a task, and return the seed."""
-    seed = derived_seed("readout", problem.settings.seed, problem.table.task, *parts)
+    seed = derived_seed("readout", problem.seed, problem.table.task, *parts)
     torch.manual_seed(seed)
     return seed
 
@@ -48,7 +70,6 @@ def train_network(
     network: nn.Module,
     layers: Iterable[Layer],
     inputs: Callable[[Positions], Tensor],
-    settings: NetworkConfig,
 ) -> Predictions:
     """Train a network on the training examples and score the others with its best epoch.
 
@@ -64,15 +85,13 @@ def train_network(
     Parameters
     ----------
     problem
-        The task.
+        The task; its settings are `NetworkSettings`.
     network
         Maps inputs to (batch, label).
     layers
         The parameters to train.
     inputs
         Maps positions in the task's table to the network's inputs, on the device.
-    settings
-        Epochs, optimizer, patience.
 
     Returns
     -------
@@ -86,7 +105,9 @@ def train_network(
     """
     from ecgscale.training.loop import TrainingDivergedError
 
-    outputs = _Outputs(problem, network, inputs, settings)
+    settings: NetworkSettings = problem.settings
+    metric = problem.metric
+    outputs = _Outputs(problem, network, inputs)
     optimizer = _optimizer(layers, settings, problem.device)
     examples = np.flatnonzero(problem.train)
     batches = math.ceil(len(examples) / settings.batch_size)
@@ -108,8 +129,9 @@ def train_network(
                 "its lr"
             )
         scores = outputs.scores(validation)
-        quality = problem.quality(scores)
-        epochs.append({"epoch": epoch, "loss": loss, **_named(problem, quality)})
+        reached = problem.on_validation(scores)
+        epochs.append({"epoch": epoch, "loss": loss, f"validation_{metric.name}": reached})
+        quality = metric.quality(reached)
         # The first epoch counts even where no validation label can be measured.
         if epoch == 1 or quality > best:
             best, best_epoch, state = np.nan_to_num(quality, nan=-np.inf), epoch, _copy(network)
@@ -126,16 +148,12 @@ class _Outputs:
     """A network's outputs as a loss and as scores."""
 
     def __init__(
-        self,
-        problem: Problem,
-        network: nn.Module,
-        inputs: Callable[[Positions], Tensor],
-        settings: NetworkConfig,
+        self, problem: Problem, network: nn.Module, inputs: Callable[[Positions], Tensor]
     ) -> None:
         self.kind = problem.kind
         self.network = network
         self.inputs = inputs
-        self.batch_size = problem.settings.batch_size
+        self.batch_size = problem.batch_size
         train = problem.y[problem.train].astype(np.float64)
         regression = self.kind == "regression"
         spread = train.std(axis=0)
@@ -145,7 +163,7 @@ class _Outputs:
         self.target = torch.from_numpy(standard).to(problem.device)
         self.pos_weight = (
             _pos_weight(train, problem.device)
-            if settings.pos_weight and self.kind in ("multi-label", "binary")
+            if problem.settings.pos_weight and self.kind in ("multi-label", "binary")
             else None
         )
 
@@ -182,7 +200,7 @@ def _pos_weight(y: Floats, device: torch.device | str) -> Tensor:
 
 
 def _optimizer(
-    layers: Iterable[Layer], settings: NetworkConfig, device: torch.device | str
+    layers: Iterable[Layer], settings: NetworkSettings, device: torch.device | str
 ) -> torch.optim.AdamW:
     groups: list[dict[str, Any]] = []
     for layer in layers:
@@ -195,7 +213,7 @@ def _optimizer(
 
 
 def _set_rate(
-    optimizer: torch.optim.Optimizer, step: int, steps: int, settings: NetworkConfig
+    optimizer: torch.optim.Optimizer, step: int, steps: int, settings: NetworkSettings
 ) -> None:
     schedule = TrainingConfig(
         lr=settings.lr, warmup_fraction=settings.warmup_fraction, min_lr_fraction=0.0
@@ -218,9 +236,3 @@ def _step(
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def _named(problem: Problem, quality: float) -> dict[str, float]:
-    if problem.kind == "regression":
-        return {"validation_mae": -quality}
-    return {"validation_macro_auroc": quality}

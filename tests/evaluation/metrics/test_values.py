@@ -9,26 +9,21 @@ from scipy.stats import rankdata
 from sklearn.metrics import (
     average_precision_score,
     f1_score,
-    mean_absolute_error,
     r2_score,
     roc_auc_score,
 )
+from sklearn.metrics import mean_absolute_error as sklearn_mean_absolute_error
 from torchmetrics.functional.classification import multilabel_auroc
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.metrics import (
-    auroc,
-    average_ranks,
-    best_f1_thresholds,
-    calibration_error,
-    f1_scores,
-    included_labels,
-    label_metrics,
-    macro,
-    multiclass_f1,
-    regression_metrics,
-    top_label_calibration_error,
-)
+from ecgscale.evaluation.metrics import Outcome
+from ecgscale.evaluation.metrics.ece import calibration_error, top_label_calibration_error
+from ecgscale.evaluation.metrics.functions import auroc, average_ranks, included_labels, macro
+from ecgscale.evaluation.metrics.macro_auroc import MacroAuroc
+from ecgscale.evaluation.metrics.macro_average_precision import MacroAveragePrecision
+from ecgscale.evaluation.metrics.macro_f1 import best_f1_thresholds, f1_scores, multiclass_f1
+from ecgscale.evaluation.metrics.mae import mean_absolute_error
+from ecgscale.evaluation.metrics.r2 import determination
 
 
 def made_up(seed: int, examples: int = 120, labels: int = 6, levels: int = 7):
@@ -37,6 +32,20 @@ def made_up(seed: int, examples: int = 120, labels: int = 6, levels: int = 7):
     y = rng.random((examples, labels)) < np.linspace(0.05, 0.9, labels)
     y[0], y[1] = True, False
     return y.astype(np.float32), rng.integers(0, levels, (examples, labels)) + 0.5 * y
+
+
+def outcome(y, scores, minimum_positives: int = 1) -> Outcome:
+    """Scores of test examples; there are no others."""
+    y, scores = np.asarray(y), np.asarray(scores, dtype=np.float64)
+    none = np.zeros((0, y.shape[1]))
+    patients = [f"p{number}" for number in range(len(y))]
+    return Outcome("made-up", "multi-label", y, scores, patients, none, none, minimum_positives)
+
+
+def reported(metric, found: Outcome) -> tuple[np.ndarray, float]:
+    """The values per label and their macro mean."""
+    columns = metric().by_label(found)
+    return columns[metric.column], metric().value(found, columns)
 
 
 def pairwise(y: np.ndarray, scores: np.ndarray) -> float:
@@ -48,52 +57,48 @@ def pairwise(y: np.ndarray, scores: np.ndarray) -> float:
 @pytest.mark.parametrize("seed", range(5))
 def test_rank_form_torchmetrics_scikit_learn_and_pairs_agree(seed):
     y, scores = made_up(seed)
-    fast, reported = auroc(y, scores), label_metrics(y, scores)
+    fast, found = auroc(y, scores), outcome(y, scores)
+    area, precision = (reported(m, found)[0] for m in (MacroAuroc, MacroAveragePrecision))
     for label in range(y.shape[1]):
         one = (y[:, label], scores[:, label])
         assert fast[label] == pytest.approx(pairwise(*one), abs=1e-12)
         assert fast[label] == pytest.approx(roc_auc_score(*one), abs=1e-12)
-        assert reported.auroc[label] == pytest.approx(fast[label], abs=1e-6)
-        assert reported.average_precision[label] == pytest.approx(
-            average_precision_score(*one), abs=1e-6
-        )
+        assert area[label] == pytest.approx(fast[label], abs=1e-6)
+        assert precision[label] == pytest.approx(average_precision_score(*one), abs=1e-6)
     probabilities = torch.from_numpy(scores / 10)
     direct = multilabel_auroc(
         probabilities, torch.from_numpy(y).long(), num_labels=y.shape[1], average="none"
     )
-    np.testing.assert_allclose(reported.auroc, direct.numpy(), atol=1e-6)
+    np.testing.assert_allclose(area, direct.numpy(), atol=1e-6)
 
 
 def test_large_scores_keep_their_order():
     """A sigmoid would tie 50 with 60, and torchmetrics applies one outside of [0, 1]."""
     y, scores = np.array([[0], [0], [1], [1]]), np.array([[50.0], [60.0], [60.5], [70.0]])
-    assert label_metrics(y, scores).auroc[0] == pytest.approx(1.0)
-    assert label_metrics(y, -scores).auroc[0] == pytest.approx(0.0)
+    assert reported(MacroAuroc, outcome(y, scores))[0][0] == pytest.approx(1.0)
+    assert reported(MacroAuroc, outcome(y, -scores))[0][0] == pytest.approx(0.0)
 
 
-def test_absent_labels_are_nan_and_counted():
+def test_absent_labels_are_nan_and_rare_ones_stay_out_of_the_mean():
     y = np.zeros((20, 4))
     y[:, 1] = 1
     y[:3, 2] = 1
     y[:12, 3] = 1
     scores = np.random.default_rng(0).normal(size=y.shape)
-    found = label_metrics(y, scores, minimum_positives=10)
-    assert found.absent.tolist() == [True, True, False, False]
-    assert np.isnan(found.auroc).tolist() == [True, True, False, False]
-    assert np.isnan(found.average_precision).tolist() == [True, True, False, False]
+    found = outcome(y, scores, minimum_positives=10)
     assert np.isnan(auroc(y, scores)).tolist() == [True, True, False, False]
     assert found.included.tolist() == [False, False, False, True]
-    assert found.positives.tolist() == [0, 20, 3, 12]
-    assert found.negatives.tolist() == [20, 0, 17, 8]
-    assert found.macro_auroc == pytest.approx(found.auroc[3])
-    assert found.macro_average_precision == pytest.approx(found.average_precision[3])
+    for metric in (MacroAuroc, MacroAveragePrecision):
+        values, mean = reported(metric, found)
+        assert np.isnan(values).tolist() == [True, True, False, False]
+        assert mean == pytest.approx(values[3])
 
 
 def test_a_macro_mean_of_nothing_is_nan():
     y, scores = made_up(1, examples=30)
-    found = label_metrics(y, scores, minimum_positives=31)
+    found = outcome(y, scores, minimum_positives=31)
     assert not found.included.any()
-    assert math.isnan(found.macro_auroc)
+    assert math.isnan(reported(MacroAuroc, found)[1])
     assert math.isnan(macro([0.5, 0.7], np.array([False, False])))
 
 
@@ -243,16 +248,18 @@ def test_regression_metrics_are_those_of_scikit_learn_in_any_unit(seed, n, unit,
     y = level + unit * rng.integers(-4, 5, (n, 1))
     y[0], y[1] = level, level + unit
     predicted = y + unit * rng.integers(-2, 3, (n, 1)) + unit * 0.25
-    found = regression_metrics(y, predicted)
-    assert found.mae == pytest.approx(mean_absolute_error(y, predicted), rel=1e-6)
-    assert found.r2 == pytest.approx(r2_score(y, predicted), rel=1e-4, abs=1e-4)
+    wanted = sklearn_mean_absolute_error(y, predicted)
+    assert mean_absolute_error(y, predicted) == pytest.approx(wanted, rel=1e-6)
+    found = determination(y, predicted)
+    assert found == pytest.approx(r2_score(y, predicted), rel=1e-4, abs=1e-4)
 
 
 def test_regressions_without_spread_or_without_examples():
-    constant = regression_metrics([0.1] * 7, [0.3] * 7)
-    assert constant.mae == pytest.approx(0.2)
-    assert math.isnan(constant.r2)
-    assert regression_metrics([1.0, 2.0, 4.0], [1.0, 2.0, 4.0]).r2 == 1.0
-    assert math.isnan(regression_metrics([], []).mae)
-    with pytest.raises(BadInputError, match="2 predictions for 3 examples"):
-        regression_metrics([1, 2, 3], [1, 2])
+    assert mean_absolute_error([0.1] * 7, [0.3] * 7) == pytest.approx(0.2)
+    assert math.isnan(determination([0.1] * 7, [0.3] * 7))
+    assert determination([1.0, 2.0, 4.0], [1.0, 2.0, 4.0]) == 1.0
+    assert math.isnan(mean_absolute_error([], []))
+    assert math.isnan(determination([], []))
+    for metric in (mean_absolute_error, determination):
+        with pytest.raises(BadInputError, match="2 predictions for 3 examples"):
+            metric([1, 2, 3], [1, 2])

@@ -7,8 +7,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.baselines import BASELINES, baseline_scores
-from ecgscale.tasks.base import Kind
+from ecgscale.evaluation.baselines.base import baseline_scores, baselines
+from ecgscale.evaluation.readouts.base import readouts
+from ecgscale.evaluation.readouts.linear import Linear
+from ecgscale.tasks.base import USUAL_METRIC, Kind
 from ecgscale.tasks.targets import TaskTable
 
 LABELS = ("old", "middle-aged", "male", "neither", "absent")
@@ -52,7 +54,8 @@ def make_table(seed: int = 0, n: int = 2000, kind: Kind = "multi-label") -> Task
             "sex": np.where(rng.random(n) < 0.1, None, sex),
         }
     )
-    return TaskTable("made-up", kind, "made-up", "digest", labels, frame, y, "digest")
+    about = (USUAL_METRIC[kind], "mmHg" if kind == "regression" else "", 10)
+    return TaskTable("made-up", kind, *about, "made-up", "digest", labels, frame, y, "digest")
 
 
 def measured(table: TaskTable, seed: int = 1) -> np.ndarray:
@@ -65,9 +68,17 @@ def measured(table: TaskTable, seed: int = 1) -> np.ndarray:
 
 
 def scores_of(name: str, table: TaskTable, *penalties: float) -> np.ndarray:
-    if not penalties:
-        return baseline_scores(name, table, features=measured(table))
-    return baseline_scores(name, table, penalties, features=measured(table))
+    settings = Linear.Settings(**({"penalties": penalties} if penalties else {}))
+    return baseline_scores(name, table, settings, features=measured(table))
+
+
+@pytest.mark.parametrize("name", baselines.names())
+def test_every_baseline_says_what_it_is(name):
+    baseline = baselines.get(name)
+    assert len(baseline.words) > 5
+    assert "\n" not in baseline.words
+    assert baseline.__doc__
+    assert baseline.readout is None or baseline.readout in readouts.names()
 
 
 def auroc_on_test(table: TaskTable, scores: np.ndarray) -> dict[str, float]:
@@ -80,7 +91,7 @@ def auroc_on_test(table: TaskTable, scores: np.ndarray) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("name", baselines.names())
 def test_validation_and_test_examples_are_scored_and_no_others(name, kind):
     table = make_table(kind=kind, n=600)
     scores = scores_of(name, table)
@@ -94,7 +105,7 @@ def test_validation_and_test_examples_are_scored_and_no_others(name, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", sorted(BASELINES))
+@pytest.mark.parametrize("name", baselines.names())
 def test_test_targets_are_never_read(name, kind):
     table = make_table(kind=kind, n=600)
     features = measured(table)
@@ -102,8 +113,8 @@ def test_test_targets_are_never_read(name, kind):
     y[table.where("test")] = np.roll(y[table.where("test")], 1, axis=1) + (kind == "regression")
     other = replace(table, y=y)
     np.testing.assert_array_equal(
-        baseline_scores(name, table, features=features),
-        baseline_scores(name, other, features=features),
+        baseline_scores(name, table, Linear.Settings(), features=features),
+        baseline_scores(name, other, Linear.Settings(), features=features),
     )
 
 
@@ -206,7 +217,8 @@ def test_what_was_not_measured_is_the_training_median_and_outliers_are_cut_back(
     gone[test, 0], filled[test, 0] = np.nan, np.float32(median)
     wild[test, 0], wilder[test, 0] = 100.0, 1e6
     scored = [
-        baseline_scores("ecg-features", table, features=x) for x in (gone, filled, wild, wilder)
+        baseline_scores("ecg-features", table, Linear.Settings(), features=x)
+        for x in (gone, filled, wild, wilder)
     ]
     np.testing.assert_allclose(scored[0][test], scored[1][test], rtol=1e-5)
     np.testing.assert_array_equal(scored[2], scored[3])
@@ -217,7 +229,7 @@ def test_features_must_be_given_for_every_example(rows):
     table = make_table(n=50)
     features = None if rows is None else np.zeros((rows, 3))
     with pytest.raises(BadInputError, match=r"needs features of the 50 examples of task made-up"):
-        baseline_scores("ecg-features", table, features=features)
+        baseline_scores("ecg-features", table, Linear.Settings(), features=features)
 
 
 def test_validation_chooses_the_penalty():
@@ -254,4 +266,4 @@ def test_a_source_that_knows_no_age_or_no_sex_still_works(column):
 
 def test_an_unknown_baseline_is_refused_by_name():
     with pytest.raises(BadInputError, match=r"no baseline is named 'nope'.*age-sex"):
-        baseline_scores("nope", make_table(n=50))
+        baseline_scores("nope", make_table(n=50), Linear.Settings())

@@ -1,7 +1,8 @@
 import pytest
 
-from ecgscale.evaluation.endpoints import Measure, endpoints, measure_of, primary, protocol_words
+from ecgscale.evaluation.endpoints import protocol_words
 from ecgscale.evaluation.settings import Protocol
+from ecgscale.study.endpoints import USUAL, endpoints, metric_of, primary
 from support import runs as synthetic
 
 
@@ -18,17 +19,17 @@ def test_first_protocol_has_the_tasks_names_and_comes_first():
         "mc-med-sbp@linear-1pct-d50",
     ]
     assert primary(study) == found[0]
-    assert [endpoint.measure.metric for endpoint in found] == ["macro_auroc", "mae"] * 2
+    assert [endpoint.measure.name for endpoint in found] == ["macro_auroc", "mae"] * 2
 
 
-def test_measures_come_from_the_tasks_and_know_what_is_better():
-    auroc, error = measure_of("ptb-xl-form"), measure_of("mc-med-sbp")
+def test_metrics_come_from_the_tasks_and_know_what_is_better():
+    auroc, error = metric_of("ptb-xl-form"), metric_of("mc-med-sbp")
     assert (auroc.label, error.label) == ("macro AUROC", "MAE (mmHg)")
     assert auroc.better(0.1)
     assert not auroc.better(-0.1)
     assert error.better(-0.1)
     assert not error.better(0.1)
-    assert measure_of("of nobody") == Measure()
+    assert metric_of("of nobody") == USUAL
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ from sklearn.metrics import f1_score, log_loss, mean_absolute_error, r2_score, r
 
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.bootstrap import patient_weights
-from ecgscale.evaluation.measure import check_table, measure
-from ecgscale.evaluation.settings import EvaluationConfig
+from ecgscale.evaluation.readouts.base import Predictions
+from ecgscale.evaluation.result import TaskResult, check_table, task_result
+from ecgscale.evaluation.settings import EvaluationSettings
+from ecgscale.tasks.base import USUAL_METRIC
 from ecgscale.tasks.targets import TaskTable
 
-SETTINGS = EvaluationConfig(data={}, tasks=(), bootstrap=30, minimum_positives=2)
+SETTINGS = EvaluationSettings(tasks=(), bootstrap=30, minimum_positives=2)
 
 
 def made_up(kind: str, labels: int = 3, examples: int = 240) -> tuple[TaskTable, np.ndarray]:
@@ -33,9 +35,15 @@ def made_up(kind: str, labels: int = 3, examples: int = 240) -> tuple[TaskTable,
         }
     )
     names = tuple(f"l{column}" for column in range(labels))
-    table = TaskTable("made-up", kind, "s", "", names, frame, y.astype(np.float32), "")
+    about = (USUAL_METRIC[kind], "mmHg" if kind == "regression" else "", 10)
+    table = TaskTable("made-up", kind, *about, "s", "", names, frame, y.astype(np.float32), "")
     scores[table.where("train")] = np.nan
     return table, scores
+
+
+def result_of(table: TaskTable, scores: np.ndarray) -> TaskResult:
+    train = table.where("train")
+    return task_result(table, Predictions(scores), train, SETTINGS, {"name": "guess"})
 
 
 def calibration(y, probability):
@@ -51,12 +59,17 @@ def calibration(y, probability):
 
 def test_several_labels():
     table, scores = made_up("multi-label")
-    found = measure(table, scores, table.where("train"), SETTINGS)
+    found = result_of(table, scores)
     validation, test = table.where("validation"), table.where("test")
     probability, y = expit(scores), table.y
     rows = found.details["labels"]
+    assert (found.details["metric"], found.details["unit"]) == ("macro_auroc", "")
+    learned = {"train_examples": 80, "train_patients": 40}
+    assert found.details["protocol"] == {"name": "guess", **learned}
     for column, row in enumerate(rows):
         p, truth = probability[:, column], y[:, column]
+        assert row["positives"] == (truth[test] == 1).sum()
+        assert row["negatives"] == (truth[test] == 0).sum()
         assert row["auroc"] == pytest.approx(roc_auc_score(truth[test], p[test]), abs=1e-6)
         assert row["ece"] == pytest.approx(calibration(truth[test], p[test]), abs=1e-6)
         candidates = [f1_score(truth[validation], p[validation] >= t) for t in p[validation]]
@@ -75,7 +88,7 @@ def test_several_labels():
 
 def test_one_of_several_classes():
     table, scores = made_up("multi-class")
-    found = measure(table, scores, table.where("train"), SETTINGS)
+    found = result_of(table, scores)
     test = table.where("test")
     truth, p = table.y[test].argmax(axis=1), np.exp(scores[test])
     expected = {
@@ -91,9 +104,10 @@ def test_one_of_several_classes():
 
 def test_a_number():
     table, scores = made_up("regression", labels=1)
-    found = measure(table, scores, table.where("train"), SETTINGS)
+    found = result_of(table, scores)
     test, validation = table.where("test"), table.where("validation")
     y, predicted = table.y[test, 0], scores[test, 0]
+    assert (found.details["metric"], found.details["unit"]) == ("mae", "mmHg")
     assert found.metrics["mae"] == pytest.approx(mean_absolute_error(y, predicted), rel=1e-6)
     assert found.metrics["r2"] == pytest.approx(r2_score(y, predicted), rel=1e-5)
     seen = mean_absolute_error(table.y[validation], scores[validation])

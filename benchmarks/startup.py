@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 
 REFERENCE = "import torch, mlflow, torchmetrics, pandas, scipy.stats, sklearn, matplotlib, wfdb"
+PRETRAIN = "ecgscale.training.stage, ecgscale.training.trainer"
 STAGES = {
     "command line": "import ecgscale.cli",
     "ingest": "import ecgscale.cli, ecgscale.data.ingest",
     "subset": "import ecgscale.cli, ecgscale.data.subsets",
-    "pretrain, deferred tracking": "import ecgscale.cli, ecgscale.training.stage",
-    "pretrain, live tracking": "import ecgscale.cli, ecgscale.training.stage, mlflow",
+    "pretrain, deferred tracking": f"import ecgscale.cli, {PRETRAIN}",
+    "pretrain, live tracking": f"import ecgscale.cli, {PRETRAIN}, mlflow",
     "evaluate": "import ecgscale.cli, ecgscale.evaluation.stage, torchmetrics",
     "report": "import ecgscale.cli, ecgscale.report.stage, mlflow",
 }

@@ -42,7 +42,7 @@ def answer(claims: Sequence[Claim], confidence: float) -> list[str]:
 
 
 def headline(claim: Claim) -> str:
-    """Return what one pre-declared test allows to be sentences: one short sentence without numbers."""
+    """Return what one pre-declared test allows to be said: one short sentence without numbers."""
     group = claim.group
     if claim.verdict == "not estimable":
         text = f"the correlation is not estimable, because {group.problem}."
@@ -94,7 +94,7 @@ def _moves(slope: Estimate, measure: Measure, verdict: Verdict) -> str:
 
 
 def notes(claim: Claim, confidence: float) -> list[str]:
-    """Return what must be sentences with a claim: collapsed runs, one block, an unreachable level."""
+    """Return what must be said with a claim: collapsed runs, one block, an unreachable level."""
     group, found, sentences = claim.group, claim.correlation, []
     left_out = [f"Left out: {text}." for text in group.left_out]
     if found is None:

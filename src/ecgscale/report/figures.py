@@ -11,7 +11,7 @@ import pandas as pd
 
 from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.report.analysis import Analysis
-from ecgscale.report.svg import MUTED, Drawing, Layout, blank, colour_of, drawing, marker_of
+from ecgscale.report.svg import MUTED, Drawing, Layout, blank, drawing, style_of
 from ecgscale.report.words import if_error, name_of_change, number, signed, title_of
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.groups import Group
@@ -168,9 +168,9 @@ def slopes_figures(
                 place, series = drawn.index(objective), objectives.index(objective)
                 off_centre = (place - (len(drawn) - 1) / 2) * 0.7 / len(drawn)
                 y = rows.index(_row(estimate)) + off_centre
-                colour = colour_of(series)
+                colour, marker = style_of(series)
                 axes.plot([slope.low, slope.high], [y, y], color=colour, linewidth=1.6)
-                axes.plot([slope.value], [y], marker_of(series), color=colour, markersize=5)
+                axes.plot([slope.value], [y], marker, color=colour, markersize=5)
             axes.axvline(0, color=MUTED, linewidth=0.9)
             axes.set_ylim(len(rows) - 0.4, -0.6)
             labels = [
@@ -233,7 +233,7 @@ def _draw_panel(
     axes.set_xscale("log", base=2)
     sizes = sorted({int(size) for _, group in panel.series for size in group.sizes})
     for place, (series, group) in enumerate(panel.series):
-        colour = colour_of(series)
+        colour, marker = style_of(series)
         runs = panel.runs[panel.runs["objective"] == group.objective]
         for row in runs.to_dict("records"):
             size, order, seed, value = (row[k] for k in ("size", "order", "seed", "score"))
@@ -246,7 +246,7 @@ def _draw_panel(
             axes.plot(
                 [size],
                 [value],
-                "x" if row["collapsed"] else marker_of(series),
+                "x" if row["collapsed"] else marker,
                 color=colour,
                 alpha=0.55,
                 markersize=3 if small else 5,
@@ -313,7 +313,7 @@ def _direct_labels(axes: "Axes", panel: Panel) -> None:
         if len(runs):
             last = runs[runs["size"] == runs["size"].max()]
             entries.append(
-                (float(last["score"].mean()), group.objective, colour_of(series), "bold")
+                (float(last["score"].mean()), group.objective, style_of(series)[0], "bold")
             )
     entries.sort(key=lambda entry: entry[0])
     places = _spread([entry[0] for entry in entries], gap, low + gap / 2, high - gap / 2)

@@ -107,14 +107,9 @@ def blank(width: float, height: float) -> "Figure":
     return figure
 
 
-def colour_of(series: int) -> str:
-    """Return the colour of an objective, by its place in the grid."""
-    return SERIES[series % len(SERIES)]
-
-
-def marker_of(series: int) -> str:
-    """Return the marker of an objective, by its place in the grid."""
-    return MARKERS[series % len(MARKERS)]
+def style_of(series: int) -> tuple[str, str]:
+    """Return colour and marker of an objective, by its place in the grid."""
+    return SERIES[series % len(SERIES)], MARKERS[series % len(MARKERS)]
 
 
 def _svg(figure: "Figure") -> str:

@@ -8,6 +8,8 @@
 """
 
 import ast
+import posixpath
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,13 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "ecgscale"
 
+ROOT_PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing/index.md",
+}
+"""Files of the root that CONTRIBUTING.md and CHANGELOG.md may link to, and the pages they are."""
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages."""
@@ -26,8 +35,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
         "reference/index.md": index(rooms),
         "reference/commands.md": commands(),
-        "contributing/index.md": moved("CONTRIBUTING.md", "contributing"),
-        "changelog.md": moved("CHANGELOG.md", ""),
+        "contributing/index.md": moved("CONTRIBUTING.md", "contributing/index.md"),
+        "changelog.md": moved("CHANGELOG.md", "changelog.md"),
     }
     for name in rooms:
         pages[f"reference/{name}.md"] = f"# ecgscale.{name}\n\n::: ecgscale.{name}\n"
@@ -72,9 +81,13 @@ def commands() -> str:
     return done.stdout.replace(f"# `{name}`", "# Commands", 1)
 
 
-def moved(file: str, folder: str) -> str:
-    """Return a file of the root as a page in `folder`, its links to docs/ with it."""
+def moved(file: str, uri: str) -> str:
+    """Return a file of the root as the page `uri`, with its links turned to pages of the site."""
     text = (ROOT / file).read_text(encoding="utf-8")
-    if folder:
-        text = text.replace(f"](docs/{folder}/", "](")
-    return text.replace("](docs/", "](../" if folder else "](")
+    here = posixpath.dirname(uri)
+
+    def turned(link: re.Match[str]) -> str:
+        target = ROOT_PAGES.get(link[1], link[1].removeprefix("docs/"))
+        return f"]({posixpath.relpath(target, here or '.')})"
+
+    return re.sub(r"\]\((?!https?:)([^)#]+)\)", turned, text)

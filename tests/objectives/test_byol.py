@@ -17,7 +17,9 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.distributed import gather
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
+from support.toy import Toy
 
+TOY = Toy({"momentum": 0.97}, lr=5e-3)
 CLEF_BASELINE = {"projector_dim": 0, "momentum_schedule": "constant", "hidden_dim": 32}
 
 

@@ -2,6 +2,7 @@ import copy
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,9 @@ from ecgscale import encoders, objectives
 from ecgscale.distributed import gather
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.dinosr import cluster_sums, nearest
+from support.toy import PATCHES
 
+TOY = replace(PATCHES, params={"mask_length": 1, "codewords": 32})
 WORDS = 6
 
 

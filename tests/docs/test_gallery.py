@@ -53,10 +53,8 @@ def test_an_example_prints_and_draws_the_same_twice(name, tmp_path):
 
 def test_cells_show_what_they_print_and_one_that_fails_ends_the_build(tmp_path):
     script = tmp_path / "example.py"
-    script.write_text(
-        '"""Title."""\nx = 1\n# %%\n# Prose.\nprint(x + 1)\n# %%\nprint("no figure")\n'
-    )
+    script.write_text('"""Title."""\nx = 1\n# %%\n# Prose.\nprint(x + 1)\n# %%\nprint("end")\n')
     printed = [cell["printed"] for cell in json.loads(run(script, tmp_path / "a").stdout)]
-    assert printed == ["", "2\n", "no figure\n"]
+    assert printed == ["", "2\n", "end\n"]
     script.write_text('"""Title."""\n# %%\nmissing\n')
     assert "cell 1" in run(script, tmp_path / "b", status=1).stderr

@@ -76,3 +76,12 @@ def test_what_a_page_adds_is_found_and_works(page, copy):
         assert (python, dash_m) == ("python", "-m")
         printed = run(copy, *command, *(["-q", "-x"] if command[0] == "pytest" else []))
         assert command[0] != "pytest" or re.search(r"\d+ passed", printed), printed
+
+
+@pytest.mark.long
+def test_all_that_the_pages_add_is_typed(copy):
+    for page in PAGES:
+        for name, text in FILE.findall(page.read_text(encoding="utf-8")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_text(text, encoding="utf-8")
+    run(copy, "mypy")

@@ -3,8 +3,11 @@
 - ``reference/``: one page a room of the package, made by mkdocstrings of the docstrings; a room is
   found by its folder, so a new module appears without an edit;
 - ``reference/commands.md``: the command line, as its own help says;
+- ``datasets/index.md``: a list of the data sets' pages;
 - ``contributing/index.md`` and ``changelog.md``: CONTRIBUTING.md and CHANGELOG.md of the project,
   which GitHub wants in the root.
+
+A link to a folder, which GitHub shows as a list of files, becomes one to the folder's index.
 """
 
 import ast
@@ -17,6 +20,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "ecgscale"
@@ -40,9 +44,36 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     }
     for name in rooms:
         pages[f"reference/{name}.md"] = f"# ecgscale.{name}\n\n::: ecgscale.{name}\n"
+    datasets = {file.src_uri: title(file) for file in files if file.src_uri.startswith("datasets/")}
+    if datasets:
+        pages["datasets/index.md"] = "# Data sets\n\n" + "".join(
+            f"- [{name}]({posixpath.basename(uri)})\n" for uri, name in sorted(datasets.items())
+        )
     for uri, text in pages.items():
         files.append(File.generated(config, uri, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links to folders into links to their indices."""
+    here = posixpath.dirname(page.file.src_uri)
+
+    def turned(link: re.Match[str]) -> str:
+        for name in ("README.md", "index.md"):
+            uri = posixpath.normpath(posixpath.join(here, link[1], name))
+            if files.get_file_from_path(uri):
+                return f"]({link[1]}{name})"
+        return link[0]
+
+    return re.sub(r"\]\(((?!https?:)[^)#]*/)\)", turned, markdown)
+
+
+def title(file: File) -> str:
+    """Return a page's first heading."""
+    found = re.search(r"^# (.+)$", file.content_string, re.M)
+    if not found:
+        raise PluginError(f"{file.src_uri} has no heading")
+    return found[1]
 
 
 def room(place: Path) -> bool:

@@ -52,8 +52,8 @@ test-lowest: $(LOWEST)/.installed  ## Run the tests with the lowest versions tha
 	  $(LOWEST)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not long and not browser"
 
 check: install  ## Lint and type-check
-	@$(BIN)/ruff format --check src tests benchmarks docs
-	@$(BIN)/ruff check src tests benchmarks docs
+	@$(BIN)/ruff format --check src tests benchmarks docs/gallery docs/hooks
+	@$(BIN)/ruff check src tests benchmarks docs/gallery docs/hooks
 	@$(BIN)/mypy
 
 docs: install  ## Build the site into build/site: the examples run, every warning is an error

@@ -1,7 +1,7 @@
-"""The gallery: every script in docs/gallery is run when the site is built, and shown with what it drew.
+"""The gallery: scripts that are run when the site is built, and shown with what they drew.
 
-A script is plain Python. Its docstring is the title and the introduction, "# %%" begins a cell, and
-the comment under such a line is Markdown. A script that fails fails the build.
+A script in docs/gallery is plain Python. Its docstring is the title and the introduction, "# %%"
+begins a cell, and the comment under such a line is Markdown. One that fails fails the build.
 """
 
 import ast
@@ -25,7 +25,7 @@ AT_ONCE = 2
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Run the examples and add their pages, figures and sources."""
+    """Run the examples and add their pages and figures."""
     scripts = sorted((Path(config.docs_dir) / "gallery").glob("*.py"))
     runner = _runner()
     listed = []
@@ -44,7 +44,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.append(
                 File.generated(config, f"gallery/{script.stem}.md", content="\n".join(page))
             )
-            files.append(File.generated(config, f"gallery/{script.name}", content=text))
             for name in figures:
                 drawn = (Path(folder) / name).read_bytes()
                 files.append(File.generated(config, f"gallery/{name}", content=drawn))

@@ -3,11 +3,16 @@
 - ``reference/``: one page a room of the package, made by mkdocstrings of the docstrings; a room is
   found by its folder, so a new module appears without an edit;
 - ``reference/commands.md``: the command line, as its own help says;
+- ``datasets/index.md``: a list of the data sets' pages;
 - ``contributing/index.md`` and ``changelog.md``: CONTRIBUTING.md and CHANGELOG.md of the project,
   which GitHub wants in the root.
+
+A link to a folder, which GitHub shows as a list of files, becomes one to the folder's index.
 """
 
 import ast
+import posixpath
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +20,17 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "ecgscale"
+
+ROOT_PAGES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing/index.md",
+}
+"""Files of the root that CONTRIBUTING.md and CHANGELOG.md may link to, and the pages they are."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -26,14 +39,41 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
         "reference/index.md": index(rooms),
         "reference/commands.md": commands(),
-        "contributing/index.md": moved("CONTRIBUTING.md", "contributing"),
-        "changelog.md": moved("CHANGELOG.md", ""),
+        "contributing/index.md": moved("CONTRIBUTING.md", "contributing/index.md"),
+        "changelog.md": moved("CHANGELOG.md", "changelog.md"),
     }
     for name in rooms:
         pages[f"reference/{name}.md"] = f"# ecgscale.{name}\n\n::: ecgscale.{name}\n"
+    datasets = {file.src_uri: title(file) for file in files if file.src_uri.startswith("datasets/")}
+    if datasets:
+        pages["datasets/index.md"] = "# Data sets\n\n" + "".join(
+            f"- [{name}]({posixpath.basename(uri)})\n" for uri, name in sorted(datasets.items())
+        )
     for uri, text in pages.items():
         files.append(File.generated(config, uri, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links to folders into links to their indices."""
+    here = posixpath.dirname(page.file.src_uri)
+
+    def turned(link: re.Match[str]) -> str:
+        for name in ("README.md", "index.md"):
+            uri = posixpath.normpath(posixpath.join(here, link[1], name))
+            if files.get_file_from_path(uri):
+                return f"]({link[1]}{name})"
+        return link[0]
+
+    return re.sub(r"\]\(((?!https?:)[^)#]*/)\)", turned, markdown)
+
+
+def title(file: File) -> str:
+    """Return a page's first heading."""
+    found = re.search(r"^# (.+)$", file.content_string, re.M)
+    if not found:
+        raise PluginError(f"{file.src_uri} has no heading")
+    return found[1]
 
 
 def room(place: Path) -> bool:
@@ -72,9 +112,13 @@ def commands() -> str:
     return done.stdout.replace(f"# `{name}`", "# Commands", 1)
 
 
-def moved(file: str, folder: str) -> str:
-    """Return a file of the root as a page in `folder`, its links to docs/ with it."""
+def moved(file: str, uri: str) -> str:
+    """Return a file of the root as the page `uri`, with its links turned to pages of the site."""
     text = (ROOT / file).read_text(encoding="utf-8")
-    if folder:
-        text = text.replace(f"](docs/{folder}/", "](")
-    return text.replace("](docs/", "](../" if folder else "](")
+    here = posixpath.dirname(uri)
+
+    def turned(link: re.Match[str]) -> str:
+        target = ROOT_PAGES.get(link[1], link[1].removeprefix("docs/"))
+        return f"]({posixpath.relpath(target, here or '.')})"
+
+    return re.sub(r"\]\((?!https?:)([^)#]+)\)", turned, text)

@@ -1,3 +1,3 @@
 """Correlate the amount of pretraining data with downstream ECG classification accuracy."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ from ecgscale.encoders.base import EncoderParams, SequenceEncoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.cpc import draw_candidates, one_step
+from support.toy import PATCHES
 
+TOY = replace(PATCHES, params={"steps": 4})
 RECIPE = Recipe(leads=("I", "II"))
 PATCH = 10
 DIM = 6

@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ from ecgscale.distributed import rank, world_size
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.dinosr import cluster_sums, nearest
 from support.processes import in_two_processes
+from support.toy import PATCHES
 
+TOY = replace(PATCHES, params={"mask_length": 1, "codewords": 32})
 WORDS = 6
 
 

@@ -1,7 +1,7 @@
 import copy
+import importlib
+import importlib.util
 import math
-from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from ecgscale.objectives.base import ObjectiveParams
 from ecgscale.objectives.search_space import Choice
 from ecgscale.training.monitors import effective_rank, embedding_sd, is_collapsed
 from ecgscale.training.settings import TrainingConfig
+from support.toy import Toy
 
 REGISTRY = objectives.objectives
 NAMES = REGISTRY.names()
@@ -26,59 +27,12 @@ RECIPE = Recipe(leads=("I", "II"))
 N_LABELS = 3
 
 
-@dataclass(frozen=True)
-class Toy:
-    """How an objective is made small enough to learn on the toy set within 200 steps."""
-
-    params: dict[str, Any] = field(default_factory=dict)
-    encoder: dict[str, Any] = field(default_factory=lambda: {"name": "net1d", "size": "tiny"})
-    lr: float = 2e-3
-    crop: float | None = 3.0
-    """Short crops of long records: views that share most samples are told apart by their wander."""
-    wander: float = 0.5
-    augment: dict[str, float] = field(default_factory=dict)
-    gain: float = 0.1
-    """By how much kNN accuracy must rise above the random encoder's."""
-
-
-PLAIN = {"noise_prob": 0.0, "wander_prob": 0.0}
-# A masked objective learns whatever can be told from the steps around: first of all the wander.
-PATCHES = Toy(
-    encoder={"name": "vit1d", "size": "tiny", "patch": 50},
-    lr=3e-3,
-    crop=None,
-    wander=0.0,
-    augment=PLAIN,
-)
-TOYS = {
-    "moco": Toy({"queue_size": 256, "momentum": 0.99, "temperature": 0.1, "mlp": False}, lr=5e-3),
-    "byol": Toy({"momentum": 0.97}, lr=5e-3),
-    "hubert": Toy(
-        {"clusters": (16, 32), "mask_probability": 0.33, "mask_length": 1}, lr=3e-3, crop=6.0
-    ),
-    "mae": Toy(
-        {"mask_ratio": 0.5, "decoder_depth": 1, "decoder_width": 32},
-        lr=3e-3,
-        crop=6.0,
-        wander=0.2,
-        augment=PLAIN,
-    ),
-    "data2vec": replace(
-        PATCHES, params={"mask_length": 1, "teacher_start": 0.98, "teacher_end": 0.99}
-    ),
-    "cpc": replace(PATCHES, params={"steps": 4}),
-    # The slowest to learn, and the closest to collapse: with the published momentum of .996 the
-    # embeddings' SD falls below the threshold of `is_collapsed` here.
-    "jepa": replace(
-        PATCHES,
-        params={"predictor_depth": 1, "momentum": 0.999},
-        encoder={"name": "vit1d", "size": "tiny"},
-        lr=5e-3,
-        crop=5.0,
-        gain=0.03,
-    ),
-    "dinosr": replace(PATCHES, params={"mask_length": 1, "codewords": 32}),
-}
+def toy_of(name):
+    """Return the `TOY` of the objective's own tests; the default settings where they name none."""
+    own = f"objectives.test_{REGISTRY.get(name).__module__.rpartition('.')[2]}"
+    if importlib.util.find_spec(own) is None:
+        return Toy()
+    return getattr(importlib.import_module(own), "TOY", Toy())
 
 
 def batch_of(records=8, seed=0):
@@ -97,7 +51,7 @@ def batch_of(records=8, seed=0):
 
 def create(name, seed=0, in_channels=2):
     torch.manual_seed(seed)
-    toy = TOYS.get(name, Toy())
+    toy = toy_of(name)
     encoder = encoders.create(**toy.encoder, in_channels=in_channels)
     return encoder, objectives.create(name, encoder, n_labels=N_LABELS, **toy.params)
 
@@ -262,7 +216,7 @@ def knn_accuracy(encoder, train_set, test_set, neighbours=5):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_200_steps_beat_the_random_encoder_on_a_toy_set_without_collapse(name):
-    toy = TOYS.get(name, Toy())
+    toy = toy_of(name)
     x, label = toy_records(100, seed=0, wander=toy.wander)
     test_set = toy_records(60, seed=1, wander=toy.wander)
     encoder, objective = create(name)

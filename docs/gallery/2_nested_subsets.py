@@ -1,9 +1,11 @@
-"""Nested subsets, and how their orders overlap
+"""Nested subsets, and how their orders overlap.
 
-If each size were a new draw of patients, two sizes would differ by luck as well as by amount. Here a
-subset is a prefix of one seeded order of the patients, so that the larger always holds the smaller.
-Other orders tell how much the luck of the draw matters.
+If each size were a new draw of patients, two sizes would differ by luck as well as by amount. Here
+a subset is a prefix of one seeded order of the patients, so that the larger always holds the
+smaller. Other orders tell how much the luck of the draw matters.
 """
+
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,7 +38,7 @@ def chosen(size: int, order: int) -> set[str]:
     return set(nested_subset(pool, size, order)["patient_id"])
 
 
-for smaller, larger in zip(SIZES, SIZES[1:], strict=False):
+for smaller, larger in pairwise(SIZES):
     inside = chosen(smaller, order=0) <= chosen(larger, order=0)
     print(f"{smaller:4} patients within the {larger:4}: {inside}")
 

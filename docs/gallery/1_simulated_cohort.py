@@ -1,4 +1,4 @@
-"""A simulated cohort, from files to an ECG
+"""A simulated cohort, from files to an ECG.
 
 Twelve patients are simulated in the published layout of PTB-XL, read with the reader of the real
 data set, and one recording is drawn. Whoever has PTB-XL skips the first cell: the reader sees no

@@ -1,4 +1,4 @@
-"""The exact test of a correlation over few sizes
+"""The exact test of a correlation over few sizes.
 
 Five sizes and two orders are few numbers. The usual p value of a rank correlation assumes many;
 here all arrangements of the sizes are counted instead, within each order. The table is made up.
@@ -36,8 +36,8 @@ for name, scores in (("rising", rising), ("flat", flat)):
 # %%
 # ## What few sizes cannot show
 #
-# The smallest p that a perfect sequence can reach depends on sizes and orders alone. With three sizes
-# and one order, even a perfect rise has p = 1/3.
+# The smallest p that a perfect sequence can reach depends on sizes and orders alone. With three
+# sizes and one order, even a perfect rise has p = 1/3.
 
 counts = range(3, 7)
 figure, axes = plt.subplots()

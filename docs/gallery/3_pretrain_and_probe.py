@@ -1,4 +1,4 @@
-"""Pretrain a tiny encoder and probe it
+"""Pretrain a tiny encoder and probe it.
 
 A whole study in small: two sizes, one objective, one task. The commands are those of every study;
 `make study` runs them for all cells, several at once, and skips what is up to date. Sizes and steps
@@ -22,7 +22,7 @@ from ecgscale.runs.record import RunRecord, result_path
 # One YAML file says what to simulate or read, what to pretrain on, and what to evaluate.
 
 STUDY = """
-study: {name: example, description: The example of the gallery.}
+study: {name: example, description: The example of the gallery., live_tracking_after: 60}
 simulate:
   cohort: {layout: ptb-xl, patients: 400, seed: 1}
 sources:
@@ -90,8 +90,8 @@ for cell in CELLS.values():
 # %%
 # ## The encoder
 #
-# It is loaded strictly: a missing or renamed weight is an error. It takes what the recipe makes of a
-# record, here z-scores per lead.
+# It is loaded strictly: a missing or renamed weight is an error. It takes what the recipe makes of
+# a record, here z-scores per lead.
 
 encoder = encoders.load(Path("models") / CELLS["256 patients"])
 signal = torch.from_numpy(open_store("data/store/cohort").raw([0, 1, 2])).float()

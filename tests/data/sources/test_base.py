@@ -67,7 +67,6 @@ def make(name, root, write):
         recipe = CohortSettings(layout=name, patients=2, options=options)
         layout = layouts.get(name)(cohort_options(recipe), 1)
         root.mkdir(parents=True)
-        layout.prepare(root, 2)
         layout.tables(root, layout.write(root, 0, 2, 1))
     return sources.get(name)(root, "space", OPTIONS.get(name))
 

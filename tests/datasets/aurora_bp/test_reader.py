@@ -18,7 +18,7 @@ from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.sources import sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
-from ecgscale.datasets.aurora_bp.layout import PHASES, pressures, rate_of
+from ecgscale.datasets.aurora_bp.layout import PHASES
 from ecgscale.errors import BadInputError
 from ecgscale.tasks.base import tasks
 
@@ -141,7 +141,7 @@ def test_records_are_those_simulated(cohort):
             assert record.clinical["height"] == pytest.approx(patient.clinical["height"], abs=1.3)
             assert record.clinical["weight"] == pytest.approx(patient.clinical["weight"], abs=0.3)
             assert record.clinical["diabetes"] == patient.clinical["diabetes"]
-            systolic, _ = pressures(drawn, stream(SEED, 7, index, number))
+            systolic, _ = drawn.pressures(stream(SEED, 7, index, number))
             assert record.measurements["sbp"] == pytest.approx(systolic, abs=3.1)
     assert records == {}
     assert protocols == set(PHASES)
@@ -351,8 +351,8 @@ def test_the_pressure_shows_in_the_heart_rate_and_in_age_and_sex():
     drawn = [
         draw_record(draw_patient(index, SEED, options), 0, SEED, options) for index in range(60)
     ]
-    systolic = [pressures(record, stream(SEED, 7, i))[0] for i, record in enumerate(drawn)]
+    systolic = [record.pressures(stream(SEED, 7, i))[0] for i, record in enumerate(drawn)]
     own = [record.patient.clinical["sbp"] for record in drawn]
-    rate = [rate_of(record) for record in drawn]
+    rate = [record.rate for record in drawn]
     assert np.corrcoef(np.subtract(systolic, own), rate)[0, 1] > 0.5
     assert np.corrcoef(systolic, [record.years for record in drawn])[0, 1] > 0.2

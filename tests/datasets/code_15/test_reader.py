@@ -19,6 +19,7 @@ from ecgscale.data.sources import sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 from ecgscale.datasets.code_15.layout import COLUMNS, STATEMENTS
+from ecgscale.datasets.ptb_xl.statements import scp_codes
 from ecgscale.errors import BadInputError
 
 SEED = 4
@@ -116,7 +117,8 @@ def test_records_are_those_simulated_without_the_zeros(cohort):
             assert (record.record_id, record.fs, record.leads) == (row["exam_id"], 400, LEADS)
             assert record.patient_id == f"code:{index + 1}"
             assert (record.age, record.sex) == (int(drawn.years), "M" if patient.male else "F")
-            assert set(record.labels) == {c for c, code in STATEMENTS.items() if code in drawn.scp}
+            stated = scp_codes(drawn.reading)
+            assert set(record.labels) == {c for c, code in STATEMENTS.items() if code in stated}
             assert set(record.measurements) == (
                 set() if number else {"death", "follow_up_years"}
             ), "follow-up is at the first exam only"

@@ -359,7 +359,7 @@ def test_the_strain_shows_in_the_heart_rate_of_the_signal():
     strain, rate = [], []
     for index in range(60):
         record = draw_record(draw_patient(index, SEED, options), 0, SEED, options)
-        strain.append(strain_of(record, stream(SEED, 6, index))[0])
+        strain.append(strain_of(record, stream(SEED, 6, index)))
         slope = np.diff(record.signals[100][LEADS.index("II")].astype(float)) ** 2
         energy = np.convolve(slope, np.ones(12) / 12, mode="same")
         above = energy > 0.3 * np.quantile(energy, 0.97)

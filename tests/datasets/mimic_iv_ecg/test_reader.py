@@ -262,7 +262,6 @@ def test_every_record_is_stored_or_quarantined_for_its_own_fault(tmp_path):
 
 def test_batches_do_not_change_the_bytes(tmp_path, cohort):
     made = layout()
-    made.prepare(tmp_path, 1)
     first = made.write(tmp_path, 0, 5, 1)
     first.extend(made.write(tmp_path, 5, PATIENTS, len(first.rows) + 1))
     made.tables(tmp_path, first)

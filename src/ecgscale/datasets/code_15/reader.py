@@ -15,7 +15,6 @@ made with a factor of 2, and readers found twice the amplitude of other data set
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,9 +29,7 @@ from ecgscale.data.sources.base import (
     Ref,
     Source,
     SourceOptions,
-    is_inside,
     parse_age,
-    read_clinical,
     read_table,
     sources,
     whole_number,
@@ -122,7 +119,7 @@ class Code15(Source[Code15Ref]):
             age=age,
             sex=_sex(row),
             labels=labels,
-            clinical=self._clinical.get(patient, {}),
+            clinical=self.clinical.get(patient, {}),
             measurements=_follow_up(row),
             notes=notes,
         )
@@ -130,10 +127,6 @@ class Code15(Source[Code15Ref]):
     def tables(self) -> list[Path]:
         """Return the table, the shards and the patient table."""
         return [self.root / name for name in (TABLE, *self._shards(), PATIENT_METADATA)]
-
-    @cached_property
-    def _clinical(self) -> dict[str, dict[str, float]]:
-        return read_clinical(self.root)
 
     def _shards(self) -> list[str]:
         if self.options.parts is not None:
@@ -158,7 +151,7 @@ class Code15(Source[Code15Ref]):
     def _shard(self, name: str) -> _Shard:
         if name not in self._open:
             try:
-                self._open[name] = _open_shard(self.root, name)
+                self._open[name] = _open_shard(self.named_file(name or "..", TABLE))
             except QuarantineError as error:
                 self._open[name] = error
         shard = self._open[name]
@@ -167,20 +160,15 @@ class Code15(Source[Code15Ref]):
         return shard
 
 
-def _open_shard(root: Path, name: str) -> _Shard:
+def _open_shard(path: Path) -> _Shard:
     import h5py
 
-    path = root / name
-    if not name or not is_inside(root, path):
-        raise QuarantineError("path-traversal", f"{TABLE} names the file {name!r}")
-    if not path.is_file():
-        raise QuarantineError("missing-signal-file", f"{name} does not exist")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise QuarantineError("truncated-signal", f"{name}: {error}") from error
+        raise QuarantineError("truncated-signal", f"{path.name}: {error}") from error
     try:
-        return _contents(file, name)
+        return _contents(file, path.name)
     except QuarantineError:
         file.close()
         raise

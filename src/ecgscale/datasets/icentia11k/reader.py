@@ -31,7 +31,6 @@ from ecgscale.data.sources.base import (
     Ref,
     Source,
     SourceOptions,
-    read_clinical,
     sources,
 )
 from ecgscale.data.wfdb16 import read_window, segment_header, to_millivolts
@@ -71,7 +70,6 @@ class Icentia11kRef(Ref):
     patient: str
     path: str
     middle: int
-    clinical: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -122,11 +120,9 @@ class Icentia11k(Source[Icentia11kRef]):
         No segment is opened. One whose signal file is missing is listed with one window.
         """
         self.require_root()
-        clinical = read_clinical(self.root)
         refs = []
         for folder in self._patients():
             below = folder.relative_to(self.root).as_posix()
-            known = clinical.get(folder.name, {})
             names = (folder / RECORDS).read_text(encoding="utf-8", errors="replace").split()
             for name in names[: self.options.segments]:
                 path = f"{below}/{name}"
@@ -136,7 +132,6 @@ class Icentia11k(Source[Icentia11kRef]):
                         patient=folder.name,
                         path=path,
                         middle=middle,
-                        clinical=known,
                     )
                     for middle in self._middles(self.root / f"{path}.dat")
                 ]
@@ -165,7 +160,7 @@ class Icentia11k(Source[Icentia11kRef]):
             fs=header.fs,
             leads=self.leads,
             labels={**labels, **({f"rhythm:{rhythm}": 100.0} if rhythm else {})},
-            clinical=ref.clinical,
+            clinical=self.clinical.get(ref.patient, {}),
             notes=tuple(notes),
         )
 

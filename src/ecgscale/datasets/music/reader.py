@@ -20,7 +20,7 @@ which 38 recordings lack and whose polarity nobody states.
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,6 @@ from ecgscale.data.sources.base import (
     Source,
     SourceOptions,
     parse_age,
-    read_clinical,
     read_table,
     sources,
     whole_number,
@@ -89,7 +88,6 @@ class MusicRef(Ref):
     patient: str
     start: int
     row: dict[str, str]
-    clinical: dict[str, float]
 
 
 @sources.register("music")
@@ -127,14 +125,12 @@ class Music(Source[MusicRef]):
             delimiter=";",
             errors="replace",
         )
-        clinical = read_clinical(self.root)
         refs = []
         for row in rows:
             if whole_number(row[AVAILABLE]) == "1":
                 patient = row[PATIENT].strip()
-                known: dict[str, Any] = {"row": row, "clinical": clinical.get(patient, {})}
                 refs += [
-                    MusicRef(record_id=f"{patient}:{start}", patient=patient, start=start, **known)
+                    MusicRef(f"{patient}:{start}", patient, start, row)
                     for start in self._starts(patient)
                 ]
         if not refs:
@@ -159,7 +155,7 @@ class Music(Source[MusicRef]):
             age=age,
             sex=_SEX.get(whole_number(ref.row[MALE])),
             labels=_labels(ref.row),
-            clinical={**_clinical(ref.row), **ref.clinical},
+            clinical={**_clinical(ref.row), **self.clinical.get(ref.patient, {})},
             notes=(NOTE, *age_notes, *moved),
         )
 

@@ -20,6 +20,7 @@ from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.simulate.vectors import render
 from ecgscale.datasets.ptb_xl.statements import scp_codes
 from ecgscale.errors import BadInputError
+from support.sources import contents
 
 REPOSITORY = Path(__file__).parents[2]
 NEVER = {condition.name: 0.0 for condition in CONDITIONS}
@@ -33,10 +34,6 @@ def challenge(patients=130, seed=3, **options):
     return CohortSettings(
         layout="challenge", patients=patients, seed=seed, options={"fs": 100, **options}
     )
-
-
-def contents(root):
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def crisp(*conditions, **options):

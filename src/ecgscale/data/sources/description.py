@@ -110,7 +110,7 @@ class FolderDescription(SourceOptions):
 
     @model_validator(mode="after")
     def _consistent(self) -> "FolderDescription":
-        stated = {key for key in self.model_fields_set if getattr(self, key) is not None}
+        stated = {key for key in self.model_fields_set if getattr(self, key)}
         wfdb = self.format == "wfdb"
         for key in ("fs", "units", *(() if wfdb else ("leads",))):
             if wfdb and key in stated:

@@ -1,22 +1,6 @@
 """Aurora-BP, cuffless blood pressure with lead I, as Microsoft Research hands it out.
 
-Known from the data set's own documentation and sample (repository `microsoft/aurorabp-sample-data`,
-twelve participants in the published layout) and from public code that reads the whole:
-
-- ``participants.tsv``: a row a participant; height in inches, weight in pounds;
-- ``measurements_{auscultatory,oscillometric}.tsv``: a row a measurement, with its pressures, its
-  duration and the path of its waveforms; ``waveforms_generated`` is 0, the path empty and the
-  duration 0.0 where there are none; `sbp` and `dbp` may be empty (ambulatory), and `dbp` is 0.0
-  where the sounds never went away (after exercise);
-- ``measurements_<protocol>/<pid>/<pid>.<phase>.<measurement>.tsv``: columns t (s), ekg (mV),
-  optical, pressure, accel_x, accel_y, accel_z at 500 Hz, five significant digits;
-- ``features.tsv``: a row a featurised measurement, with the participant's `baseline_sbp` and
-  `baseline_dbp` (mean of the calibration measurements) on every one.
-
-The ECG is lead I: electrodes on one wrist or arm, and on the chest across the heart. It keeps the
-offset of the electrodes (several mV). Auscultatory waveforms last about 20 s, oscillometric ones
-30 s in the laboratory and 15 s outside. Assumed: a sensor that started late or stopped early leaves
-empty cells at the ends.
+``docs/datasets/aurora-bp.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from dataclasses import dataclass

@@ -1,17 +1,6 @@
 """CODE-15%: 12-lead ECGs of telehealth in Minas Gerais, as published on Zenodo.
 
-Known from the record's description (zenodo.org/records/4916206, version 1.0.0) and from public code
-that reads it (`antonior92/ecg-age-prediction`, the George B. Moody PhysioNet Challenge 2025):
-
-- ``exams.csv``: exam_id, age, is_male, nn_predicted_age, 1dAVb, RBBB, LBBB, SB, ST, AF, patient_id,
-  death, timey, normal_ecg, trace_file; `death` and `timey` at a patient's first exam only;
-- ``exams_part0.hdf5`` to ``exams_part17.hdf5`` (each in a zip of its own): `exam_id` of shape (n,)
-  and `tracings` of shape (n, 4096, 12), float32 at 400 Hz, zeros at both ends of shorter exams,
-  leads DI, DII, DIII, AVR, AVL, AVF, V1 to V6. The last row of a shard is zeros, its exam_id 0.
-
-The unit is in doubt. The authors' answer is mV and the Challenge takes them so; but the files were
-made with a factor of 2, and readers found twice the amplitude of other data sets (issue 5 of
-`antonior92/ecg-age-prediction`). They are read as mV; the option `millivolts` changes that.
+``docs/datasets/code-15.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from dataclasses import dataclass

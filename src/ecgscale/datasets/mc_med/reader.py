@@ -1,18 +1,6 @@
 """MC-MED, emergency department visits with bedside monitoring, as published on PhysioNet.
 
-Known of release 1.0.1 from its abstract and from public code that reads it (preparation scripts and
-downstream data loader of CLEF, Nokia Bell Labs; SignalMC-MED, Gustafsson et al. 2026), below
-``data/``:
-
-- ``visits.csv``: a row a visit, with the columns used below;
-- ``waveform_summary.csv``: CSN, Type, Segments, Duration;
-- ``split_chrono_{train,val,test}.csv``, ``split_random_*.csv``: a visit's CSN a line, no header;
-- ``waveforms/<last 3 digits of CSN>/<CSN>/<type>/<CSN>_<segment>``: WFDB records of one signal,
-  segments counted from 1; type II is ECG lead II at 500 Hz.
-
-Assumed, since the data are credentialed: the header's gain and unit are right, and missing samples
-are what WFDB marks as missing. The sample format does not matter: `wfdb` reads them all, and only
-the window that is asked for. It takes a gain of 0 for 200/mV; ingest checks the amplitude.
+``docs/datasets/mc-med.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from contextlib import suppress

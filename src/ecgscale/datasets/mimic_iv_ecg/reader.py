@@ -1,16 +1,6 @@
 """MIMIC-IV-ECG as published on PhysioNet, with ejection fractions joined by study.
 
-Known of release 1.0 from its documentation (https://mimic.mit.edu/docs/iv/modules/ecg/) and public
-listings of its headers: ``record_list.csv`` with the columns below; one WFDB record per study, 12
-leads in the order I, II, III, aVR, aVF, aVL, V1-V6 (aVF before aVL), 500 Hz, 5,000 samples, format
-16, 200 units/mV, date and time on the record line, a comment ``# <subject_id>: ...``. A lead that
-was not recorded is NaN to WFDB: every sample is -32768.
-
-The release has neither age nor sex: they come from ``patients.csv`` of MIMIC-IV (module hosp,
-credentialed), if it is there. It has no ejection fractions either; the table that ECGFounder (Li et
-al. 2025) prepared from discharge notes, and CLEF uses, is read as it stands.
-
-Not read, since no task predicts them: ``machine_measurements.csv`` and ``waveform_note_links.csv``.
+``docs/datasets/mimic-iv-ecg.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from dataclasses import dataclass

@@ -3,13 +3,15 @@
 A family (encoders, objectives, readouts) is a package, and each module in it registers its classes
 with ``@register("name")``. What belongs to a data set (its reader, tasks, simulated layout) is a
 module of that name in the data set's folder. The registry imports these modules the first time it
-is asked for something, so adding an implementation is adding one file.
+is asked for something, so adding an implementation is adding one file. Where a family says so, a
+YAML file in the package is an implementation too, under the file's name.
 """
 
 import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from ecgscale.errors import BadInputError
@@ -29,13 +31,24 @@ class Registry(Generic[T]):
     module
         Name of the module that holds them in each folder of the package; None where the package's
         own modules do.
+    describer
+        Dotted name of the module whose function `described` makes a class of the path of a YAML
+        file that lies in the package; None where such files are no implementations.
     """
 
-    def __init__(self, family: str, package: str, module: str | None = None) -> None:
+    def __init__(
+        self,
+        family: str,
+        package: str,
+        module: str | None = None,
+        describer: str | None = None,
+    ) -> None:
         self.family = family
         self.package = package
         self.module = module
+        self.describer = describer
         self._entries: dict[str, type[T]] = {}
+        self._broken: dict[str, str] = {}
         self._discovered = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
@@ -64,9 +77,12 @@ class Registry(Generic[T]):
         Raises
         ------
         BadInputError
-            If there is none; the message lists the names there are.
+            If there is none (the message lists the names there are), or if the YAML file of this
+            name is wrong.
         """
         self._discover()
+        if name in self._broken:
+            raise BadInputError(self._broken[name])
         if name not in self._entries:
             raise BadInputError(
                 f"no {self.family} is named {name!r}; there are: {', '.join(sorted(self._entries))}"
@@ -93,4 +109,11 @@ class Registry(Generic[T]):
                 importlib.import_module(name)
             elif found.ispkg and importlib.util.find_spec(f"{name}.{self.module}"):
                 importlib.import_module(f"{name}.{self.module}")
+        if self.describer is not None:
+            described = importlib.import_module(self.describer).described
+            for file in sorted(Path(package.__path__[0]).glob("*.yaml")):
+                try:
+                    self.register(file.stem)(described(file))
+                except BadInputError as error:  # a mistake in one file leaves the others of use
+                    self._broken[file.stem] = str(error)
         self._discovered = True

@@ -1,11 +1,33 @@
-"""Writers of tiny sources in their published layouts."""
+"""Tiny sources in their published layouts: written by hand, or by their simulated layout.
+
+What a data set's tests need of it lies in ``tests/datasets/<name>/example.py``:
+
+- `COHORT`, options of its simulated layout that leave out every fault; or else `write(root)`, which
+  writes two records or more;
+- `OPTIONS`, the reader's options (default none);
+- `UNREAD`, how the names of published files end that the reader does not read, or not as a whole
+  (default none).
+"""
 
 import csv
+import importlib.util
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from ecgscale.data.ingest import ingest
+from ecgscale.data.recipe import Recipe
+from ecgscale.data.simulate import cohort_options
+from ecgscale.data.simulate.layout import layouts
+from ecgscale.data.simulate.settings import CohortSettings
+from ecgscale.data.sources import sources
+from ecgscale.data.sources.settings import SourceConfig
+from ecgscale.data.store import open_store
+
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+DATASETS = Path(__file__).parents[1] / "datasets"
 
 
 def beats(seed=0, seconds=10.0, fs=100):
@@ -86,10 +108,7 @@ def write_ptb_xl(root, records, *, fs=100):
 
 def write_csv(path, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    rewrite(path, rows)
 
 
 def write_packed(root, changes=({},), *, signals=None, uids=None):
@@ -133,3 +152,103 @@ class Writers:
 @pytest.fixture(scope="session")
 def write():
     return Writers
+
+
+def folder_of_tests(dataset: str) -> Path:
+    """The folder with a data set's tests."""
+    return DATASETS / dataset.replace("-", "_")
+
+
+def load(path: Path) -> ModuleType:
+    """A Python file beside the tests, as a module."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def example(dataset: str) -> ModuleType:
+    """What a data set's tests need of it; see above."""
+    return load(folder_of_tests(dataset) / "example.py")
+
+
+def write_example(dataset: str, root: Path) -> None:
+    """Write two records or more, without faults."""
+    own = example(dataset)
+    if hasattr(own, "COHORT"):
+        Simulated(dataset).write(root, 2)
+    else:
+        own.write(root)
+
+
+class Simulated:
+    """A data set in its simulated layout, without faults, and its reader."""
+
+    def __init__(self, name, namespace=None, seed=1):
+        self.name = name
+        self.namespace = namespace or name
+        self.seed = seed
+        self.clean = example(name).COHORT
+
+    def layout(self, **options):
+        recipe = CohortSettings(layout=self.name, patients=1, options={**self.clean, **options})
+        return layouts.get(self.name)(cohort_options(recipe), self.seed)
+
+    def write(self, root, patients, **options):
+        root.mkdir(parents=True, exist_ok=True)
+        made = self.layout(**options)
+        written = made.write(root, 0, patients, 1)
+        made.tables(root, written)
+        return written
+
+    def source(self, root, **options):
+        return sources.get(self.name)(root, self.namespace, options)
+
+    def read(self, root, **options):
+        return list(self.source(root, **options).iter_records())
+
+    def problems(self, root, **options):
+        """The reasons for which records are set aside."""
+        quarantined = {}
+        list(self.source(root, **options).iter_records(quarantined))
+        return {error.reason for error in quarantined.values()}
+
+
+def rows(path, delimiter=None):
+    """The rows of a table; tabs in .tsv, else commas."""
+    delimiter = delimiter or ("\t" if path.suffix == ".tsv" else ",")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def rewrite(path, changed):
+    """Replace the rows of a table."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        delimiter = "\t" if path.suffix == ".tsv" else ","
+        writer = csv.DictWriter(file, list(changed[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(changed)
+
+
+def edit(path, old, new, count=-1):
+    """Replace a text in a file, which must be there."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, count), encoding="utf-8")
+
+
+def contents(root):
+    """Every file below a folder: path to content."""
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def quarantined(tmp_path, reader, root, options=None):
+    """Ingest a folder that holds exactly one good record; return the quarantine table."""
+    config = SourceConfig(
+        reader=reader, root=root, watch=root, max_quarantined=0.99, options=options or {}
+    )
+    summary = ingest("s", config, Recipe(), tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    assert len(store) == summary.stored == 1
+    assert summary.records == summary.stored + sum(summary.quarantined.values())
+    return store.quarantine.to_dict("records")

@@ -1,6 +1,5 @@
 """What holds for every source, and the helpers they share."""
 
-import pickle
 import sys
 import types
 from pathlib import Path
@@ -8,9 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgscale.data.simulate import cohort_options
-from ecgscale.data.simulate.layout import layouts
-from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.sources import QuarantineError, sources
 from ecgscale.data.sources.base import (
     is_inside,
@@ -21,98 +17,6 @@ from ecgscale.data.sources.base import (
     read_table,
 )
 from ecgscale.errors import BadInputError
-
-PACKED = {"signals": "signals.npz", "table": "table.csv"}
-OPTIONS = {"packed": PACKED}
-SIMULATED = {
-    "mimic-iv-ecg": {"fs": 100, "nan_lead": 0, "lost_signal": 0, "unknown_patients": 0},
-    "mc-med": {"fs": 100, "unmonitored": 0, "gaps": 0, "lost_signal": 0},
-    "icentia11k": {
-        **{"segment_seconds": 20, "undefined": 0, "unannotated": 0, "detached": 0},
-        "lost_signal": 0,
-    },
-    "music": {
-        **{"recording_seconds": 40, "no_holter": 0, "late_start": 0, "flat": 0},
-        "lost_signal": 0,
-    },
-    "aurora-bp": {
-        **{"measurement_seconds": 2, "measurements": 1, "unrecorded": 0, "late": 0, "gaps": 0},
-        "lost_signal": 0,
-    },
-    "code-15": {"blank": 0, "lost_signal": 0},
-}
-"""Options of the cohorts of sources that are written by their simulated layout."""
-UNREAD = {
-    "mimic-iv-ecg": ("machine_measurements.csv",),
-    "icentia11k": (".dat",),
-    "music": (".dat",),
-    "mc-med": (".dat", "split_random_train.csv", "split_random_val.csv", "split_random_test.csv"),
-}
-"""How the names of published files end that a source does not read, or not as a whole."""
-
-
-def make(name, root, write):
-    """Write two records in the layout of a source; return the source."""
-    if name == "ptb-xl":
-        write.ptb_xl(root, [{}, {}])
-    elif name in ("challenge", "wfdb-tree", "folder"):
-        write.wfdb(root, "a", write.beats(0))
-        write.wfdb(root, "b", write.beats(1))
-        if name == "folder":
-            (root / "source.yaml").write_text("format: wfdb\n")
-    elif name == "packed":
-        write.packed(root, [{}, {}])
-    elif name in SIMULATED:
-        options = {**SIMULATED[name], "extra_record": 0}
-        recipe = CohortSettings(layout=name, patients=2, options=options)
-        layout = layouts.get(name)(cohort_options(recipe), 1)
-        root.mkdir(parents=True)
-        layout.prepare(root, 2)
-        layout.tables(root, layout.write(root, 0, 2, 1))
-    return sources.get(name)(root, "space", OPTIONS.get(name))
-
-
-@pytest.mark.parametrize("name", sources.names())
-class TestEverySource:
-    def test_says_what_it_is(self, name):
-        cls = sources.get(name)
-        for field in ("title", "licence", "unit", "patient_key", "citation", "url"):
-            assert getattr(cls, field)
-        assert cls.access in ("open", "registered", "credentialed")
-        assert cls.__doc__
-
-    def test_reads_records_from_pickled_references(self, name, tmp_path, write):
-        source = make(name, tmp_path / "in", write)
-        refs = pickle.loads(pickle.dumps(source.index()))
-        again = type(source)(source.root, source.namespace, OPTIONS.get(name))
-        records = [again.read(ref) for ref in refs]
-        assert len({record.record_id for record in records}) == 2
-        for record, other in zip(records, source.iter_records(), strict=True):
-            assert set(record.leads) == set(source.leads or write.leads)
-            assert record.signal.dtype == np.float32
-            assert record.patient_id.startswith("space:")
-            np.testing.assert_array_equal(record.signal, other.signal)
-
-    def test_names_the_files_it_reads(self, name, tmp_path, write):
-        source = make(name, tmp_path / "in", write)
-        files = [path for ref in source.index() for path in source.files(ref)]
-        named = {path for path in [*files, *source.tables()] if path.is_file()}
-        held = {path for path in (tmp_path / "in").rglob("*") if path.is_file()}
-        assert named == {path for path in held if not path.name.endswith(UNREAD.get(name, ()))}
-
-    def test_unknown_option(self, name, tmp_path):
-        with pytest.raises(BadInputError, match="nonsense"):
-            sources.get(name)(tmp_path, "s", {**OPTIONS.get(name, {}), "nonsense": 1})
-
-    def test_absent_folder(self, name, tmp_path):
-        source = sources.get(name)(tmp_path / "absent", "s", OPTIONS.get(name))
-        with pytest.raises(BadInputError, match="absent does not exist"):
-            source.index()
-
-    def test_empty_folder(self, name, tmp_path):
-        source = sources.get(name)(tmp_path, "s", OPTIONS.get(name))
-        with pytest.raises(BadInputError):
-            source.index()
 
 
 def test_iter_records_raises_or_collects(tmp_path, write):

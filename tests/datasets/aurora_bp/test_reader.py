@@ -1,6 +1,5 @@
 """Aurora-BP: the reader on a simulated cohort in the published layout, and on single files."""
 
-import csv
 import shutil
 
 import numpy as np
@@ -10,55 +9,23 @@ import pytest
 from ecgscale.data.ingest import ingest
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate import cohort_options
-from ecgscale.data.simulate.layout import layouts
 from ecgscale.data.simulate.population import draw_patient, stream
 from ecgscale.data.simulate.records import draw_record
-from ecgscale.data.simulate.settings import CohortSettings
-from ecgscale.data.sources import sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
-from ecgscale.datasets.aurora_bp.layout import PHASES, pressures, rate_of
+from ecgscale.datasets.aurora_bp.layout import PHASES
 from ecgscale.errors import BadInputError
 from ecgscale.tasks.base import tasks
+from support.sources import Simulated, edit, rewrite, rows
 
 SEED = 5
 PATIENTS = 8
-QUIRKS = ("unrecorded", "unfeatured", "unmeasured", "inaudible", "late", "gaps", "lost_signal")
-CLEAN = {"measurement_seconds": 6, **dict.fromkeys(QUIRKS, 0)}
-
-
-def layout(**options):
-    recipe = CohortSettings(layout="aurora-bp", patients=1, options={**CLEAN, **options})
-    return layouts.get("aurora-bp")(cohort_options(recipe), SEED)
+DATA = Simulated("aurora-bp", "aurora-bp", SEED)
+layout, source, read, problems = DATA.layout, DATA.source, DATA.read, DATA.problems
 
 
 def write(root, patients=PATIENTS, **options):
-    root.mkdir(parents=True, exist_ok=True)
-    made = layout(**options)
-    written = made.write(root, 0, patients, 1)
-    made.tables(root, written)
-    return written
-
-
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
-
-
-def rewrite(path, changed):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(changed[0]), delimiter="\t")
-        writer.writeheader()
-        writer.writerows(changed)
-
-
-def source(root, **options):
-    return sources.get("aurora-bp")(root, "aurora-bp", options)
-
-
-def read(root, **options):
-    return list(source(root, **options).iter_records())
+    return DATA.write(root, patients, **options)
 
 
 def stem_of(record):
@@ -141,7 +108,7 @@ def test_records_are_those_simulated(cohort):
             assert record.clinical["height"] == pytest.approx(patient.clinical["height"], abs=1.3)
             assert record.clinical["weight"] == pytest.approx(patient.clinical["weight"], abs=0.3)
             assert record.clinical["diabetes"] == patient.clinical["diabetes"]
-            systolic, _ = pressures(drawn, stream(SEED, 7, index, number))
+            systolic, _ = drawn.pressures(stream(SEED, 7, index, number))
             assert record.measurements["sbp"] == pytest.approx(systolic, abs=3.1)
     assert records == {}
     assert protocols == set(PHASES)
@@ -222,12 +189,6 @@ def test_clinical_values_from_the_patient_table(one):
     (root / "patient_metadata.csv").write_text(f"patient_id,sbp,smoker\n{pid},99,1\n")
     (record,) = read(root, **ONLY)
     assert (record.clinical["sbp"], record.clinical["smoker"]) == (99, 1)
-
-
-def edit(path, old, new, count=1):
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, count))
 
 
 @pytest.mark.parametrize(
@@ -351,8 +312,8 @@ def test_the_pressure_shows_in_the_heart_rate_and_in_age_and_sex():
     drawn = [
         draw_record(draw_patient(index, SEED, options), 0, SEED, options) for index in range(60)
     ]
-    systolic = [pressures(record, stream(SEED, 7, i))[0] for i, record in enumerate(drawn)]
+    systolic = [record.pressures(stream(SEED, 7, i))[0] for i, record in enumerate(drawn)]
     own = [record.patient.clinical["sbp"] for record in drawn]
-    rate = [rate_of(record) for record in drawn]
+    rate = [record.rate for record in drawn]
     assert np.corrcoef(np.subtract(systolic, own), rate)[0, 1] > 0.5
     assert np.corrcoef(systolic, [record.years for record in drawn])[0, 1] > 0.2

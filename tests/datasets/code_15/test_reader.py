@@ -10,53 +10,24 @@ import pytest
 from ecgscale.data.ingest import ingest
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate import cohort_options
-from ecgscale.data.simulate.layout import layouts
 from ecgscale.data.simulate.population import draw_patient
 from ecgscale.data.simulate.records import draw_record
-from ecgscale.data.simulate.settings import CohortSettings
-from ecgscale.data.sources import sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 from ecgscale.datasets.code_15.layout import COLUMNS, STATEMENTS
+from ecgscale.datasets.ptb_xl.statements import scp_codes
 from ecgscale.errors import BadInputError
+from support.sources import Simulated, rows
 
 SEED = 4
 PATIENTS = 9
-CLEAN = {"blank": 0, "lost_signal": 0}
 SHARD = "exams_part0.hdf5"
-
-
-def layout(**options):
-    recipe = CohortSettings(layout="code-15", patients=1, options={**CLEAN, **options})
-    return layouts.get("code-15")(cohort_options(recipe), SEED)
+DATA = Simulated("code-15", "code", SEED)
+layout, source, read, problems = DATA.layout, DATA.source, DATA.read, DATA.problems
 
 
 def write(root, patients=PATIENTS, **options):
-    root.mkdir(parents=True, exist_ok=True)
-    made = layout(**options)
-    written = made.write(root, 0, patients, 1)
-    made.tables(root, written)
-    return written
-
-
-def rows(root):
-    with (root / "exams.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def source(root, **options):
-    return sources.get("code-15")(root, "code", options)
-
-
-def read(root, **options):
-    return list(source(root, **options).iter_records())
-
-
-def problems(root, **options):
-    quarantined = {}
-    list(source(root, **options).iter_records(quarantined))
-    return {error.reason for error in quarantined.values()}
+    return DATA.write(root, patients, **options)
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +53,16 @@ def one(copy):
             writer.writerow({**first, **changes})
         return copy
 
-    first = rows(copy)[0]
+    first = rows(copy / "exams.csv")[0]
     change()
     return change
 
 
 def test_the_tree_is_the_published_one(cohort):
     assert {path.name for path in cohort.iterdir()} == {"exams.csv", SHARD}
-    assert tuple(rows(cohort)[0]) == COLUMNS
+    assert tuple(rows(cohort / "exams.csv")[0]) == COLUMNS
     with h5py.File(cohort / SHARD) as file:
-        assert file["tracings"].shape == (len(rows(cohort)) + 1, 4096, 12)
+        assert file["tracings"].shape == (len(rows(cohort / "exams.csv")) + 1, 4096, 12)
         assert file["tracings"].dtype == np.float32
         assert file["exam_id"][-1] == 0
         assert not file["tracings"][-1].any()
@@ -100,7 +71,7 @@ def test_the_tree_is_the_published_one(cohort):
 def test_records_are_those_simulated_without_the_zeros(cohort):
     options = layout().options
     records = iter(read(cohort))
-    table = iter(rows(cohort))
+    table = iter(rows(cohort / "exams.csv"))
     lengths = set()
     for index in range(PATIENTS):
         patient = draw_patient(index, SEED, options)
@@ -116,7 +87,8 @@ def test_records_are_those_simulated_without_the_zeros(cohort):
             assert (record.record_id, record.fs, record.leads) == (row["exam_id"], 400, LEADS)
             assert record.patient_id == f"code:{index + 1}"
             assert (record.age, record.sex) == (int(drawn.years), "M" if patient.male else "F")
-            assert set(record.labels) == {c for c, code in STATEMENTS.items() if code in drawn.scp}
+            stated = scp_codes(drawn.reading)
+            assert set(record.labels) == {c for c, code in STATEMENTS.items() if code in stated}
             assert set(record.measurements) == (
                 set() if number else {"death", "follow_up_years"}
             ), "follow-up is at the first exam only"

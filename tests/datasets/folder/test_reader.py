@@ -7,10 +7,10 @@ import yaml
 
 from ecgscale.data.ingest import ingest
 from ecgscale.data.recipe import Recipe
+from ecgscale.data.sources import description as module
 from ecgscale.data.sources import sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
-from ecgscale.datasets.folder import reader as module
 from ecgscale.errors import BadInputError
 
 LEADS = ("I", "II", "V1")

@@ -27,18 +27,15 @@ from ecgscale.datasets.icentia11k.layout import (
 )
 from ecgscale.datasets.icentia11k.reader import NOTE, read_annotations
 from ecgscale.errors import BadInputError
+from support.sources import contents, example
 
 FS = 250
-CLEAN = {"undefined": 0, "interrupted": 0, "unannotated": 0, "detached": 0, "lost_signal": 0}
+CLEAN = example("icentia11k").COHORT
 
 
 def recipe(patients=10, **options):
     options = {"segment_seconds": 20, "extra_record": 0.5, **options}
     return CohortSettings(layout="icentia11k", patients=patients, seed=1, options=options)
-
-
-def contents(root):
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")

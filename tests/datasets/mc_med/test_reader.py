@@ -1,6 +1,5 @@
 """MC-MED: the reader on a simulated cohort in the published layout, and on single files."""
 
-import csv
 import shutil
 
 import numpy as np
@@ -10,53 +9,22 @@ import wfdb
 from ecgscale.data.ingest import ingest
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate import cohort_options
-from ecgscale.data.simulate.layout import layouts
 from ecgscale.data.simulate.population import draw_patient, stream
 from ecgscale.data.simulate.records import draw_record
-from ecgscale.data.simulate.settings import CohortSettings
-from ecgscale.data.sources import sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 from ecgscale.datasets.mc_med.layout import SPLITS, strain_of
 from ecgscale.errors import BadInputError
+from support.sources import Simulated, rewrite, rows
 
 SEED = 5
 PATIENTS = 16
-CLEAN = {"fs": 100, "unmonitored": 0, "unrecorded": 0, "gaps": 0, "lost_signal": 0}
-
-
-def layout(**options):
-    recipe = CohortSettings(layout="mc-med", patients=1, options={**CLEAN, **options})
-    return layouts.get("mc-med")(cohort_options(recipe), SEED)
+DATA = Simulated("mc-med", "mc-med", SEED)
+layout, source, read, problems = DATA.layout, DATA.source, DATA.read, DATA.problems
 
 
 def write(root, patients=PATIENTS, **options):
-    root.mkdir(parents=True, exist_ok=True)
-    made = layout(**options)
-    written = made.write(root, 0, patients, 1)
-    made.tables(root, written)
-    return written
-
-
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def rewrite(path, changed):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(changed[0]))
-        writer.writeheader()
-        writer.writerows(changed)
-
-
-def source(root, **options):
-    return sources.get("mc-med")(root, "mc-med", options)
-
-
-def read(root, **options):
-    return list(source(root, **options).iter_records())
+    return DATA.write(root, patients, **options)
 
 
 def visit_of(record):
@@ -359,7 +327,7 @@ def test_the_strain_shows_in_the_heart_rate_of_the_signal():
     strain, rate = [], []
     for index in range(60):
         record = draw_record(draw_patient(index, SEED, options), 0, SEED, options)
-        strain.append(strain_of(record, stream(SEED, 6, index))[0])
+        strain.append(strain_of(record, stream(SEED, 6, index)))
         slope = np.diff(record.signals[100][LEADS.index("II")].astype(float)) ** 2
         energy = np.convolve(slope, np.ones(12) / 12, mode="same")
         above = energy > 0.3 * np.quantile(energy, 0.97)

@@ -1,6 +1,5 @@
 """MIMIC-IV-ECG: the reader on a simulated cohort in the published layout, and on single rows."""
 
-import csv
 import shutil
 
 import numpy as np
@@ -10,53 +9,22 @@ import wfdb
 from ecgscale.data.ingest import ingest
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate import cohort_options
-from ecgscale.data.simulate.layout import layouts
 from ecgscale.data.simulate.population import draw_patient, stream
 from ecgscale.data.simulate.records import draw_record
-from ecgscale.data.simulate.settings import CohortSettings
-from ecgscale.data.sources import sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 from ecgscale.datasets.mimic_iv_ecg.layout import MIMIC_LEADS, ejection_fraction
 from ecgscale.errors import BadInputError
+from support.sources import Simulated, rewrite, rows
 
 SEED = 5
 PATIENTS = 12
-CLEAN = {"fs": 100, "nan_lead": 0, "lost_signal": 0, "unknown_patients": 0, "impossible_lvef": 0}
-
-
-def layout(**options):
-    recipe = CohortSettings(layout="mimic-iv-ecg", patients=1, options={**CLEAN, **options})
-    return layouts.get("mimic-iv-ecg")(cohort_options(recipe), SEED)
+DATA = Simulated("mimic-iv-ecg", "mimic", SEED)
+layout, source, read, problems = DATA.layout, DATA.source, DATA.read, DATA.problems
 
 
 def write(root, patients=PATIENTS, **options):
-    root.mkdir(parents=True, exist_ok=True)
-    made = layout(**options)
-    written = made.write(root, 0, patients, 1)
-    made.tables(root, written)
-    return written
-
-
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def rewrite(path, changed):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(changed[0]))
-        writer.writeheader()
-        writer.writerows(changed)
-
-
-def source(root, **options):
-    return sources.get("mimic-iv-ecg")(root, "mimic", options)
-
-
-def read(root, **options):
-    return list(source(root, **options).iter_records())
+    return DATA.write(root, patients, **options)
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +230,6 @@ def test_every_record_is_stored_or_quarantined_for_its_own_fault(tmp_path):
 
 def test_batches_do_not_change_the_bytes(tmp_path, cohort):
     made = layout()
-    made.prepare(tmp_path, 1)
     first = made.write(tmp_path, 0, 5, 1)
     first.extend(made.write(tmp_path, 5, PATIENTS, len(first.rows) + 1))
     made.tables(tmp_path, first)

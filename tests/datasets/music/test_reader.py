@@ -21,18 +21,15 @@ from ecgscale.data.store import open_store
 from ecgscale.datasets.music.layout import CAUSES, UNITS_PER_MV, cause_of_death
 from ecgscale.datasets.music.reader import NOTE
 from ecgscale.errors import BadInputError
+from support.sources import contents, example
 
 FS = 200
-CLEAN = {"no_holter": 0, "two_leads": 0, "late_start": 0, "flat": 0, "lost_signal": 0}
+CLEAN = example("music").COHORT
 
 
 def recipe(patients=12, **options):
     options = {"recording_seconds": 40, **options}
     return CohortSettings(layout="music", patients=patients, seed=1, options=options)
-
-
-def contents(root):
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")

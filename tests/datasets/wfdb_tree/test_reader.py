@@ -242,59 +242,6 @@ def test_ingest_of_a_tree(tree, tmp_path):
     assert len(store.leads) == 12
 
 
-CINC_2011 = {
-    "label_lists": {
-        "set-a/RECORDS-acceptable": "quality:acceptable",
-        "set-a/RECORDS-unacceptable": "quality:unacceptable",
-    },
-    "unknown_ages": [0],
-}
-
-
-@pytest.fixture
-def cinc_2011(tmp_path, write):
-    """A miniature of PhysioNet's Challenge 2011, release 1.0.0."""
-    root = tmp_path / "challenge-2011"
-    records = {"set-a": ["1002603", "1002867", "1003574"], "set-b": ["1004502"]}
-    for number, (part, listed) in enumerate(records.items()):
-        for position, name in enumerate(listed):
-            age = ("# Age: 80 Sex: F", "# Age: 0 Sex: M", "# Age: 90 Sex: ?")[position]
-            write.wfdb(
-                root / part,
-                name,
-                write.beats(10 * number + position, fs=500),
-                fs=500,
-                suffix=".dat",
-                offset=0,
-                gain="200",
-                comments=(age,),
-            )
-            (root / part / f"{name}.txt").write_text("0,1,2,3,4,5,6,7,8,9,10,11,12\n")
-        (root / part / "RECORDS").write_text("\n".join(listed) + "\n")
-    (root / "set-a" / "RECORDS-acceptable").write_text("1002603\n1002867\n")
-    (root / "set-a" / "RECORDS-unacceptable").write_text("1003574\n")
-    return root
-
-
-@pytest.mark.parametrize("listed", [False, True])
-def test_cinc_2011_is_read_with_its_options(cinc_2011, listed):
-    if listed:
-        (cinc_2011 / "RECORDS").write_text("set-a/\nset-b/\n")
-    records = read(cinc_2011, **CINC_2011)
-    assert [record.record_id for record in records] == [
-        "set-a/1002603:0",
-        "set-a/1002867:0",
-        "set-a/1003574:0",
-        "set-b/1004502:0",
-    ]
-    good, bad = {"quality:acceptable": 100.0}, {"quality:unacceptable": 100.0}
-    assert [record.labels for record in records] == [good, good, bad, {}]
-    assert [(r.age, r.sex) for r in records] == [(80, "F"), (None, "M"), (90, None), (80, "F")]
-    for record in records:
-        path = str(cinc_2011 / record.record_id.split(":")[0])
-        np.testing.assert_allclose(record.signal, wfdb.rdrecord(path).p_signal.T, rtol=1e-6)
-
-
 @pytest.mark.real
 def test_real_recordings_are_read_as_the_challenge_reader_does(recordings):
     root = recordings / "chapman-shaoxing"

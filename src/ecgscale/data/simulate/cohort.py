@@ -152,8 +152,6 @@ def _hidden(name: str) -> bool:
 def _write(layout: Layout, recipe: CohortSettings, out: Path, jobs: int) -> Written:
     """Write all records, batch by batch, and put the batches together in order."""
     batches = list(_batches(layout, recipe.patients))
-    records = batches[-1][2] + _records(layout, batches[-1][0], batches[-1][1]) - 1
-    layout.prepare(out, records)
     written = Written()
     console = Console(stderr=True)
     if jobs == 1:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.simulate.options import CohortOptions
 from ecgscale.data.simulate.population import Patient, stream
+from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
 from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
@@ -46,8 +47,10 @@ class Written:
     codes: list[tuple[str, ...]] = field(default_factory=list)
 
     def save(self, root: Path, name: str, content: bytes) -> None:
-        """Write one file under `root` and keep its digest."""
-        (root / name).write_bytes(content)
+        """Write one file under `root`, make the folders that it lies in, and keep its digest."""
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
         self.files[name] = hashlib.sha256(content).hexdigest()
 
     def extend(self, other: "Written") -> None:
@@ -80,14 +83,38 @@ class Layout:
         self.options = options
         self.seed = seed
 
-    def prepare(self, root: Path, records: int) -> None:
-        """Make the folders that the records go to."""
-
     def write(self, root: Path, first: int, last: int, first_record: int) -> Written:
         """Simulate and write patients `first` up to, not including, `last`.
 
         Their records are numbered from `first_record`, which is 1 in all.
         """
+        written = Written()
+        for number, record in self.draw(written, first, last, first_record):
+            self.save(root, written, number, record)
+        return written
+
+    def draw(
+        self, written: Written, first: int, last: int, first_record: int
+    ) -> Iterator[tuple[int, SimulatedRecord]]:
+        """Iterate over numbers and records of some patients; note each one's clinical row."""
+        number = first_record
+        for patient in draw_patients(first, last, self.seed, self.options):
+            name = self.patient_id(patient, number)
+            written.clinical.append(clinical_row(name, patient, self.seed, self.options))
+            for visit in range(self.visits(patient)):
+                yield number, draw_record(patient, visit, self.seed, self.options)
+                number += 1
+
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return a patient's id, given the number of the patient's first record."""
+        raise NotImplementedError
+
+    def visits(self, patient: Patient) -> int:
+        """Return how many records of a patient are written."""
+        return patient.records
+
+    def save(self, root: Path, written: Written, number: int, record: SimulatedRecord) -> None:
+        """Write the files of a record, and note its row and its codes."""
         raise NotImplementedError
 
     def tables(self, root: Path, written: Written) -> None:
@@ -183,16 +210,51 @@ def balanced_parts(
     return result
 
 
+def wfdb_header(
+    name: str,
+    fs: int,
+    samples: npt.NDArray[np.int16],
+    leads: Iterable[str],
+    gain: str,
+    file: str = ".dat 16",
+    started: str = "",
+    comments: Iterable[str] = (),
+    least: int = 0,
+) -> bytes:
+    """Return the header of a record in one signal file.
+
+    Parameters
+    ----------
+    samples
+        Shape (lead, time).
+    gain
+        Units per mV, with baseline and unit, as the publisher writes it ("1000.0(0)/mV").
+    file
+        Suffix of the signal file and its format.
+    started
+        Time and date on the record line, where there is one.
+    least
+        The smallest checksum of 16 bits: 0, or -32768 where a publisher writes them with a sign.
+    """
+    lines = [" ".join(filter(None, (f"{name} {len(samples)} {fs} {samples.shape[1]}", started)))]
+    for lead, row in zip(leads, samples, strict=True):
+        checksum = (int(row.sum(dtype=np.int64)) - least) % 65536 + least
+        lines.append(f"{name}{file} {gain} 16 0 {row[0]} {checksum} 0 {lead}")
+    return ("\n".join([*lines, *comments]) + "\n").encode()
+
+
 def mat4(signal: npt.NDArray[np.int16]) -> bytes:
     """Return a MATLAB 4 file with one int16 matrix `val` (lead, time): 24 bytes, then data."""
     header = np.array([30, *signal.shape, 0, 4], dtype="<i4").tobytes() + b"val\0"
     return header + signal.T.astype("<i2").tobytes()
 
 
-def table(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
+def table(columns: Iterable[str], rows: Iterable[Row], delimiter: str = ",") -> bytes:
     """Return a CSV file of rows, in this order of columns; what a row has besides is left out."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(
+        text, list(columns), extrasaction="ignore", lineterminator="\n", delimiter=delimiter
+    )
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()

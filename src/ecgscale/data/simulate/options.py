@@ -1,15 +1,13 @@
 """The typed options of a simulated cohort: what a published layout's profile may be changed to."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.simulate.conditions import CONDITIONS
 from ecgscale.settings import Settings
-
-Profile = Literal["ptb_xl", "challenge"]
-"""Whose prevalences and whose readers (vocabulary of statements) a cohort has."""
 
 
 class NoiseOptions(Settings):
@@ -37,7 +35,8 @@ class NoiseOptions(Settings):
 class CohortOptions(Settings):
     """What every layout's cohort can be changed to."""
 
-    profile: ClassVar[Profile] = "ptb_xl"
+    case_mix: ClassVar[Mapping[str, float]] = {}
+    """A layout's own prevalences, by condition name; the others are those of `CONDITIONS`."""
     difficulty: float = Field(default=1.0, ge=0, le=3)
     """Scales noise, sub-threshold disease and label noise together; 0 is clean and crisp."""
     label_noise: float = Field(default=0.25, ge=0)

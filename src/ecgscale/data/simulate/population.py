@@ -177,8 +177,8 @@ def draw_state(
 
 def liability_thresholds(options: CohortOptions) -> Floats:
     """Return, for each condition, the liability that as many exceed as its prevalence says."""
-    shares = [options.prevalence.get(c.name, getattr(c, options.profile)) for c in CONDITIONS]
-    return np.array([_threshold(share) for share in shares])
+    shares = {c.name: c.prevalence for c in CONDITIONS} | {**options.case_mix, **options.prevalence}
+    return np.array([_threshold(shares[condition.name]) for condition in CONDITIONS])
 
 
 def rhythm_of(margin: Floats) -> str:

@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ecgscale.data.simulate.conditions import INDEX
-from ecgscale.data.simulate.labels import Reader, heart_axis
 from ecgscale.data.simulate.options import CohortOptions
-from ecgscale.data.simulate.pathology import Heart, build_heart
+from ecgscale.data.simulate.pathology import Heart, build_heart, frontal_axis
 from ecgscale.data.simulate.population import (
     Patient,
     State,
@@ -17,6 +16,7 @@ from ecgscale.data.simulate.population import (
     liability_thresholds,
     stream,
 )
+from ecgscale.data.simulate.reading import Reading
 from ecgscale.data.simulate.rhythm import Beats, draw_beats
 from ecgscale.data.simulate.synthesis import (
     Quality,
@@ -38,24 +38,45 @@ class SimulatedRecord:
     ----------
     signals
         Sampling rate to signal, shape (lead, time), uV, leads in the standard order.
-    scp
-        SCP statements with likelihoods; empty in the Challenge's profile.
-    csn
-        Acronyms of the Chapman-Shaoxing-Ningbo vocabulary; empty in PTB-XL's profile.
     years
         Age at the record.
+    reading
+        What the reader states.
+    axis
+        Of the QRS in the frontal plane, degrees.
     """
 
     patient: Patient
     number: int
     years: float
     signals: dict[int, Signal]
-    scp: dict[str, float]
-    csn: list[str]
+    reading: Reading
     state: State
     beats: Beats
-    axis: str
+    axis: float
     quality: Quality
+
+    @property
+    def rate(self) -> float:
+        """Mean heart rate, beats per minute."""
+        return float(60 / np.mean(self.intervals))
+
+    @property
+    def intervals(self) -> npt.NDArray[np.float64]:
+        """Seconds from each beat to the next."""
+        return np.diff(np.sort([*self.beats.conducted, *self.beats.ventricular]))
+
+    def pressures(self, rng: np.random.Generator) -> tuple[float, float]:
+        """Return systolic and diastolic blood pressure in mmHg.
+
+        The patient's own, plus 15 (8) for typical left ventricular hypertrophy, plus 0.35 (0.25)
+        for each beat per minute above 75, plus noise of SD 4 (3).
+        """
+        clinical, extra = self.patient.clinical, self.rate - 75
+        hypertrophy = float(self.state.severity[INDEX["lvh"]])
+        systolic = clinical["sbp"] + 15 * hypertrophy + 0.35 * extra + 4 * rng.standard_normal()
+        diastolic = clinical["dbp"] + 8 * hypertrophy + 0.25 * extra + 3 * rng.standard_normal()
+        return systolic, diastolic
 
 
 def draw_record(
@@ -65,8 +86,7 @@ def draw_record(
     rng = stream(seed, 1, patient.index, number)
     state = draw_state(patient, options, liability_thresholds(options), rng)
     heart = build_heart(patient, state, options, stream(seed, 2, patient.index), rng)
-    reader = Reader(patient, state, heart, options, rng)
-    ptb = options.profile == "ptb_xl"
+    reading = Reading(patient, state, heart, options, rng)
     quality = draw_quality(options.noise, options.misplaced, options.difficulty, rng)
     variant = patient.variant[INDEX[state.rhythm]] if state.rhythm in INDEX else 0.0
     if state.rhythm == "sinus":
@@ -77,11 +97,10 @@ def draw_record(
         number=number,
         years=min(patient.age + 0.7 * number, 98.0),
         signals=_signals(heart, beats, options, quality, rng),
-        scp=reader.scp() if ptb else {},
-        csn=[] if ptb else reader.csn(),
+        reading=reading,
         state=state,
         beats=beats,
-        axis=heart_axis(heart),
+        axis=frontal_axis(heart),
         quality=quality,
     )
 

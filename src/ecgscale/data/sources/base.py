@@ -6,9 +6,12 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ecgscale.data.record import CLINICAL_FIELDS, Record, Sex
@@ -81,6 +84,16 @@ class Ref:
     """
 
     record_id: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded."""
+
+    signal: npt.NDArray[np.float32]
+    fs: float
+    leads: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 R = TypeVar("R", bound=Ref)
@@ -202,6 +215,34 @@ class Source(Generic[R]):
             else:
                 yield record
 
+    @cached_property
+    def clinical(self) -> dict[str, dict[str, float]]:
+        """Patient id (without the namespace) to clinical fields; see `read_clinical`."""
+        return read_clinical(self.root)
+
+    def named_file(self, name: str, table: str, others: tuple[str, ...] = ()) -> Path:
+        """Return a record's file that a table names.
+
+        Parameters
+        ----------
+        name, table
+            The file's path in the source's folder, and the table.
+        others
+            Suffixes of files that may be there in its stead: what is wrong then shows on reading.
+
+        Raises
+        ------
+        QuarantineError
+            If it lies outside the source's folder (path-traversal), or is not there
+            (missing-signal-file).
+        """
+        path = self.root / name
+        if not is_inside(self.root, path):
+            raise QuarantineError("path-traversal", f"{table} names the file {name!r}")
+        if not any(each.is_file() for each in (path, *map(path.with_suffix, others))):
+            raise QuarantineError("missing-signal-file", f"{name} does not exist")
+        return path
+
     def require_root(self) -> None:
         """Check that the folder is there.
 
@@ -214,7 +255,9 @@ class Source(Generic[R]):
             raise BadInputError(f"source folder {self.root} does not exist")
 
 
-sources: Registry[Source[Any]] = Registry("source", "ecgscale.datasets", "reader")
+sources: Registry[Source[Any]] = Registry(
+    "source", "ecgscale.datasets", "reader", describer="ecgscale.data.sources.folder"
+)
 
 
 def is_inside(folder: Path, path: Path) -> bool:
@@ -289,6 +332,30 @@ def read_clinical(root: Path) -> dict[str, dict[str, float]]:
 def whole_number(text: str) -> str:
     """Return an identifier without the ".0" that spreadsheets add to whole numbers."""
     return text.strip().removesuffix(".0")
+
+
+def parse_number(text: str) -> float | None:
+    """Return a number, or None where the text is no finite one."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+PRESSURE_RANGE = (20.0, 300.0)
+"""mmHg outside which a number is no blood pressure (an assumption of this project)."""
+
+
+def parse_pressure(text: str) -> float | None:
+    """Return a blood pressure in mmHg, or None where the text is none."""
+    value = parse_number(text)
+    return value if value and PRESSURE_RANGE[0] <= value <= PRESSURE_RANGE[1] else None
+
+
+def window_starts(samples: int, step: int, windows: int) -> list[int]:
+    """Return where whole windows of `step` samples start, one after the other; at least the 0."""
+    return [0, *range(step, samples - step + 1, step)][:windows]
 
 
 def parse_fold(text: str) -> int | None:

@@ -1,8 +1,9 @@
 """What a table says of the records of a folder, for sources without a published layout."""
 
+import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from ecgscale.data.record import Sex, Split
 from ecgscale.data.sources.base import (
     QuarantineError,
     parse_age,
+    parse_fold,
+    parse_likelihoods,
     parse_sex,
     read_table,
     whole_number,
@@ -66,12 +69,24 @@ class MetadataTable(BaseModel):
     """Column with F, M, Female or Male."""
     labels: str | None = None
     """Column with label codes."""
-    label_separator: str = Field(default=";", min_length=1)
-    """What stands between two codes."""
+    label_separator: str | None = Field(default=";", min_length=1)
+    """What stands between two codes; None: the text is one code, or a Python dictionary of codes
+    with their likelihoods."""
     split: str | None = None
     """Column with train, val (validation) or test."""
+    fold: str | None = None
+    """Column with a published fold, a whole number."""
     measurements: tuple[str, ...] = ()
     """Columns with numbers that a task may predict."""
+    amplitude: str | None = None
+    """Column that says what the samples are: mV, or standard deviations ("zscore...")."""
+    clipped: str | None = None
+    """Column that is true where the recorder cut off the peaks; the record's notes then say so."""
+    original: tuple[str, str] | None = None
+    """Columns with the samples and the rate (Hz) of the recording that somebody resampled: the
+    file must be as long."""
+    required: tuple[str, ...] | None = None
+    """Which of the columns must be there; default all of them. Of the others no value is known."""
 
     def rows(self, root: Path) -> list[Row]:
         """Read the columns as text.
@@ -82,39 +97,67 @@ class MetadataTable(BaseModel):
             If the table is missing or cannot be read, or a column is missing.
         """
         path = root / self.path
-        names = (self.record, self.patient, self.age, self.sex, self.labels, self.split)
-        columns = (*(name for name in names if name), *self.measurements)
-        rows = _read_parquet(path, columns) if path.suffix == ".parquet" else None
-        rows = read_table(path, columns) if rows is None else rows
-        return [{name: row[name] for name in columns} for row in rows]
+        names = (self.record, self.patient, self.age, self.sex, self.labels, self.split, self.fold)
+        more = (self.amplitude, self.clipped, *(self.original or ()), *self.measurements)
+        columns = tuple(name for name in (*names, *more) if name)
+        needed = columns if self.required is None else self.required
+        parquet = path.suffix == ".parquet"
+        rows = _read_parquet(path, needed) if parquet else read_table(path, needed)
+        return [{name: row.get(name, "") for name in columns} for row in rows]
 
-    def describe(self, rows: tuple[Row, ...]) -> "Described":
+    def describe(self, rows: tuple[Row, ...], patient_pattern: str | None = None) -> "Described":
         """Return what a record's rows say; there must be one.
+
+        Parameters
+        ----------
+        patient_pattern
+            Its first group, matched against the whole column, is the patient; default all of it.
 
         Raises
         ------
         QuarantineError
-            If there is not, or a value in it cannot be read (bad-metadata).
+            If there is not one row, or a value in it cannot be read (bad-metadata; wrong-rate or
+            bad-gain for those that say what the samples are).
         """
         if len(rows) != 1:
-            raise QuarantineError("bad-metadata", f"{len(rows)} rows in {self.path}")
+            what = f"{len(rows)} rows" if rows else "no row"
+            raise QuarantineError("bad-metadata", f"{what} in {self.path}")
         (row,) = rows
-        patient = whole_number(row[self.patient]) if self.patient else None
-        if patient == "":
-            raise QuarantineError("bad-metadata", f"{self.patient} is empty in {self.path}")
+        seconds = _seconds(row, *self.original) if self.original else None
+        patient = self._patient(row, patient_pattern)
         age, notes = parse_age(row[self.age]) if self.age else (None, ())
-        codes = row[self.labels].split(self.label_separator) if self.labels else []
+        is_clipped = bool(self.clipped) and row[self.clipped or ""].strip().lower() == "true"
         return Described(
             patient=patient,
             age=age,
             sex=parse_sex(row[self.sex]) if self.sex else None,
-            labels={code.strip(): 100.0 for code in codes if code.strip()},
+            labels=self._codes(row[self.labels]) if self.labels else {},
             split=_split(row[self.split], self.split) if self.split else None,
+            fold=parse_fold(row[self.fold]) if self.fold else None,
             measurements={
                 name: _number(row[name], name) for name in self.measurements if row[name].strip()
             },
-            notes=notes,
+            unit=_unit(row[self.amplitude], self.amplitude) if self.amplitude else "mV",
+            seconds=seconds,
+            notes=(*notes, "clipped by the recorder") if is_clipped else notes,
         )
+
+    def _patient(self, row: Row, pattern: str | None) -> str | None:
+        if self.patient is None:
+            return None
+        text = row[self.patient]
+        match = re.fullmatch(pattern or "(?s)(.*)", text)
+        patient = whole_number(match[1] or "") if match else ""
+        if not patient:
+            problem = f"{text!r} does not match {pattern!r}" if pattern else "is empty"
+            raise QuarantineError("bad-metadata", f"{self.patient} {problem} in {self.path}")
+        return patient
+
+    def _codes(self, text: str) -> dict[str, float]:
+        if self.label_separator is None and text.startswith("{"):
+            return parse_likelihoods(text)
+        codes = [text] if self.label_separator is None else text.split(self.label_separator)
+        return {code.strip(): 100.0 for code in codes if code.strip()}
 
 
 @dataclass(frozen=True)
@@ -124,9 +167,12 @@ class Described:
     patient: str | None = None
     age: float | None = None
     sex: Sex | None = None
-    labels: dict[str, float] | None = None
+    labels: dict[str, float] = field(default_factory=dict)
     split: Split | None = None
-    measurements: dict[str, float] | None = None
+    fold: int | None = None
+    measurements: dict[str, float] = field(default_factory=dict)
+    unit: Literal["mV", "z"] = "mV"
+    seconds: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -164,7 +210,7 @@ def join(
     return {record: tuple(found) for record, found in joined.items()}
 
 
-def _read_parquet(path: Path, columns: tuple[str, ...]) -> list[Row]:
+def _read_parquet(path: Path, required: tuple[str, ...]) -> list[Row]:
     import pandas as pd
 
     try:
@@ -173,17 +219,12 @@ def _read_parquet(path: Path, columns: tuple[str, ...]) -> list[Row]:
         raise BadInputError(f"{path} does not exist") from error
     except (OSError, ValueError) as error:
         raise BadInputError(f"{path} cannot be read as Parquet: {error}") from error
-    missing = [name for name in columns if name not in table.columns]
+    missing = [name for name in required if name not in table.columns]
     if missing:
         raise BadInputError(f"{path} has no column {missing[0]!r}")
-    text = [
-        [
-            "" if absent else str(value)
-            for value, absent in zip(table[n], table[n].isna(), strict=True)
-        ]
-        for n in columns
-    ]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*text, strict=True)]
+    known = table.astype(object).where(table.notna(), "").astype(str)
+    names = known.columns.tolist()
+    return [dict(zip(names, row, strict=True)) for row in known.itertuples(index=False, name=None)]
 
 
 def _split(text: str, column: str) -> Split | None:
@@ -191,6 +232,25 @@ def _split(text: str, column: str) -> Split | None:
     if name and name not in SPLIT_NAMES:
         raise QuarantineError("bad-metadata", f"{column} is {text!r}, not train, val or test")
     return SPLIT_NAMES.get(name)
+
+
+def _unit(text: str, column: str) -> Literal["mV", "z"]:
+    if text.startswith("zscore"):
+        return "z"
+    if text == "mV":
+        return "mV"
+    raise QuarantineError("bad-gain", f"{column} is {text!r}, neither 'mV' nor 'zscore...'")
+
+
+def _seconds(row: Row, samples: str, rate: str) -> float | None:
+    """Return how long a recording was, or None if the table does not say."""
+    try:
+        seconds = float(row[samples] or "nan") / float(row[rate] or "nan")
+    except ValueError:
+        raise QuarantineError("bad-metadata", f"{samples} or {rate} is not a number") from None
+    except ZeroDivisionError:
+        raise QuarantineError("wrong-rate", f"{rate} is 0") from None
+    return None if math.isnan(seconds) else seconds
 
 
 def _number(text: str, column: str) -> float:

@@ -1,7 +1,5 @@
 """Aurora-BP's layout: lead I of a wearable at measurements of blood pressure."""
 
-import io
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -11,11 +9,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate.conditions import INDEX
-from ecgscale.data.simulate.layout import Layout, Row, Written, clinical_row, layouts
+from ecgscale.data.simulate.layout import Layout, Row, Written, layouts, table
 from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
 from ecgscale.data.simulate.population import Patient, stream
-from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
+from ecgscale.data.simulate.records import SimulatedRecord
 
 Protocol = Literal["auscultatory", "oscillometric"]
 FS = 500
@@ -119,37 +116,39 @@ class AuroraBpLayout(Layout):
     """Aurora-BP: tables of participants, measurements and features, a TSV file a measurement.
 
     The blood pressure of a measurement is the patient's, plus what left ventricular hypertrophy
-    and the heart rate add (`pressures`); the baseline is the mean of the calibrations.
+    and the heart rate add; the baseline is the mean of the calibrations.
     """
 
     Options: ClassVar[type[CohortOptions]] = AuroraBpOptions
 
-    def write(self, root: Path, first: int, last: int, first_record: int) -> Written:
-        """Simulate and write participants `first` up to `last` with their measurements."""
-        written = Written()
-        for patient in draw_patients(first, last, self.seed, self.options):
-            person = self._person(patient)
-            written.clinical.append(clinical_row(person["pid"], patient, self.seed, self.options))
-            phases = PHASES[person["protocol"]][: self.options.measurements]
-            for number, (phase, measurement) in enumerate(phases):
-                record = draw_record(patient, number, self.seed, self.options)
-                row = self._row(record, person, phase, measurement)
-                if row["waveforms_generated"]:
-                    self._save(root, written, record, row)
-                written.rows.append(row)
-                written.codes.append((person["protocol"],))
-        return written
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return the participant's pid."""
+        pid: str = self._person(patient)["pid"]
+        return pid
+
+    def visits(self, patient: Patient) -> int:
+        """Return how many measurements there are."""
+        return int(self.options.measurements)
+
+    def save(self, root: Path, written: Written, number: int, record: SimulatedRecord) -> None:
+        """Write a measurement."""
+        person = self._person(record.patient)
+        row = self._row(record, person, *PHASES[person["protocol"]][record.number])
+        if row["waveforms_generated"] and not row["lost"]:
+            written.save(root, row["waveform_file_path"], self._waveforms(record, row))
+        written.rows.append(row)
+        written.codes.append((person["protocol"],))
 
     def tables(self, root: Path, written: Written) -> None:
         """Write the tables of participants, of both protocols' measurements and of features."""
         people = {row["pid"]: row["person"] for row in written.rows}
-        written.save(root, PARTICIPANTS, _tsv(PARTICIPANT_COLUMNS, people.values()))
+        written.save(root, PARTICIPANTS, table(PARTICIPANT_COLUMNS, people.values(), "\t"))
         for protocol in PHASES:
             observers = OBSERVER_COLUMNS if protocol == "auscultatory" else ()
             rows = [row for row in written.rows if row["person"]["protocol"] == protocol]
             name = f"measurements_{protocol}.tsv"
-            written.save(root, name, _tsv((*MEASUREMENT_COLUMNS, *observers), rows))
-        written.save(root, "features.tsv", _tsv(FEATURE_COLUMNS, _features(written.rows)))
+            written.save(root, name, table((*MEASUREMENT_COLUMNS, *observers), rows, "\t"))
+        written.save(root, "features.tsv", table(FEATURE_COLUMNS, _features(written.rows), "\t"))
 
     def _person(self, patient: Patient) -> Row:
         rng = stream(self.seed, 6, patient.index)
@@ -180,7 +179,8 @@ class AuroraBpLayout(Layout):
     def _row(self, record: SimulatedRecord, person: Row, phase: str, measurement: str) -> Row:
         options = self.options
         rng = stream(self.seed, 7, record.patient.index, record.number)
-        systolic, diastolic = pressures(record, rng)
+        systolic, diastolic = record.pressures(rng)
+        diastolic = min(diastolic, systolic - 10)
         draws = rng.random(6)
         sbp, dbp, observers = _read_off(systolic, diastolic, rng)
         if person["protocol"] == "oscillometric":
@@ -208,15 +208,13 @@ class AuroraBpLayout(Layout):
             "waveform_file_path": f"{folder}/{stem}.tsv" if recorded else "",
             "waveforms_generated": int(recorded),
             **observers,
-            "hr_ekg": rate_of(record),
+            "hr_ekg": record.rate,
             "late": draws[3] < options.late,
             "gap": draws[4] < options.gaps,
             "lost": draws[5] < options.lost_signal,
         }
 
-    def _save(self, root: Path, written: Written, record: SimulatedRecord, row: Row) -> None:
-        if row["lost"]:
-            return
+    def _waveforms(self, record: SimulatedRecord, row: Row) -> bytes:
         ecg = record.signals[FS][LEADS.index("I")] / 1000
         rng = stream(self.seed, 8, record.patient.index, record.number)
         start, end = rng.normal(0, 3, 2).tolist()
@@ -225,28 +223,7 @@ class AuroraBpLayout(Layout):
             ecg[: FS // 5] = np.nan
         if row["gap"]:
             ecg[FS : FS + FS // 10] = np.nan
-        path = root / row["waveform_file_path"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        written.save(root, row["waveform_file_path"], _waveforms(ecg))
-
-
-def rate_of(record: SimulatedRecord) -> float:
-    """Return the mean heart rate, beats per minute."""
-    times = np.sort([*record.beats.conducted, *record.beats.ventricular])
-    return float(60 / np.mean(np.diff(times)))
-
-
-def pressures(record: SimulatedRecord, rng: np.random.Generator) -> tuple[float, float]:
-    """Return systolic and diastolic pressure in mmHg.
-
-    The patient's own, plus 15 (8) for typical left ventricular hypertrophy, plus 0.35 (0.25) for
-    each beat per minute above 75, plus noise of SD 4 (3).
-    """
-    clinical, extra = record.patient.clinical, rate_of(record) - 75
-    hypertrophy = float(record.state.severity[INDEX["lvh"]])
-    systolic = clinical["sbp"] + 15 * hypertrophy + 0.35 * extra + 4 * rng.standard_normal()
-    diastolic = clinical["dbp"] + 8 * hypertrophy + 0.25 * extra + 3 * rng.standard_normal()
-    return systolic, min(diastolic, systolic - 10)
+        return _waveforms(ecg)
 
 
 def _read_off(
@@ -302,12 +279,3 @@ def _waveforms(ecg: npt.NDArray[np.float64]) -> bytes:
         cell = "" if np.isnan(value) else f"{value:.5g}"
         lines.append(f"{t:.5g}\t{cell}\t{rest}")
     return ("\n".join(lines) + "\n").encode()
-
-
-def _tsv(columns: Iterable[str], rows: Iterable[Row]) -> bytes:
-    names = list(columns)
-    text = io.StringIO()
-    text.write("\t".join(names) + "\n")
-    for row in rows:
-        text.write("\t".join(str(row.get(name, "")) for name in names) + "\n")
-    return text.getvalue().encode()

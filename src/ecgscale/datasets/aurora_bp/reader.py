@@ -1,22 +1,6 @@
 """Aurora-BP, cuffless blood pressure with lead I, as Microsoft Research hands it out.
 
-Known from the data set's own documentation and sample (repository `microsoft/aurorabp-sample-data`,
-twelve participants in the published layout) and from public code that reads the whole:
-
-- ``participants.tsv``: a row a participant; height in inches, weight in pounds;
-- ``measurements_{auscultatory,oscillometric}.tsv``: a row a measurement, with its pressures, its
-  duration and the path of its waveforms; ``waveforms_generated`` is 0, the path empty and the
-  duration 0.0 where there are none; `sbp` and `dbp` may be empty (ambulatory), and `dbp` is 0.0
-  where the sounds never went away (after exercise);
-- ``measurements_<protocol>/<pid>/<pid>.<phase>.<measurement>.tsv``: columns t (s), ekg (mV),
-  optical, pressure, accel_x, accel_y, accel_z at 500 Hz, five significant digits;
-- ``features.tsv``: a row a featurised measurement, with the participant's `baseline_sbp` and
-  `baseline_dbp` (mean of the calibration measurements) on every one.
-
-The ECG is lead I: electrodes on one wrist or arm, and on the chest across the heart. It keeps the
-offset of the electrodes (several mV). Auscultatory waveforms last about 20 s, oscillometric ones
-30 s in the laboratory and 15 s outside. Assumed: a sensor that started late or stopped early leaves
-empty cells at the ends.
+``docs/datasets/aurora-bp.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from dataclasses import dataclass
@@ -34,13 +18,14 @@ from ecgscale.data.sources.base import (
     Ref,
     Source,
     SourceOptions,
-    is_inside,
     parse_age,
+    parse_number,
+    parse_pressure,
     parse_sex,
-    read_clinical,
     read_table,
     sources,
 )
+from ecgscale.data.sources.formats import read_columns
 from ecgscale.errors import BadInputError
 
 PARTICIPANTS = "participants.tsv"
@@ -50,9 +35,6 @@ FS = 500.0
 
 BASELINE_AT = ("initial", "Calibration start 1")
 """Phase and name of the measurement that stands for the participant's baseline, as in CLEF."""
-
-PRESSURE_RANGE = (20.0, 300.0)
-"""mmHg outside which a number is no blood pressure (an assumption of this reader)."""
 
 CM_PER_INCH = 2.54
 KG_PER_POUND = 0.45359237
@@ -108,14 +90,12 @@ class AuroraBp(Source[AuroraBpRef]):
             for row in read_table(self.root / PARTICIPANTS, ("pid", "age", "gender", *_BODY), "\t")
         }
         baselines = self._baselines()
-        clinical = read_clinical(self.root)
         refs = []
         for protocol in self.options.protocols:
             for row in read_table(self.root / _measurements(protocol), _MEASUREMENT_COLUMNS, "\t"):
                 if row["waveforms_generated"].strip() in ("1", "1.0"):
                     baseline = baselines.get(row["pid"], {})
                     person = _person(participants.get(row["pid"]), baseline)
-                    person["clinical"].update(clinical.get(row["pid"], {}))
                     refs += self._windows(row, person, baseline)
         if not refs:
             raise BadInputError(f"source folder {self.root} lists no measurement with waveforms")
@@ -125,11 +105,7 @@ class AuroraBp(Source[AuroraBpRef]):
         """Read one window."""
         if not ref.patient:
             raise QuarantineError("bad-metadata", f"no pid for {ref.record_id}")
-        path = self.root / ref.path
-        if not is_inside(self.root, path):
-            raise QuarantineError("path-traversal", f"a table names the file {ref.path!r}")
-        if not path.is_file():
-            raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
+        path = self.named_file(ref.path, "a table of measurements")
         ecg, notes = _within_ends(_read_ecg(path), path.name)
         window = ecg[ref.start : ref.start + self._window_samples]
         if not len(window):
@@ -142,7 +118,7 @@ class AuroraBp(Source[AuroraBpRef]):
             leads=self.leads,
             age=ref.age,
             sex=ref.sex,
-            clinical=ref.clinical,
+            clinical={**ref.clinical, **self.clinical.get(ref.patient, {})},
             measurements=ref.measurements,
             notes=(*ref.notes, *notes),
         )
@@ -167,7 +143,7 @@ class AuroraBp(Source[AuroraBpRef]):
         columns = ("baseline_sbp", "baseline_dbp")
         baselines: dict[str, dict[str, float]] = {}
         for row in read_table(self.root / FEATURES, ("pid", *columns), "\t"):
-            values = {name: _pressure(row[name]) for name in columns}
+            values = {name: parse_pressure(row[name]) for name in columns}
             known = {name: value for name, value in values.items() if value is not None}
             if len(known) == len(columns):
                 baselines.setdefault(row["pid"], known)
@@ -177,7 +153,7 @@ class AuroraBp(Source[AuroraBpRef]):
         self, row: dict[str, str], person: dict[str, Any], baseline: dict[str, float]
     ) -> list[AuroraBpRef]:
         path = row["waveform_file_path"].strip()
-        values = {name: _pressure(row[name]) for name in ("sbp", "dbp")}
+        values = {name: parse_pressure(row[name]) for name in ("sbp", "dbp")}
         measured = {name: value for name, value in values.items() if value is not None}
         notes = tuple(
             f"impossible {name} {row[name][:20]!r} left out"
@@ -202,7 +178,7 @@ class AuroraBp(Source[AuroraBpRef]):
 
     def _starts(self, duration: str) -> list[int]:
         """Return where the windows start; one that has no stated duration has the first."""
-        whole = int((_number(duration) or 0.0) / self.options.window_seconds)
+        whole = int((parse_number(duration) or 0.0) / self.options.window_seconds)
         count = min(self.options.windows, max(whole, 1))
         return [number * self._window_samples for number in range(count)]
 
@@ -225,7 +201,7 @@ def _person(row: dict[str, str] | None, baseline: dict[str, float]) -> dict[str,
         notes: tuple[str, ...] = (f"not in {PARTICIPANTS}",)
         return {"age": None, "sex": None, "clinical": resting, "notes": notes}
     age, notes = parse_age(row["age"])
-    height, weight, diabetes = (_number(row[name]) for name in _BODY)
+    height, weight, diabetes = (parse_number(row[name]) for name in _BODY)
     clinical = dict(resting)
     if height:
         clinical["height"] = height * CM_PER_INCH
@@ -236,19 +212,6 @@ def _person(row: dict[str, str] | None, baseline: dict[str, float]) -> dict[str,
     return {"age": age, "sex": parse_sex(row["gender"]), "clinical": clinical, "notes": notes}
 
 
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
-
-
-def _pressure(text: str) -> float | None:
-    value = _number(text)
-    return value if value and PRESSURE_RANGE[0] <= value <= PRESSURE_RANGE[1] else None
-
-
 def _read_ecg(path: Path) -> npt.NDArray[np.float64]:
     """Read shape (time,), mV, NaN where a cell is empty.
 
@@ -257,26 +220,8 @@ def _read_ecg(path: Path) -> npt.NDArray[np.float64]:
     QuarantineError
         With reason missing-lead, nan-samples (a cell is no number), truncated-signal or wrong-rate.
     """
-    import pyarrow as pa
-    from pyarrow import csv
-
-    try:
-        table = csv.read_csv(
-            path,
-            read_options=csv.ReadOptions(use_threads=False),
-            parse_options=csv.ParseOptions(delimiter="\t"),
-            convert_options=csv.ConvertOptions(
-                include_columns=["t", "ekg"],
-                column_types={"t": pa.float64(), "ekg": pa.float64()},
-            ),
-        )
-    except KeyError as error:
-        raise QuarantineError("missing-lead", f"{path.name} has no column t or ekg") from error
-    except pa.ArrowInvalid as error:
-        converts = "conversion error" in str(error)
-        reason = "nan-samples" if converts else "truncated-signal"
-        raise QuarantineError(reason, f"{path.name}: {error}") from error
-    time, ecg = (np.asarray(table[name].to_numpy()) for name in ("t", "ekg"))
+    cells = read_columns(path, ("t", "ekg"), delimiter="\t")
+    time, ecg = cells[:, 0], cells[:, 1]
     if len(time) < 2:
         raise QuarantineError("truncated-signal", f"{path.name} has {len(time)} samples")
     seconds = time[-1] - time[0]

@@ -1,26 +1,32 @@
 """The layout of the PhysioNet Challenges, in the folders of Chapman-Shaoxing-Ningbo."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate.labels import csn_labels, snomed, split_columns
 from ecgscale.data.simulate.layout import (
     Layout,
     Written,
     balanced_parts,
-    clinical_row,
     layouts,
     mat4,
     table,
+    wfdb_header,
 )
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, Profile
-from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
+from ecgscale.data.simulate.population import Patient
+from ecgscale.data.simulate.records import SimulatedRecord
+from ecgscale.datasets.challenge.statements import (
+    acronyms,
+    case_mix,
+    csn_labels,
+    snomed,
+    split_columns,
+)
 
 CSN_SPLITS = {"train": 16546, "val": 1860, "test": 4620}
 """Records in each published split list; simulated cohorts are split in these proportions."""
@@ -29,7 +35,7 @@ CSN_SPLITS = {"train": 16546, "val": 1860, "test": 4620}
 class ChallengeOptions(CohortOptions):
     """A cohort in the Challenge's layout: one record per patient, other devices and case mix."""
 
-    profile: ClassVar[Profile] = "challenge"
+    case_mix: ClassVar[Mapping[str, float]] = case_mix()
 
     fs: int = Field(default=500, ge=100, le=500)
     """Sampling rate, Hz; the published recordings have 500."""
@@ -80,38 +86,43 @@ class ChallengeLayout(Layout):
 
     Options: ClassVar[type[CohortOptions]] = ChallengeOptions
 
-    def prepare(self, root: Path, records: int) -> None:
-        """Make the folders that the records go to."""
-        for number in range(1, records + 1, 100):
-            (root / _challenge_folder(number)).mkdir(parents=True, exist_ok=True)
-        (root / _challenge_folder(records)).mkdir(parents=True, exist_ok=True)
-        (root / "csn-split").mkdir(exist_ok=True)
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return the record's name: nobody has two."""
+        return f"JS{number:05d}"
 
-    def write(self, root: Path, first: int, last: int, first_record: int) -> Written:
-        """Simulate and write patients `first` up to `last`, one record each."""
-        written = Written()
-        for patient in draw_patients(first, last, self.seed, self.options):
-            record = draw_record(patient, 0, self.seed, self.options)
-            number = first_record + patient.index - first
-            name = f"JS{number:05d}"
-            stem = f"{_challenge_folder(number)}/{name}"
-            signal = record.signals[self.options.fs]
-            written.save(root, f"{stem}.mat", mat4(signal))
-            header = _challenge_header(name, self.options.fs, signal, record)
-            written.save(root, f"{stem}.hea", header)
-            written.clinical.append(clinical_row(name, patient, self.seed, self.options))
-            written.rows.append(
-                {
-                    "patient_id": name,
-                    "stem": stem,
-                    "ecg_path": f"/chapman/{stem}.mat",
-                    "age": 12,
-                    "diagnose": ",".join(record.csn),
-                    **split_columns(record.csn),
-                }
-            )
-            written.codes.append(tuple(record.csn))
-        return written
+    def visits(self, patient: Patient) -> int:
+        """Return 1."""
+        return 1
+
+    def save(self, root: Path, written: Written, number: int, record: SimulatedRecord) -> None:
+        """Write a record."""
+        name, fs = f"JS{number:05d}", self.options.fs
+        stem = f"WFDBRecords/{(number - 1) // 1000 + 1:02d}/{(number - 1) // 100 + 10:03d}/{name}"
+        stated = acronyms(record.reading)
+        comments = [
+            f"#Age: {math.floor(record.years)}",
+            f"#Sex: {'Male' if record.patient.male else 'Female'}",
+            f"#Dx: {','.join(dict.fromkeys(map(snomed, stated)))}",
+            *("#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown"),
+        ]
+        header = wfdb_header(
+            *(name, fs, record.signals[fs], LEADS, "1000/mV", ".mat 16+24"),
+            comments=comments,
+            least=-32768,
+        )
+        written.save(root, f"{stem}.mat", mat4(record.signals[fs]))
+        written.save(root, f"{stem}.hea", header)
+        written.rows.append(
+            {
+                "patient_id": name,
+                "stem": stem,
+                "ecg_path": f"/chapman/{stem}.mat",
+                "age": 12,
+                "diagnose": ",".join(stated),
+                **split_columns(stated),
+            }
+        )
+        written.codes.append(tuple(stated))
 
     def tables(self, root: Path, written: Written) -> None:
         """Write RECORDS and the split lists.
@@ -122,28 +133,7 @@ class ChallengeLayout(Layout):
         written.save(root, "RECORDS", names.encode())
         ids = [row["patient_id"] for row in written.rows]
         parts = balanced_parts(ids, written.codes, CSN_SPLITS, self.seed)
-        columns = ("ecg_path", "age", "diagnose", *csn_labels())
+        columns = ("ecg_path", "age", "diagnose", *(label["acronym"] for label in csn_labels()))
         for split in CSN_SPLITS:
             rows = [row for row in written.rows if parts[row["patient_id"]] == split]
             written.save(root, f"csn-split/chapman_{split}.csv", table(columns, rows))
-
-
-def _challenge_folder(number: int) -> str:
-    return f"WFDBRecords/{(number - 1) // 1000 + 1:02d}/{(number - 1) // 100 + 10:03d}"
-
-
-def _challenge_header(
-    name: str, fs: int, signal: npt.NDArray[np.int16], record: SimulatedRecord
-) -> bytes:
-    lines = [f"{name} {len(LEADS)} {fs} {signal.shape[1]}"]
-    for lead, samples in zip(LEADS, signal, strict=True):
-        checksum = (int(samples.sum(dtype=np.int64)) + 0x8000) % 0x10000 - 0x8000
-        lines.append(f"{name}.mat 16+24 1000/mV 16 0 {samples[0]} {checksum} 0 {lead}")
-    codes = dict.fromkeys(snomed(acronym) for acronym in record.csn)
-    lines += [
-        f"#Age: {math.floor(record.years)}",
-        f"#Sex: {'Male' if record.patient.male else 'Female'}",
-        f"#Dx: {','.join(codes)}",
-        *("#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown"),
-    ]
-    return ("\n".join(lines) + "\n").encode()

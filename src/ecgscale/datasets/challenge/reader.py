@@ -20,10 +20,10 @@ from ecgscale.data.sources.base import (
     is_inside,
     parse_age,
     parse_sex,
-    read_clinical,
     read_table,
     sources,
 )
+from ecgscale.data.sources.metadata import Split
 from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
 from ecgscale.errors import BadInputError
 
@@ -60,7 +60,6 @@ class ChallengeRef(Ref):
     path: str
     split: Split | None
     split_labels: tuple[str, ...]
-    clinical: dict[str, float]
 
 
 @sources.register("challenge")
@@ -87,12 +86,11 @@ class Challenge(Source[ChallengeRef]):
         if not paths:
             raise BadInputError(f"source folder {self.root} has no WFDB records (.hea, .mat)")
         splits = self._splits()
-        clinical = read_clinical(self.root)
         refs = []
         for path in paths:
             name = PurePosixPath(path).stem
             split, labels = splits.get(name, (None, ()))
-            refs.append(ChallengeRef(name, path, split, labels, clinical.get(name, {})))
+            refs.append(ChallengeRef(name, path, split, labels))
         return refs
 
     def read(self, ref: ChallengeRef) -> Record:
@@ -116,7 +114,7 @@ class Challenge(Source[ChallengeRef]):
             labels=labels,
             split=ref.split,
             split_labels=ref.split_labels,
-            clinical=ref.clinical,
+            clinical=self.clinical.get(ref.record_id, {}),
             notes=(*gain_notes, *age_notes, *label_notes),
         )
 

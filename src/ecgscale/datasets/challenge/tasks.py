@@ -1,30 +1,14 @@
 """Chapman-Shaoxing-Ningbo: the 38 labels and the split published with MERL."""
 
-import csv
-from importlib.resources import files
-
 import numpy as np
 import pandas as pd
 
 from ecgscale.data.record import SPLITS
+from ecgscale.datasets.challenge.statements import csn_labels
 from ecgscale.errors import BadInputError
 from ecgscale.tasks.base import Label, Targets, Task, TaskMetadata, multi_hot, select, tasks
 
 DATASET = "chapman-shaoxing-ningbo"
-
-
-def _labels() -> tuple[Label, ...]:
-    text = (
-        files("ecgscale.datasets.challenge").joinpath("csn_labels.csv").read_text(encoding="utf-8")
-    )
-    return tuple(
-        Label(
-            name=row["acronym"],
-            codes=tuple(row["snomed"].split()),
-            description=row["description"],
-        )
-        for row in csv.DictReader(text.splitlines())
-    )
 
 
 @tasks.register("chapman-38")
@@ -37,7 +21,14 @@ class Chapman38(Task):
         title="Chapman-Shaoxing-Ningbo, 38 labels",
         kind="multi-label",
         dataset=DATASET,
-        labels=_labels(),
+        labels=tuple(
+            Label(
+                name=row["acronym"],
+                codes=tuple(row["snomed"].split()),
+                description=row["description"],
+            )
+            for row in csn_labels()
+        ),
         selection_rule=(
             "the records in the published lists; two of them (one train, one validation) have none "
             "of the 38 labels and stay, as in the lists"

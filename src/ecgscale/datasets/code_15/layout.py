@@ -9,10 +9,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.simulate.cohort import PATIENTS_PER_BATCH
-from ecgscale.data.simulate.layout import Layout, Row, Written, clinical_row, layouts, table
+from ecgscale.data.simulate.layout import Layout, Row, Written, layouts, table
 from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
-from ecgscale.data.simulate.population import stream
-from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
+from ecgscale.data.simulate.population import Patient, stream
+from ecgscale.data.simulate.records import SimulatedRecord
+from ecgscale.datasets.ptb_xl.statements import scp_codes
 
 FS = 400
 SAMPLES = 4096
@@ -81,20 +82,20 @@ class Code15Layout(Layout):
         written = Written()
         exams: list[int] = []
         tracings: list[Tracing] = []
-        for patient in draw_patients(first, last, self.seed, self.options):
-            number = str(patient.index + 1)
-            written.clinical.append(clinical_row(number, patient, self.seed, self.options))
-            for visit in range(patient.records):
-                record = draw_record(patient, visit, self.seed, self.options)
-                exam = 100 + 13 * (first_record + len(written.rows))
-                row = {**self._row(record, exam), "trace_file": name}
-                if not row["lost"]:
-                    exams.append(exam)
-                    tracings.append(_tracing(record, row))
-                written.rows.append(row)
-                written.codes.append(tuple(column for column in STATEMENTS if row[column]))
+        for number, record in self.draw(written, first, last, first_record):
+            exam = 100 + 13 * number
+            row = {**self._row(record, exam), "trace_file": name}
+            if not row["lost"]:
+                exams.append(exam)
+                tracings.append(_tracing(record, row))
+            written.rows.append(row)
+            written.codes.append(tuple(column for column in STATEMENTS if row[column]))
         written.save(root, name, _shard(exams, tracings))
         return written
+
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return the patient's number."""
+        return str(patient.index + 1)
 
     def tables(self, root: Path, written: Written) -> None:
         """Write the table of exams."""
@@ -106,12 +107,13 @@ class Code15Layout(Layout):
         draws = rng.random(4)
         died = bool(patient.risk + 0.5 * rng.standard_normal() > 2)
         first = record.number == 0
+        stated = scp_codes(record.reading)
         return {
             "exam_id": exam,
             "age": int(record.years),
             "is_male": patient.male,
             "nn_predicted_age": round(record.years + 8 * rng.standard_normal(), 5),
-            **{column: code in record.scp for column, code in STATEMENTS.items()},
+            **{column: code in stated for column, code in STATEMENTS.items()},
             "patient_id": patient.index + 1,
             "death": died if first else "",
             "timey": round(float(draws[0] * (2 if died else 4)), 5) if first else "",

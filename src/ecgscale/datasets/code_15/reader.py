@@ -1,21 +1,9 @@
 """CODE-15%: 12-lead ECGs of telehealth in Minas Gerais, as published on Zenodo.
 
-Known from the record's description (zenodo.org/records/4916206, version 1.0.0) and from public code
-that reads it (`antonior92/ecg-age-prediction`, the George B. Moody PhysioNet Challenge 2025):
-
-- ``exams.csv``: exam_id, age, is_male, nn_predicted_age, 1dAVb, RBBB, LBBB, SB, ST, AF, patient_id,
-  death, timey, normal_ecg, trace_file; `death` and `timey` at a patient's first exam only;
-- ``exams_part0.hdf5`` to ``exams_part17.hdf5`` (each in a zip of its own): `exam_id` of shape (n,)
-  and `tracings` of shape (n, 4096, 12), float32 at 400 Hz, zeros at both ends of shorter exams,
-  leads DI, DII, DIII, AVR, AVL, AVF, V1 to V6. The last row of a shard is zeros, its exam_id 0.
-
-The unit is in doubt. The authors' answer is mV and the Challenge takes them so; but the files were
-made with a factor of 2, and readers found twice the amplitude of other data sets (issue 5 of
-`antonior92/ecg-age-prediction`). They are read as mV; the option `millivolts` changes that.
+``docs/datasets/code-15.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,9 +18,7 @@ from ecgscale.data.sources.base import (
     Ref,
     Source,
     SourceOptions,
-    is_inside,
     parse_age,
-    read_clinical,
     read_table,
     sources,
     whole_number,
@@ -122,7 +108,7 @@ class Code15(Source[Code15Ref]):
             age=age,
             sex=_sex(row),
             labels=labels,
-            clinical=self._clinical.get(patient, {}),
+            clinical=self.clinical.get(patient, {}),
             measurements=_follow_up(row),
             notes=notes,
         )
@@ -130,10 +116,6 @@ class Code15(Source[Code15Ref]):
     def tables(self) -> list[Path]:
         """Return the table, the shards and the patient table."""
         return [self.root / name for name in (TABLE, *self._shards(), PATIENT_METADATA)]
-
-    @cached_property
-    def _clinical(self) -> dict[str, dict[str, float]]:
-        return read_clinical(self.root)
 
     def _shards(self) -> list[str]:
         if self.options.parts is not None:
@@ -158,7 +140,7 @@ class Code15(Source[Code15Ref]):
     def _shard(self, name: str) -> _Shard:
         if name not in self._open:
             try:
-                self._open[name] = _open_shard(self.root, name)
+                self._open[name] = _open_shard(self.named_file(name or "..", TABLE))
             except QuarantineError as error:
                 self._open[name] = error
         shard = self._open[name]
@@ -167,20 +149,15 @@ class Code15(Source[Code15Ref]):
         return shard
 
 
-def _open_shard(root: Path, name: str) -> _Shard:
+def _open_shard(path: Path) -> _Shard:
     import h5py
 
-    path = root / name
-    if not name or not is_inside(root, path):
-        raise QuarantineError("path-traversal", f"{TABLE} names the file {name!r}")
-    if not path.is_file():
-        raise QuarantineError("missing-signal-file", f"{name} does not exist")
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise QuarantineError("truncated-signal", f"{name}: {error}") from error
+        raise QuarantineError("truncated-signal", f"{path.name}: {error}") from error
     try:
-        return _contents(file, name)
+        return _contents(file, path.name)
     except QuarantineError:
         file.close()
         raise

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate.layout import Layout, Written, clinical_row, layouts
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, Profile
+from ecgscale.data.simulate.layout import Layout, Written, layouts, wfdb_header
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
 from ecgscale.data.simulate.population import Patient, stream
-from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
+from ecgscale.data.simulate.records import SimulatedRecord
 
 FS = 250
 
@@ -34,8 +33,6 @@ Annotation = tuple[int, str, str]
 
 class Icentia11kOptions(CohortOptions):
     """A cohort in Icentia11k's layout, rich in the arrhythmias that its tasks ask for."""
-
-    profile: ClassVar[Profile] = "ptb_xl"
 
     segment_seconds: float = Field(default=30.0, ge=12)
     """Length of a segment; the published ones have 70 minutes."""
@@ -90,21 +87,9 @@ class Icentia11kLayout(Layout):
 
     Options: ClassVar[type[CohortOptions]] = Icentia11kOptions
 
-    def write(self, root: Path, first: int, last: int, first_record: int) -> Written:
-        """Simulate and write patients `first` up to `last`, a record a segment."""
-        written = Written()
-        for patient in draw_patients(first, last, self.seed, self.options):
-            name = _name(patient)
-            folder = f"{name[:3]}/{name}"
-            (root / folder).mkdir(parents=True, exist_ok=True)
-            written.clinical.append(clinical_row(name, patient, self.seed, self.options))
-            segments = [f"{name}_s{number:02d}" for number in range(patient.records)]
-            for number, segment in enumerate(segments):
-                record = draw_record(patient, number, self.seed, self.options)
-                self._save(root, written, f"{folder}/{segment}", record)
-            text = "".join(f"{segment}\n" for segment in segments)
-            written.save(root, f"{folder}/RECORDS", text.encode())
-        return written
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return the name of the patient's folder."""
+        return f"p{patient.index:05d}"
 
     def tables(self, root: Path, written: Written) -> None:
         """Write the list of patients."""
@@ -112,22 +97,30 @@ class Icentia11kLayout(Layout):
         text = "".join(f"{name[:3]}/{name}/\n" for name in names)
         written.save(root, "RECORDS", text.encode())
 
-    def _save(self, root: Path, written: Written, stem: str, record: SimulatedRecord) -> None:
+    def save(self, root: Path, written: Written, number: int, record: SimulatedRecord) -> None:
+        """Write a segment; with a patient's first one the list of them."""
+        patient = self.patient_id(record.patient, number)
+        segments = [f"{patient}_s{number:02d}" for number in range(record.patient.records)]
+        name = segments[record.number]
+        folder = f"{patient[:3]}/{patient}"
+        if record.number == 0:
+            text = "".join(f"{segment}\n" for segment in segments)
+            written.save(root, f"{folder}/RECORDS", text.encode())
         rng = stream(self.seed, 6, record.patient.index, record.number)
         draws = rng.random(4)
         microvolts = record.signals[FS][LEADS.index("I")]
         samples = np.rint(microvolts * (UNITS_PER_MV / 1000)).astype("<i2")
         if draws[0] < self.options.detached:
             samples[:] = 0
-        name = Path(stem).name
-        written.save(root, f"{stem}.hea", _header(name, samples))
+        header = wfdb_header(name, FS, samples[None], ["ecg"], f"{UNITS_PER_MV}(0)/mV")
+        written.save(root, f"{folder}/{name}.hea", header)
         if draws[1] >= self.options.lost_signal:
-            written.save(root, f"{stem}.dat", samples.tobytes())
+            written.save(root, f"{folder}/{name}.dat", samples.tobytes())
         beats = self._beats(record, len(samples), rng)
         if draws[2] >= self.options.unannotated:
             notes = _zones(beats, record.state.rhythm, draws[3] < self.options.interrupted)
-            written.save(root, f"{stem}.atr", annotation_file([*beats, *notes]))
-        written.rows.append({"patient_id": _name(record.patient), "segment": name})
+            written.save(root, f"{folder}/{name}.atr", annotation_file([*beats, *notes]))
+        written.rows.append({"patient_id": patient, "segment": name})
         rhythm = RHYTHM_NOTES.get(record.state.rhythm, "")
         written.codes.append((rhythm,) if rhythm else ())
 
@@ -173,13 +166,3 @@ def _zones(beats: list[Annotation], rhythm: str, interrupted: bool) -> list[Anno
         return []
     zone = [(beats[2 if interrupted else 0][0], "+", note), (beats[-1][0], "+", ")")]
     return [(beats[0][0], "+", f"{note})"), *zone] if interrupted else zone
-
-
-def _name(patient: Patient) -> str:
-    return f"p{patient.index:05d}"
-
-
-def _header(name: str, samples: npt.NDArray[np.int16]) -> bytes:
-    checksum = int(samples.sum(dtype=np.int64)) % 65536
-    signal = f"{name}.dat 16 {UNITS_PER_MV}(0)/mV 16 0 {samples[0]} {checksum} 0 ecg"
-    return f"{name} 1 {FS} {len(samples)}\n{signal}\n".encode()

@@ -1,17 +1,6 @@
 """Icentia11k, two weeks of one lead from 11,000 people, in windows.
 
-Known of release 1.0 from the script that made it and its counts (`shawntan/icentia-ecg`,
-``physionet/icentia11k_make_wfdb.py`` and ``counts.txt``) and from public code that reads it:
-
-- ``pXX/pXXXXX/``: a folder a patient with ``RECORDS``, a segment's name a line, ``pXXXXX_sYY``;
-- up to 50 segments of 1,048,577 samples (70 minutes) at 250 Hz, drawn at random, not in sequence;
-- one signal ``ecg``, format 16, 74.36 units/mV, baseline 0; the lead is a modified lead I;
-- ``.atr``, of 541,794 segments: beats N, S, V and Q (undefined, a quarter of all), each with the
-  text "None", and rhythms as notes "(N", "(AFIB", "(AFL", each closed by ")" or, if of one beat,
-  in one note "(N)". What is noise or undefined lies in no rhythm;
-- no age, sex or other fact of a patient.
-
-Assumed: signal files have no header of their own, as the script writes none.
+``docs/datasets/icentia11k.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +20,6 @@ from ecgscale.data.sources.base import (
     Ref,
     Source,
     SourceOptions,
-    read_clinical,
     sources,
 )
 from ecgscale.data.wfdb16 import read_window, segment_header, to_millivolts
@@ -71,7 +59,6 @@ class Icentia11kRef(Ref):
     patient: str
     path: str
     middle: int
-    clinical: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -122,11 +109,9 @@ class Icentia11k(Source[Icentia11kRef]):
         No segment is opened. One whose signal file is missing is listed with one window.
         """
         self.require_root()
-        clinical = read_clinical(self.root)
         refs = []
         for folder in self._patients():
             below = folder.relative_to(self.root).as_posix()
-            known = clinical.get(folder.name, {})
             names = (folder / RECORDS).read_text(encoding="utf-8", errors="replace").split()
             for name in names[: self.options.segments]:
                 path = f"{below}/{name}"
@@ -136,7 +121,6 @@ class Icentia11k(Source[Icentia11kRef]):
                         patient=folder.name,
                         path=path,
                         middle=middle,
-                        clinical=known,
                     )
                     for middle in self._middles(self.root / f"{path}.dat")
                 ]
@@ -165,7 +149,7 @@ class Icentia11k(Source[Icentia11kRef]):
             fs=header.fs,
             leads=self.leads,
             labels={**labels, **({f"rhythm:{rhythm}": 100.0} if rhythm else {})},
-            clinical=ref.clinical,
+            clinical=self.clinical.get(ref.patient, {}),
             notes=tuple(notes),
         )
 

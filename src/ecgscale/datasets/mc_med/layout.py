@@ -16,13 +16,14 @@ from ecgscale.data.simulate.layout import (
     Row,
     Written,
     balanced_parts,
-    clinical_row,
     layouts,
     table,
+    wfdb_header,
 )
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, Profile
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
 from ecgscale.data.simulate.population import Patient, stream
-from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
+from ecgscale.data.simulate.records import SimulatedRecord
+from ecgscale.data.wfdb16 import INVALID
 
 VISIT_COLUMNS = (
     *("MRN", "CSN", "Visit_no", "Visits", "Age", "Gender", "Race", "Ethnicity"),
@@ -39,9 +40,6 @@ SPLITS: dict[str, int] = {"train": 78, "val": 11, "test": 11}
 
 ARRIVALS: dict[str, tuple[int, int]] = {"train": (0, 600), "val": (600, 690), "test": (690, 780)}
 """Days after the first arrival in which the visits of each part of the split fall."""
-
-NAN = -32768
-"""How format 16 marks "no measurement"."""
 
 STRAIN: dict[str, float] = {
     "st_elevated": 1.5,
@@ -84,8 +82,6 @@ Rare classes are more common than in the published data, so that small cohorts h
 
 class McMedOptions(CohortOptions):
     """A cohort in MC-MED's layout: adults in an emergency department, US mains."""
-
-    profile: ClassVar[Profile] = "ptb_xl"
 
     fs: int = Field(default=500, ge=100, le=500)
     """Sampling rate, Hz; the published lead II has 500."""
@@ -138,30 +134,21 @@ class McMedLayout(Layout):
 
     Options: ClassVar[type[CohortOptions]] = McMedOptions
 
-    def write(self, root: Path, first: int, last: int, first_record: int) -> Written:
-        """Simulate and write patients `first` up to `last`.
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return the patient's medical record number."""
+        return str(9_000_000 + patient.index + 1)
 
-        Their visits are numbered from `first_record`, which is 1 in all.
-        """
-        written = Written()
-        number = first_record
-        for patient in draw_patients(first, last, self.seed, self.options):
-            clinical = clinical_row(_mrn(patient), patient, self.seed, self.options)
-            written.clinical.append(clinical)
-            for visit in range(patient.records):
-                record = draw_record(patient, visit, self.seed, self.options)
-                row = self._row(record, 90_000_000 + number)
-                if row["segments"]:
-                    self._save(root, written, record, row)
-                written.rows.append(row)
-                stated = (row["ED_dispo"], row["DC_dispo"], row["Triage_acuity"])
-                written.codes.append(tuple(code for code in stated if code))
-                number += 1
-        return written
+    def save(self, root: Path, written: Written, number: int, record: SimulatedRecord) -> None:
+        """Write a visit."""
+        row = self._row(record, 90_000_000 + number)
+        if row["segments"]:
+            self._waveform(root, written, record, row)
+        written.rows.append(row)
+        stated = (row["ED_dispo"], row["DC_dispo"], row["Triage_acuity"])
+        written.codes.append(tuple(code for code in stated if code))
 
     def tables(self, root: Path, written: Written) -> None:
         """Write the visits, the waveform summary and both splits."""
-        (root / "data").mkdir(exist_ok=True)
         patients = [row["MRN"] for row in written.rows]
         chrono = balanced_parts(patients, written.codes, SPLITS, self.seed)
         shares = {"train": 80, "val": 10, "test": 10}
@@ -181,8 +168,8 @@ class McMedLayout(Layout):
     def _row(self, record: SimulatedRecord, csn: int) -> Row:
         patient = record.patient
         rng = stream(self.seed, 6, patient.index, record.number)
-        strain, rate = strain_of(record, rng)
-        systolic, diastolic = _pressures(record, rate, rng)
+        strain = strain_of(record, rng)
+        systolic, diastolic = map(round, record.pressures(rng))
         stated = {
             "Triage_SBP": systolic,
             "Triage_DBP": diastolic,
@@ -193,13 +180,13 @@ class McMedLayout(Layout):
         missing = rng.random(len(stated)) < self.options.unrecorded
         draws = rng.random(4)
         return {
-            "MRN": _mrn(patient),
+            "MRN": self.patient_id(patient, csn),
             "CSN": csn,
             "Visit_no": record.number + 1,
             "Visits": patient.records,
             "Age": int(record.years),
             "Gender": "U" if draws[0] < 0.005 else "M" if patient.male else "F",
-            "Triage_HR": round(rate),
+            "Triage_HR": round(record.rate),
             "CC": "SIMULATED",
             **{
                 name: "" if gone else value
@@ -218,40 +205,28 @@ class McMedLayout(Layout):
         time = datetime(2020, 9, 1) + timedelta(days=first + place * (last - first))
         return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
-    def _save(self, root: Path, written: Written, record: SimulatedRecord, row: Row) -> None:
-        name = f"{row['CSN']}_1"
-        folder = f"data/waveforms/{str(row['CSN'])[-3:]}/{row['CSN']}/II"
-        microvolts = record.signals[self.options.fs][LEADS.index("II")]
+    def _waveform(self, root: Path, written: Written, record: SimulatedRecord, row: Row) -> None:
+        name, fs = f"{row['CSN']}_1", self.options.fs
+        stem = f"data/waveforms/{str(row['CSN'])[-3:]}/{row['CSN']}/II/{name}"
+        microvolts = record.signals[fs][LEADS.index("II")]
         samples, gain, baseline = _as_wfdb_writes(microvolts / 1000)
         if row["gap"]:
-            samples[: self.options.fs] = NAN
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        checksum = int(samples.sum(dtype=np.int64)) % 65536
-        header = (
-            f"{name} 1 {self.options.fs} {len(samples)} 12:00:00 01/09/2020\n"
-            f"{name}.dat 16 {gain}({baseline})/mV 16 0 {samples[0]} {checksum} 0 II\n"
+            samples[:fs] = INVALID
+        header = wfdb_header(
+            *(name, fs, samples[None], ["II"], f"{gain}({baseline})/mV"),
+            started="12:00:00 01/09/2020",
         )
-        written.save(root, f"{folder}/{name}.hea", header.encode())
+        written.save(root, f"{stem}.hea", header)
         if not row["lost"]:
-            written.save(root, f"{folder}/{name}.dat", samples.astype("<i2").tobytes())
+            written.save(root, f"{stem}.dat", samples.astype("<i2").tobytes())
 
 
-def strain_of(record: SimulatedRecord, rng: np.random.Generator) -> tuple[float, float]:
-    """Return how ill a record's heart makes the visit look, and its rate in beats per minute."""
-    times = np.sort([*record.beats.conducted, *record.beats.ventricular])
-    rate = float(60 / np.mean(np.diff(times)))
+def strain_of(record: SimulatedRecord, rng: np.random.Generator) -> float:
+    """Return how ill a record's heart makes the visit look."""
     severity = record.state.severity
-    strain = (rate - 75) / 25
+    strain = (record.rate - 75) / 25
     strain += sum(weight * severity[INDEX[name]] for name, weight in STRAIN.items())
-    return float(strain + 0.15 * rng.standard_normal()), rate
-
-
-def _pressures(record: SimulatedRecord, rate: float, rng: np.random.Generator) -> tuple[int, int]:
-    clinical = record.patient.clinical
-    hypertrophy = float(record.state.severity[INDEX["lvh"]])
-    systolic = clinical["sbp"] + 15 * hypertrophy + 0.35 * (rate - 75) + 4 * rng.standard_normal()
-    diastolic = clinical["dbp"] + 8 * hypertrophy + 0.25 * (rate - 75) + 3 * rng.standard_normal()
-    return round(systolic), round(diastolic)
+    return float(strain + 0.15 * rng.standard_normal())
 
 
 def _statement(strain: float, thresholds: tuple[tuple[float, str], ...]) -> str:
@@ -260,10 +235,6 @@ def _statement(strain: float, thresholds: tuple[tuple[float, str], ...]) -> str:
 
 def _summary(row: Row, seconds: float) -> Row:
     return {"CSN": row["CSN"], "Type": "II", "Segments": row["segments"], "Duration": seconds}
-
-
-def _mrn(patient: Patient) -> str:
-    return str(9_000_000 + patient.index + 1)
 
 
 def _as_wfdb_writes(

@@ -1,18 +1,6 @@
 """MC-MED, emergency department visits with bedside monitoring, as published on PhysioNet.
 
-Known of release 1.0.1 from its abstract and from public code that reads it (preparation scripts and
-downstream data loader of CLEF, Nokia Bell Labs; SignalMC-MED, Gustafsson et al. 2026), below
-``data/``:
-
-- ``visits.csv``: a row a visit, with the columns used below;
-- ``waveform_summary.csv``: CSN, Type, Segments, Duration;
-- ``split_chrono_{train,val,test}.csv``, ``split_random_*.csv``: a visit's CSN a line, no header;
-- ``waveforms/<last 3 digits of CSN>/<CSN>/<type>/<CSN>_<segment>``: WFDB records of one signal,
-  segments counted from 1; type II is ECG lead II at 500 Hz.
-
-Assumed, since the data are credentialed: the header's gain and unit are right, and missing samples
-are what WFDB marks as missing. The sample format does not matter: `wfdb` reads them all, and only
-the window that is asked for. It takes a gain of 0 for 200/mV; ingest checks the amplitude.
+``docs/datasets/mc-med.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from contextlib import suppress
@@ -33,13 +21,16 @@ from ecgscale.data.sources.base import (
     SourceOptions,
     is_inside,
     parse_age,
+    parse_pressure,
     parse_sex,
-    read_clinical,
     read_table,
     sources,
     whole_number,
+    window_starts,
 )
-from ecgscale.data.wfdb16 import GAINS, MILLIVOLTS, RATES
+from ecgscale.data.sources.metadata import Split
+from ecgscale.data.wfdb import check_file, read_header
+from ecgscale.data.wfdb16 import GAINS, MILLIVOLTS
 from ecgscale.errors import BadInputError
 
 VISITS = "visits.csv"
@@ -58,9 +49,6 @@ LABELS = {
 
 PRESSURES = {"Triage_SBP": "sbp", "Triage_DBP": "dbp"}
 """Column of a blood pressure at triage to its name in the record, mmHg."""
-
-PRESSURE_RANGE = (20.0, 300.0)
-"""mmHg outside which a number is no blood pressure (an assumption of this reader)."""
 
 
 class McMedOptions(SourceOptions):
@@ -87,7 +75,6 @@ class McMedRef(Ref):
     labels: dict[str, float]
     measurements: dict[str, float]
     split: Split | None
-    clinical: dict[str, float]
     notes: tuple[str, ...]
 
 
@@ -120,11 +107,10 @@ class McMed(Source[McMedRef]):
         rows = read_table(self.data / VISITS, wanted)
         segments = self._segments()
         splits = self._splits()
-        clinical = read_clinical(self.root)
         refs = []
         for row in rows:
             visit = whole_number(row["CSN"])
-            known = _visit(row, splits.get(visit), clinical)
+            known = _visit(row, splits.get(visit))
             for segment in range(1, min(segments.get(visit, 0), self.options.segments) + 1):
                 path = f"{WAVEFORMS}/{visit[-3:]}/{visit}/{LEAD}/{visit}_{segment}"
                 refs += self._windows(path, known)
@@ -150,7 +136,7 @@ class McMed(Source[McMedRef]):
             labels=ref.labels,
             split=ref.split,
             measurements=ref.measurements,
-            clinical=ref.clinical,
+            clinical={**self.clinical.get(ref.patient, {}), **ref.measurements},
             notes=ref.notes,
         )
 
@@ -203,14 +189,12 @@ class McMed(Source[McMedRef]):
             with suppress(QuarantineError):
                 header = _header(self.data, self.data / path)
                 step = self._window_samples(header.fs)
-                starts = [0, *range(step, header.sig_len - step + 1, step)][: self.options.windows]
+                starts = window_starts(header.sig_len, step, self.options.windows)
         name = path.rsplit("/", 1)[1]
         return [McMedRef(record_id=f"{name}:{n}", path=path, start=n, **known) for n in starts]
 
 
-def _visit(
-    row: dict[str, str], split: Split | None, clinical: dict[str, dict[str, float]]
-) -> dict[str, Any]:
+def _visit(row: dict[str, str], split: Split | None) -> dict[str, Any]:
     """Return what a row of ``visits.csv`` says of all windows of the visit."""
     patient = whole_number(row["MRN"])
     age, notes = parse_age(row["Age"])
@@ -221,7 +205,7 @@ def _visit(
             labels[f"{prefix}:{text.split('-')[0] if prefix == 'acuity' else text}"] = 100.0
     measurements = {}
     for column, name in PRESSURES.items():
-        value = _pressure(row[column])
+        value = parse_pressure(row[column])
         if value is not None:
             measurements[name] = value
         elif row[column].strip():
@@ -233,17 +217,8 @@ def _visit(
         "labels": labels,
         "measurements": measurements,
         "split": split,
-        "clinical": {**clinical.get(patient, {}), **measurements},
         "notes": notes,
     }
-
-
-def _pressure(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if PRESSURE_RANGE[0] <= value <= PRESSURE_RANGE[1] else None
 
 
 def _header(root: Path, stem: Path) -> Any:
@@ -254,39 +229,18 @@ def _header(root: Path, stem: Path) -> Any:
     QuarantineError
         With reason unreadable-header, path-traversal, missing-signal-file, wrong-rate or bad-gain.
     """
-    import wfdb
-
     path = stem.with_name(f"{stem.name}.hea")
     if not is_inside(root, path):
         raise QuarantineError("path-traversal", f"{path.name} lies outside the source's folder")
-    if not path.is_file():
-        raise QuarantineError("unreadable-header", f"{path.name} does not exist")
-    try:
-        header = wfdb.rdheader(str(stem))
-    except (ValueError, IndexError, KeyError, TypeError) as error:
-        raise QuarantineError("unreadable-header", f"{path.name}: {error}") from error
-    if getattr(header, "n_sig", 0) != 1 or not header.file_name or not header.sig_len:
+    header = read_header(root, path)
+    if header.n_sig != 1 or not getattr(header, "file_name", None):
         raise QuarantineError("unreadable-header", f"{path.name} is not of one signal")
-    if not RATES[0] <= header.fs <= RATES[1]:
-        raise QuarantineError("wrong-rate", f"{path.name} states a rate of {header.fs} Hz")
-    _check_gain(path.name, header)
-    _check_file(path.parent, header.file_name[0])
-    return header
-
-
-def _check_gain(name: str, header: Any) -> None:
     unit, gain = header.units[0], header.adc_gain[0]
     scale = MILLIVOLTS.get(unit.lower(), np.nan)
     if not GAINS[0] <= gain / scale <= GAINS[1]:
-        raise QuarantineError("bad-gain", f"{name} states a gain of {gain:g}/{unit}")
-
-
-def _check_file(folder: Path, name: str) -> None:
-    path = folder / name
-    if not is_inside(folder, path):
-        raise QuarantineError("path-traversal", f"the header names the signal file {name!r}")
-    if not path.is_file():
-        raise QuarantineError("missing-signal-file", f"{name} does not exist")
+        raise QuarantineError("bad-gain", f"{path.name} states a gain of {gain:g}/{unit}")
+    check_file(path.parent, header.file_name[0])
+    return header
 
 
 def _millivolts(stem: Path, header: Any, start: int, stop: int) -> npt.NDArray[np.float32]:

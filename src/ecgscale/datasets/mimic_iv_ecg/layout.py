@@ -5,22 +5,16 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
 from ecgscale.data.simulate.conditions import INDEX
-from ecgscale.data.simulate.layout import (
-    Layout,
-    Row,
-    Written,
-    clinical_row,
-    layouts,
-    table,
-)
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, Profile
+from ecgscale.data.simulate.layout import Layout, Row, Written, layouts, table, wfdb_header
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
 from ecgscale.data.simulate.population import Patient, stream
-from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
+from ecgscale.data.simulate.records import SimulatedRecord
+from ecgscale.data.wfdb16 import INVALID
+from ecgscale.datasets.ptb_xl.statements import heart_axis, scp_codes
 
 MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
 """The order of MIMIC-IV-ECG: aVF before aVL."""
@@ -29,9 +23,6 @@ UNITS_PER_MV = 200
 
 UNMEASURED = 29_999
 """What ``machine_measurements.csv`` holds where the machine found no such wave."""
-
-NAN = -32768
-"""How format 16 marks "no measurement"."""
 
 REPORTS = tuple(f"report_{number}" for number in range(18))
 RECORD_COLUMNS = ("subject_id", "study_id", "file_name", "ecg_time", "path")
@@ -42,6 +33,9 @@ MACHINE_COLUMNS = (
 )
 LVEF_COLUMNS = ("subject_id", "waveform_path", "LVEF", "class")
 PATIENT_COLUMNS = ("subject_id", "gender", "anchor_age", "anchor_year", "anchor_year_group", "dod")
+
+QRS_AXIS = {"LAD": -40, "ALAD": -50, "RAD": 100, "ARAD": 120}
+"""Degrees that the machine writes for an axis that is not normal."""
 
 LVEF_NORMAL = 63.0
 LVEF_LOSS: dict[str, float] = {
@@ -61,8 +55,6 @@ LVEF_SD = 4.0
 
 class MimicIvEcgOptions(CohortOptions):
     """A cohort in MIMIC-IV-ECG's layout: a hospital's patients, several recordings for most."""
-
-    profile: ClassVar[Profile] = "ptb_xl"
 
     fs: int = Field(default=500, ge=100, le=500)
     """Sampling rate, Hz; the published recordings have 500."""
@@ -102,24 +94,29 @@ class MimicIvEcgLayout(Layout):
 
     Options: ClassVar[type[CohortOptions]] = MimicIvEcgOptions
 
-    def write(self, root: Path, first: int, last: int, first_record: int) -> Written:
-        """Simulate and write patients `first` up to `last`.
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return an id that spreads patients over the folders p1000 to p1999."""
+        return str(10_000_000 + 10_007 * (patient.index + 1) % 10_000_000)
 
-        Their records are numbered from `first_record`, which is 1 in all.
-        """
-        written = Written()
-        number = first_record
-        for patient in draw_patients(first, last, self.seed, self.options):
-            clinical = clinical_row(_subject(patient), patient, self.seed, self.options)
-            written.clinical.append(clinical)
-            for visit in range(patient.records):
-                record = draw_record(patient, visit, self.seed, self.options)
-                row = self._row(record, number)
-                self._save(root, written, record, row)
-                written.rows.append(row)
-                written.codes.append(tuple(record.scp))
-                number += 1
-        return written
+    def save(self, root: Path, written: Written, number: int, record: SimulatedRecord) -> None:
+        """Write a study."""
+        scp = scp_codes(record.reading)
+        row = self._row(record, number, scp)
+        fs, study = self.options.fs, row["study_id"]
+        samples = np.rint(record.signals[fs] * (UNITS_PER_MV / 1000)).astype(np.int16)
+        samples = samples[[LEADS.index(lead) for lead in MIMIC_LEADS]]
+        if row["nan_lead"] is not None:
+            samples[row["nan_lead"]] = INVALID
+        header = wfdb_header(
+            *(study, fs, samples, MIMIC_LEADS, f"{UNITS_PER_MV}.0(0)/mV"),
+            started=row["time"].strftime("%H:%M:%S %d/%m/%Y"),
+            comments=[f"# <subject_id>: {row['subject_id']}"],
+        )
+        written.save(root, f"{row['path']}.hea", header)
+        if not row["lost"]:
+            written.save(root, f"{row['path']}.dat", samples.T.astype("<i2").tobytes())
+        written.rows.append(row)
+        written.codes.append(tuple(scp))
 
     def tables(self, root: Path, written: Written) -> None:
         """Write the record list, the machine's measurements, ejection fractions and patients."""
@@ -131,7 +128,7 @@ class MimicIvEcgLayout(Layout):
         known = {row["subject_id"]: row for row in rows if row["known"]}
         written.save(root, "patients.csv", table(PATIENT_COLUMNS, known.values()))
 
-    def _row(self, record: SimulatedRecord, number: int) -> Row:
+    def _row(self, record: SimulatedRecord, number: int, scp: dict[str, float]) -> Row:
         patient = record.patient
         person = stream(self.seed, 6, patient.index)
         rng = stream(self.seed, 7, patient.index, record.number)
@@ -139,7 +136,8 @@ class MimicIvEcgLayout(Layout):
         known = bool(person.random() >= self.options.unknown_patients)
         recorded = datetime(year + int(record.years) - int(patient.age), 1, 1)
         time = recorded + timedelta(seconds=int(rng.integers(0, 31_000_000)))
-        subject, study = _subject(patient), str(40_000_000 + 7_919 * number % 10_000_000)
+        subject = self.patient_id(patient, number)
+        study = str(40_000_000 + 7_919 * number % 10_000_000)
         path = f"files/p{subject[:4]}/p{subject}/s{study}/{study}"
         draws = rng.random(4)
         lvef = ejection_fraction(record, rng)
@@ -162,19 +160,8 @@ class MimicIvEcgLayout(Layout):
             "anchor_year": year,
             "anchor_year_group": "2014 - 2016",
             "dod": "",
-            **_machine(record, rng),
+            **_machine(record, scp, rng),
         }
-
-    def _save(self, root: Path, written: Written, record: SimulatedRecord, row: Row) -> None:
-        signal = record.signals[self.options.fs]
-        samples = np.rint(signal * (UNITS_PER_MV / 1000)).astype(np.int16)
-        samples = samples[[LEADS.index(lead) for lead in MIMIC_LEADS]]
-        if row["nan_lead"] is not None:
-            samples[row["nan_lead"]] = NAN
-        (root / row["path"]).parent.mkdir(parents=True, exist_ok=True)
-        written.save(root, f"{row['path']}.hea", _header(row, self.options.fs, samples))
-        if not row["lost"]:
-            written.save(root, f"{row['path']}.dat", samples.T.astype("<i2").tobytes())
 
 
 def ejection_fraction(record: SimulatedRecord, rng: np.random.Generator) -> float:
@@ -190,42 +177,23 @@ def _as_extracted(lvef: float, draw: float, impossible: float) -> float:
     return float(round(100 * lvef) if draw < impossible else round(lvef))
 
 
-def _subject(patient: Patient) -> str:
-    """Return an id that spreads patients over the folders p1000 to p1999."""
-    return str(10_000_000 + 10_007 * (patient.index + 1) % 10_000_000)
-
-
-def _machine(record: SimulatedRecord, rng: np.random.Generator) -> Row:
+def _machine(record: SimulatedRecord, scp: dict[str, float], rng: np.random.Generator) -> Row:
     """Return the machine's reading: times in ms from the start of its median beat, axes in deg."""
-    times = np.sort([*record.beats.conducted, *record.beats.ventricular])
-    rr = int(1000 * np.median(np.diff(times)))
     p_wave = bool(record.beats.atrial)
     qrs = int(rng.integers(395, 405))
-    reports = [" ".join(record.scp), "Simulated ECG"]
+    reports = [" ".join(scp), "Simulated ECG"]
     return {
         "cart_id": int(rng.integers(6_000_000, 7_000_000)),
         **dict(zip(REPORTS, [*reports, *[""] * (18 - len(reports))], strict=True)),
         "bandwidth": "0.005-150 Hz",
         "filtering": "60 Hz notch Baseline filter",
-        "rr_interval": rr,
+        "rr_interval": int(1000 * np.median(record.intervals)),
         "p_onset": qrs - 160 if p_wave else UNMEASURED,
         "p_end": qrs - 50 if p_wave else UNMEASURED,
         "qrs_onset": qrs,
         "qrs_end": qrs + 95,
         "t_end": qrs + 380,
         "p_axis": 45 if p_wave else UNMEASURED,
-        "qrs_axis": {"LAD": -40, "ALAD": -50, "RAD": 100, "ARAD": 120}.get(record.axis, 30),
+        "qrs_axis": QRS_AXIS.get(heart_axis(record.axis), 30),
         "t_axis": 40,
     }
-
-
-def _header(row: Row, fs: int, samples: npt.NDArray[np.int16]) -> bytes:
-    study, time = row["study_id"], row["time"]
-    date = time.strftime("%H:%M:%S %d/%m/%Y")
-    lines = [f"{study} {len(samples)} {fs} {samples.shape[1]} {date}"]
-    for lead, signal in zip(MIMIC_LEADS, samples, strict=True):
-        checksum = int(signal.sum(dtype=np.int64)) % 65536
-        gain = f"{UNITS_PER_MV}.0(0)/mV"
-        lines.append(f"{study}.dat 16 {gain} 16 0 {signal[0]} {checksum} 0 {lead}")
-    lines.append(f"# <subject_id>: {row['subject_id']}")
-    return ("\n".join(lines) + "\n").encode()

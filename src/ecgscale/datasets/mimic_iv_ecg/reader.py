@@ -1,19 +1,8 @@
 """MIMIC-IV-ECG as published on PhysioNet, with ejection fractions joined by study.
 
-Known of release 1.0 from its documentation (https://mimic.mit.edu/docs/iv/modules/ecg/) and public
-listings of its headers: ``record_list.csv`` with the columns below; one WFDB record per study, 12
-leads in the order I, II, III, aVR, aVF, aVL, V1-V6 (aVF before aVL), 500 Hz, 5,000 samples, format
-16, 200 units/mV, date and time on the record line, a comment ``# <subject_id>: ...``. A lead that
-was not recorded is NaN to WFDB: every sample is -32768.
-
-The release has neither age nor sex: they come from ``patients.csv`` of MIMIC-IV (module hosp,
-credentialed), if it is there. It has no ejection fractions either; the table that ECGFounder (Li et
-al. 2025) prepared from discharge notes, and CLEF uses, is read as it stands.
-
-Not read, since no task predicts them: ``machine_measurements.csv`` and ``waveform_note_links.csv``.
+``docs/datasets/mimic-iv-ecg.md`` says what is known of the layout, from where, and what is assumed.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -26,9 +15,8 @@ from ecgscale.data.sources.base import (
     Ref,
     Source,
     SourceOptions,
-    is_inside,
+    parse_number,
     parse_sex,
-    read_clinical,
     read_table,
     sources,
     whole_number,
@@ -70,7 +58,6 @@ class MimicIvEcgRef(Ref):
     age: float | None
     sex: Sex | None
     lvef: float | None
-    clinical: dict[str, float]
     notes: tuple[str, ...]
 
 
@@ -93,20 +80,15 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         rows = read_table(self.root / TABLE, ("subject_id", "study_id", "ecg_time", "path"))
         if not rows:
             raise BadInputError(f"{self.root / TABLE} lists no records")
-        clinical = read_clinical(self.root)
         patients = self._patients()
         lvef = self._lvef()
-        return [self._ref(row, clinical, patients, lvef) for row in rows]
+        return [self._ref(row, patients, lvef) for row in rows]
 
     def read(self, ref: MimicIvEcgRef) -> Record:
         """Read one record."""
         if not ref.patient:
             raise QuarantineError("bad-metadata", f"{TABLE} has no subject_id for {ref.path}")
-        path = self._header(ref)
-        if not is_inside(self.root, path):
-            raise QuarantineError("path-traversal", f"{TABLE} names the file {ref.path!r}")
-        if not path.is_file() and not path.with_suffix(".dat").is_file():
-            raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
+        path = self.named_file(f"{ref.path}.hea", TABLE, (".dat",))
         header = read_header(path)
         stated = header.comments.get("<subject_id>", ref.patient)
         if stated != ref.patient:
@@ -123,13 +105,13 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
             sex=ref.sex,
             labels=_lvef_label(ref.lvef),
             measurements={} if ref.lvef is None else {"lvef": ref.lvef},
-            clinical=ref.clinical,
+            clinical=self.clinical.get(ref.patient, {}),
             notes=ref.notes,
         )
 
     def files(self, ref: MimicIvEcgRef) -> list[Path]:
         """Return the header and the signal file."""
-        header = self._header(ref)
+        header = self.root / f"{ref.path}.hea"
         return [header, header.with_suffix(".dat")]
 
     def tables(self) -> list[Path]:
@@ -138,13 +120,9 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         own = (self.root / TABLE, self.root / PATIENT_METADATA)
         return [*own, *(path for path in joined if path is not None)]
 
-    def _header(self, ref: MimicIvEcgRef) -> Path:
-        return self.root / f"{ref.path}.hea"
-
     def _ref(
         self,
         row: dict[str, str],
-        clinical: dict[str, dict[str, float]],
         patients: dict[str, dict[str, str]],
         lvef: dict[str, float | None],
     ) -> MimicIvEcgRef:
@@ -159,7 +137,6 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
             age=age,
             sex=parse_sex(person.get("gender", "")),
             lvef=lvef.get(study),
-            clinical=clinical.get(patient, {}),
             notes=(*age_notes, *(("LVEF that is not a number left out",) if unread else ())),
         )
 
@@ -183,7 +160,9 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         key = next((name for name in ("study_id", "waveform_path") if rows and name in rows[0]), "")
         if rows and not key:
             raise BadInputError(f"{path} has neither a column 'study_id' nor 'waveform_path'")
-        return {whole_number(PurePosixPath(row[key]).name): _number(row["LVEF"]) for row in rows}
+        return {
+            whole_number(PurePosixPath(row[key]).name): parse_number(row["LVEF"]) for row in rows
+        }
 
     def _patients(self) -> dict[str, dict[str, str]]:
         path = self._patient_table()
@@ -198,8 +177,8 @@ def _age(person: dict[str, str], ecg_time: str) -> tuple[float | None, tuple[str
 
     The age is known at the patient's anchor year; MIMIC-IV writes 91 for every one above 89.
     """
-    anchor, year = _number(person["anchor_age"]), _number(person["anchor_year"])
-    recorded = _number(ecg_time[:4])
+    anchor, year = parse_number(person["anchor_age"]), parse_number(person["anchor_year"])
+    recorded = parse_number(ecg_time[:4])
     if anchor is None or year is None or recorded is None:
         return None, ()
     age = anchor + recorded - year
@@ -214,11 +193,3 @@ def _lvef_label(lvef: float | None) -> dict[str, float]:
     if lvef is None or not LVEF_RANGE[0] <= lvef <= LVEF_RANGE[1]:
         return {}
     return {LVEF_CODES[0 if lvef < LOW_LVEF else 1]: 100.0}
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
 from ecgscale.data.simulate.conditions import INDEX
-from ecgscale.data.simulate.layout import Layout, Row, Written, clinical_row, layouts
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, Profile
+from ecgscale.data.simulate.layout import Layout, Row, Written, layouts, wfdb_header
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
 from ecgscale.data.simulate.population import Patient, stream
-from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
+from ecgscale.data.simulate.records import SimulatedRecord
 
 FS = 200
 UNITS_PER_MV = 200
@@ -46,8 +45,6 @@ COLUMNS = (
 
 class MusicOptions(CohortOptions):
     """A cohort in MUSIC's layout: people with heart failure."""
-
-    profile: ClassVar[Profile] = "ptb_xl"
 
     recording_seconds: float = Field(default=60.0, ge=40)
     """Length of a recording; the published ones have 8 to 24 hours."""
@@ -101,25 +98,23 @@ class MusicLayout(Layout):
 
     Options: ClassVar[type[CohortOptions]] = MusicOptions
 
-    def prepare(self, root: Path, records: int) -> None:
-        """Make the folder of the recordings."""
-        (root / "Holter_ECG").mkdir(exist_ok=True)
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return the patient's number in the study."""
+        return f"P{patient.index + 1:04d}"
 
-    def write(self, root: Path, first: int, last: int, first_record: int) -> Written:
-        """Simulate and write patients `first` up to `last`, one recording each."""
-        written = Written()
-        for patient in draw_patients(first, last, self.seed, self.options):
-            name = _name(patient)
-            record = draw_record(patient, 0, self.seed, self.options)
-            rng = stream(self.seed, 6, patient.index)
-            clinical = clinical_row(name, patient, self.seed, self.options)
-            row = self._row(name, record, clinical, rng)
-            if row["Holter available"]:
-                self._save(root, written, name, record, rng)
-            written.clinical.append(clinical)
-            written.rows.append(row)
-            written.codes.append((f"outcome:{row['Cause of death']}",))
-        return written
+    def visits(self, patient: Patient) -> int:
+        """Return 1."""
+        return 1
+
+    def save(self, root: Path, written: Written, number: int, record: SimulatedRecord) -> None:
+        """Write a patient's recording, if there is one."""
+        name = self.patient_id(record.patient, number)
+        rng = stream(self.seed, 6, record.patient.index)
+        row = self._row(name, record, written.clinical[-1], rng)
+        if row["Holter available"]:
+            self._holter(root, written, name, record, rng)
+        written.rows.append(row)
+        written.codes.append((f"outcome:{row['Cause of death']}",))
 
     def tables(self, root: Path, written: Written) -> None:
         """Write the table of subjects."""
@@ -127,7 +122,7 @@ class MusicLayout(Layout):
         lines += [";".join(str(row[name]) for name in COLUMNS) for row in written.rows]
         written.save(root, "subject-info.csv", ("\r\n".join(lines) + "\r\n").encode())
 
-    def _save(
+    def _holter(
         self,
         root: Path,
         written: Written,
@@ -144,7 +139,8 @@ class MusicLayout(Layout):
         if draws[2] < self.options.flat:
             samples[1] = 0
         stem = f"Holter_ECG/{name}"
-        written.save(root, f"{stem}.hea", _header(name, samples))
+        header = wfdb_header(name, FS, samples, "XYZ"[: len(samples)], f"{UNITS_PER_MV}(0)/mV")
+        written.save(root, f"{stem}.hea", header)
         if draws[3] >= self.options.lost_signal:
             rest = bytes(396) if two else b""
             written.save(root, f"{stem}.dat", samples.T.tobytes() + rest)
@@ -194,15 +190,3 @@ def cause_of_death(
     if noisy[worst] < DEADLY:
         return "0"
     return "7" if worst == "6" and rng.random() < 0.1 else worst
-
-
-def _name(patient: Patient) -> str:
-    return f"P{patient.index + 1:04d}"
-
-
-def _header(name: str, samples: npt.NDArray[np.int16]) -> bytes:
-    lines = [f"{name} {len(samples)} {FS} {samples.shape[1]}"]
-    for lead, signal in zip("XYZ", samples, strict=False):
-        checksum = int(signal.sum(dtype=np.int64)) % 65536
-        lines.append(f"{name}.dat 16 {UNITS_PER_MV}(0)/mV 16 0 {signal[0]} {checksum} 0 {lead}")
-    return ("\n".join(lines) + "\n").encode()

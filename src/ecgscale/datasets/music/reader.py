@@ -1,26 +1,12 @@
 """MUSIC, 24-hour recordings of people with chronic heart failure and what became of them.
 
-Known of release 1.0.1 from its PhysioNet page and from public code that reads it (CLEF and
-`Nokia-Bell-Labs/longitudinal-ecg-analysis`, ``curate_dataset_music.py``; a third party's audit of
-all headers and tables):
-
-- ``subject-info.csv``: 992 rows, semicolons, decimal commas, an age of ">89", empty or "NA" where
-  unknown, column names with stray spaces ("Diastolic blood  pressure (mmHg)");
-- ``Holter_ECG/<Patient ID>.hea`` and ``.dat``, 936 of them: 200 Hz, leads X, Y and (96 %) Z, 8 to
-  24 hours, format 16 by the sizes of the files; the 38 with two leads and a few others end with
-  bytes that no header speaks of;
-- ``Cause of death``: 0 survivor, 1 not cardiac, 3 sudden cardiac death, 6 and 7 pump failure;
-  ``Exit of the study``: empty for survivors, 1 lost to follow-up, 2 transplanted, 3 dead.
-
-Assumed: a gain and its unit are right. Not read: ``High-resolution_ECG`` (20 minutes at 1000 Hz of
-687 patients), which no task uses; blood fats and smoking, whose columns are not known here; lead Z,
-which 38 recordings lack and whose polarity nobody states.
+``docs/datasets/music.md`` says what is known of the layout, from where, and what is assumed.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +21,6 @@ from ecgscale.data.sources.base import (
     Source,
     SourceOptions,
     parse_age,
-    read_clinical,
     read_table,
     sources,
     whole_number,
@@ -89,7 +74,6 @@ class MusicRef(Ref):
     patient: str
     start: int
     row: dict[str, str]
-    clinical: dict[str, float]
 
 
 @sources.register("music")
@@ -127,14 +111,12 @@ class Music(Source[MusicRef]):
             delimiter=";",
             errors="replace",
         )
-        clinical = read_clinical(self.root)
         refs = []
         for row in rows:
             if whole_number(row[AVAILABLE]) == "1":
                 patient = row[PATIENT].strip()
-                known: dict[str, Any] = {"row": row, "clinical": clinical.get(patient, {})}
                 refs += [
-                    MusicRef(record_id=f"{patient}:{start}", patient=patient, start=start, **known)
+                    MusicRef(f"{patient}:{start}", patient, start, row)
                     for start in self._starts(patient)
                 ]
         if not refs:
@@ -159,7 +141,7 @@ class Music(Source[MusicRef]):
             age=age,
             sex=_SEX.get(whole_number(ref.row[MALE])),
             labels=_labels(ref.row),
-            clinical={**_clinical(ref.row), **ref.clinical},
+            clinical={**_clinical(ref.row), **self.clinical.get(ref.patient, {})},
             notes=(NOTE, *age_notes, *moved),
         )
 

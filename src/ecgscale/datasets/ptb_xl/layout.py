@@ -1,12 +1,9 @@
 """PTB-XL's layout."""
 
 from datetime import datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
@@ -15,13 +12,14 @@ from ecgscale.data.simulate.layout import (
     Row,
     Written,
     balanced_parts,
-    clinical_row,
     layouts,
     table,
+    wfdb_header,
 )
 from ecgscale.data.simulate.options import CohortOptions
-from ecgscale.data.simulate.population import stream
-from ecgscale.data.simulate.records import SimulatedRecord, draw_patients, draw_record
+from ecgscale.data.simulate.population import Patient, stream
+from ecgscale.data.simulate.records import SimulatedRecord
+from ecgscale.datasets.ptb_xl.statements import heart_axis, scp_codes, statements_file
 
 PTB_XL_COLUMNS = (
     *("ecg_id", "patient_id", "age", "sex", "height", "weight", "nurse", "site", "device"),
@@ -71,34 +69,22 @@ class PtbXlLayout(Layout):
 
     Options: ClassVar[type[CohortOptions]] = PtbXlOptions
 
-    def prepare(self, root: Path, records: int) -> None:
-        """Make the folders that the records go to."""
-        folders = ["records100", *(["records500"] if self.options.records500 else [])]
-        for folder in folders:
-            for thousand in range(records // 1000 + 1):
-                (root / folder / f"{thousand:02d}000").mkdir(parents=True, exist_ok=True)
+    def patient_id(self, patient: Patient, number: int) -> str:
+        """Return the patient's number."""
+        return str(patient.index + 1)
 
-    def write(self, root: Path, first: int, last: int, first_record: int) -> Written:
-        """Simulate and write patients `first` up to `last`.
-
-        Their records are numbered from `first_record`, which is 1 in all.
-        """
-        written = Written()
-        ecg_id = first_record
-        for patient in draw_patients(first, last, self.seed, self.options):
-            number = patient.index + 1
-            written.clinical.append(clinical_row(str(number), patient, self.seed, self.options))
-            for visit in range(patient.records):
-                record = draw_record(patient, visit, self.seed, self.options)
-                names = self._names(ecg_id)
-                for fs, signal in record.signals.items():
-                    stem = names[fs]
-                    written.save(root, f"{stem}.dat", signal.T.astype("<i2").tobytes())
-                    written.save(root, f"{stem}.hea", _ptb_header(Path(stem).name, fs, signal))
-                written.rows.append(self._row(ecg_id, record, names))
-                written.codes.append(tuple(record.scp))
-                ecg_id += 1
-        return written
+    def save(self, root: Path, written: Written, number: int, record: SimulatedRecord) -> None:
+        """Write a record at every rate."""
+        names = _names(number)
+        scp = scp_codes(record.reading)
+        leads = [lead.upper() for lead in LEADS]
+        for fs, signal in record.signals.items():
+            stem = names[fs]
+            header = wfdb_header(Path(stem).name, fs, signal, leads, "1000.0(0)/mV")
+            written.save(root, f"{stem}.dat", signal.T.astype("<i2").tobytes())
+            written.save(root, f"{stem}.hea", header)
+        written.rows.append(self._row(number, record, scp, names))
+        written.codes.append(tuple(scp))
 
     def tables(self, root: Path, written: Written) -> None:
         """Write the tables of the whole cohort, folds included."""
@@ -108,18 +94,12 @@ class PtbXlLayout(Layout):
         for row in written.rows:
             row["strat_fold"] = folds[row["patient_id"]]
         written.save(root, "ptbxl_database.csv", table(PTB_XL_COLUMNS, written.rows))
-        statements = files("ecgscale.datasets.ptb_xl").joinpath("scp_statements.csv").read_bytes()
-        written.save(root, "scp_statements.csv", statements)
+        written.save(root, "scp_statements.csv", statements_file())
 
-    def _names(self, ecg_id: int) -> dict[int, str]:
-        folder = f"{ecg_id // 1000:02d}000"
-        return {
-            100: f"records100/{folder}/{ecg_id:05d}_lr",
-            500: f"records500/{folder}/{ecg_id:05d}_hr",
-        }
-
-    def _row(self, ecg_id: int, record: SimulatedRecord, names: dict[int, str]) -> Row:
-        patient, scp = record.patient, record.scp
+    def _row(
+        self, ecg_id: int, record: SimulatedRecord, scp: dict[str, float], names: dict[int, str]
+    ) -> Row:
+        patient = record.patient
         rng = stream(self.seed, 3, patient.index, record.number)
         years = int(record.years)
         known = rng.random(2) < (0.33, 0.49)
@@ -139,7 +119,7 @@ class PtbXlLayout(Layout):
             "recording_date": date.strftime("%Y-%m-%d %H:%M:%S"),
             "report": "simulated ecg: " + " ".join(scp).lower(),
             "scp_codes": str(scp),
-            "heart_axis": record.axis if rng.random() < 0.6 else "",
+            "heart_axis": heart_axis(record.axis) if rng.random() < 0.6 else "",
             "infarction_stadium1": "unknown" if infarct else "",
             "infarction_stadium2": "",
             "validated_by": float(rng.integers(0, 12)) if rng.random() < 0.56 else "",
@@ -157,10 +137,9 @@ class PtbXlLayout(Layout):
         }
 
 
-def _ptb_header(name: str, fs: int, signal: npt.NDArray[np.int16]) -> bytes:
-    lines = [f"{name} {len(LEADS)} {fs} {signal.shape[1]}"]
-    for lead, samples in zip(LEADS, signal, strict=True):
-        checksum = int(samples.sum(dtype=np.int64)) & 0xFFFF
-        spelling = lead.upper()
-        lines.append(f"{name}.dat 16 1000.0(0)/mV 16 0 {samples[0]} {checksum} 0 {spelling}")
-    return ("\n".join(lines) + "\n").encode()
+def _names(ecg_id: int) -> dict[int, str]:
+    folder = f"{ecg_id // 1000:02d}000"
+    return {
+        100: f"records100/{folder}/{ecg_id:05d}_lr",
+        500: f"records500/{folder}/{ecg_id:05d}_hr",
+    }

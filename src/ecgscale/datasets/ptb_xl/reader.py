@@ -13,11 +13,9 @@ from ecgscale.data.sources.base import (
     Ref,
     Source,
     SourceOptions,
-    is_inside,
     parse_age,
     parse_fold,
     parse_likelihoods,
-    read_clinical,
     read_table,
     sources,
     whole_number,
@@ -40,11 +38,10 @@ class PtbXlOptions(SourceOptions):
 
 @dataclass(frozen=True)
 class PtbXlRef(Ref):
-    """One row of the table, as text, with what the patient table adds."""
+    """One row of the table, as text."""
 
     path: str
     row: dict[str, str]
-    clinical: dict[str, float]
 
 
 @sources.register("ptb-xl")
@@ -68,14 +65,12 @@ class PtbXl(Source[PtbXlRef]):
         rows = read_table(self.root / TABLE, wanted)
         if not rows:
             raise BadInputError(f"{self.root / TABLE} lists no records")
-        clinical = read_clinical(self.root)
         keep = {*wanted, "height", "weight"}
         return [
             PtbXlRef(
                 record_id=whole_number(row["ecg_id"]),
                 path=row[column] + ".hea",
                 row={name: value for name, value in row.items() if name in keep},
-                clinical=clinical.get(whole_number(row["patient_id"]), {}),
             )
             for row in rows
         ]
@@ -85,19 +80,18 @@ class PtbXl(Source[PtbXlRef]):
         row = ref.row
         age, notes = parse_age(row["age"])
         labels = self._labels(row["scp_codes"])
-        path = self.root / ref.path
-        if not is_inside(self.root, path):
-            raise QuarantineError("path-traversal", f"{TABLE} names the file {ref.path!r}")
-        if not path.is_file() and not path.with_suffix(".dat").is_file():
-            raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
+        path = self.named_file(ref.path, TABLE, (".dat",))
         header = read_header(path)
         if header.fs != self.options.rate:
             raise QuarantineError(
                 "wrong-rate", f"{ref.path} states {header.fs:g} Hz, not {self.options.rate}"
             )
+        patient = whole_number(row["patient_id"])
+        if not patient:
+            raise QuarantineError("bad-metadata", "patient_id is empty")
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{_required(row, 'patient_id')}",
+            patient_id=f"{self.namespace}:{patient}",
             signal=to_millivolts(read_samples(path.parent, header), header),
             fs=header.fs,
             leads=header.leads,
@@ -105,7 +99,7 @@ class PtbXl(Source[PtbXlRef]):
             sex=_SEX.get(whole_number(row["sex"])),
             labels=labels,
             fold=parse_fold(row["strat_fold"]),
-            clinical={**_body(row), **ref.clinical},
+            clinical={**_body(row), **self.clinical.get(patient, {})},
             notes=notes,
         )
 
@@ -130,13 +124,6 @@ class PtbXl(Source[PtbXlRef]):
         if unknown:
             raise QuarantineError("unknown-label", f"{unknown[0]!r} is not in {STATEMENTS}")
         return labels
-
-
-def _required(row: dict[str, str], name: str) -> str:
-    value = whole_number(row[name])
-    if not value:
-        raise QuarantineError("bad-metadata", f"{name} is empty")
-    return value
 
 
 def _body(row: dict[str, str]) -> dict[str, float]:

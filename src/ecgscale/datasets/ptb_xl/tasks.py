@@ -6,16 +6,14 @@ Aggregation and selection follow Strodthoff et al. (2021) and the code published
 task are left out.
 """
 
-import csv
 from collections.abc import Callable
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ecgscale.data.record import Split
+from ecgscale.datasets.ptb_xl.statements import Statement, statements
 from ecgscale.errors import BadInputError
 from ecgscale.tasks.base import (
     Label,
@@ -26,8 +24,6 @@ from ecgscale.tasks.base import (
     select,
     tasks,
 )
-
-Statement = dict[str, str]
 
 SUPERCLASSES: dict[str, str] = {
     "CD": "conduction disturbance",
@@ -52,15 +48,6 @@ _CITATION = (
     "for ECG Analysis: Benchmarks and Insights from PTB-XL, IEEE JBHI 25(5), "
     "doi:10.1109/JBHI.2020.3022989"
 )
-
-
-@cache
-def statements() -> tuple[Statement, ...]:
-    """Return the 71 SCP statements, a dictionary of columns each; the code has the key ``""``."""
-    text = (
-        files("ecgscale.datasets.ptb_xl").joinpath("scp_statements.csv").read_text(encoding="utf-8")
-    )
-    return tuple(csv.DictReader(text.splitlines()))
 
 
 def _labels_by(

@@ -1,0 +1,146 @@
+"""How the files of a folder are read: the keys of ``source.yaml`` and of a data set's YAML.
+
+CSV files of seven columns, patients in a table::
+
+    format: csv
+    fs: 500
+    units: uV
+    leads: [I, II, V1, V2, V3, V4, V5]
+    table:
+      path: patients.csv
+      record: file
+      patient: pid
+      age: age
+      sex: sex
+      labels: diagnoses
+      label_separator: "|"
+      split: split
+      measurements: [lvef]
+"""
+
+from itertools import product
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ecgscale.data.record import canonical_lead
+from ecgscale.data.sources.base import SourceOptions
+from ecgscale.data.sources.metadata import GroupPattern, MetadataTable
+
+Format = Literal["wfdb", "csv", "npy", "parquet"]
+SUFFIXES: dict[Format, tuple[str, ...]] = {
+    "wfdb": (".hea", ".mat", ".dat"),
+    "csv": (".csv",),
+    "npy": (".npy",),
+    "parquet": (".parquet",),
+}
+"""Of a record's files, the one that stands for the record first."""
+
+
+_OF_WFDB, _OF_ARCHIVES = ("window_seconds", "comments"), ("signals", "uids")
+
+
+class FolderDescription(SourceOptions):
+    """Which records a folder has, how their files are read, and what is known of them."""
+
+    format: Format
+    """wfdb: headers (fs, units and leads are theirs). csv, parquet: a file a record, a column a
+    lead. npy: a file a record (lead, time) or (time, lead), or many records in one file, first
+    axis the record; or every record in one `.npz` file, see `signals`."""
+    files: str | None = None
+    """Which files, as a glob below the folder; default every one with the format's suffix."""
+    records: str | None = None
+    """A list of the records, a path a line, that is followed where the folder has it (RECORDS); a
+    line that ends in "/" names a folder with a RECORDS of its own."""
+    signals: str | None = None
+    """npy: an `.npz` file that holds all records, an array `signals`, int16 (record, lead, time);
+    the records are the rows of `table`, and entries of the array that have none."""
+    uids: str | None = None
+    """The array of the records' names in that file, in the same order."""
+    fs: float | None = Field(default=None, gt=0)
+    """Sampling rate, Hz."""
+    units: Literal["mV", "uV", "V", "adu"] | None = None
+    """Of the samples; adu are steps of a converter, with `gain`."""
+    gain: float | None = Field(default=None, gt=0)
+    """Steps per mV (per standard deviation, where `table.amplitude` says so)."""
+    leads: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """In the files' order; for wfdb those that every record has, where not the standard 12."""
+    lead_names: dict[str, str] = Field(default={})
+    """Names in the headers to names of standard leads ({"MLII": "II"})."""
+    header: bool = True
+    """Whether the first line of a csv file names its columns."""
+    columns: tuple[str, ...] | None = None
+    """Names of the columns of the leads, in the order of `leads`; default every column."""
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    """Between the columns of a csv file."""
+    decimal: Literal[".", ","] = "."
+    """Decimal point of a csv file."""
+    window_seconds: float | None = Field(default=None, gt=0)
+    """wfdb: a record is a window of this length; default the whole recording."""
+    windows: int = Field(default=1, ge=1)
+    """Most windows of a recording, one after the other from its start."""
+    table: MetadataTable | None = None
+    """A table with a row a record."""
+    partial: bool = False
+    """Whether rows of records that are not there are passed over: a part was downloaded."""
+    patient_pattern: GroupPattern | None = None
+    """Its first group is the patient: searched in the record's path without suffix or, with
+    `signals`, matched against all of `table.patient`. Otherwise `table.patient` decides, where
+    there is one; without either, every record is its own patient."""
+    comments: bool = False
+    """wfdb: whether age, sex and labels that the table does not state are looked for in the
+    header's comments."""
+    age_pattern: GroupPattern = r"(?i)\bage\W+(\d+(?:\.\d+)?)"
+    """Its first group, searched in the comments, is the age."""
+    sex_pattern: GroupPattern = r"(?i)\b(?:sex|gender)\W+([a-z]+)"
+    """Its first group, searched in the comments, is the sex."""
+    label_pattern: GroupPattern = r"(?im)^#\s*Dx:(.*)$"
+    """Its first group, searched in the comments, has the label codes."""
+    label_separator: str = Field(default=",", min_length=1)
+    """What stands between two codes in a comment."""
+    label_lists: dict[str, str] = Field(default={})
+    """Files that list records (relative to the folder) to the label of those records."""
+    unknown_ages: tuple[float, ...] = ()
+    """Ages that stand for an unknown age."""
+
+    @field_validator("leads")
+    @classmethod
+    def _standard_spelling(cls, leads: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return leads and tuple(canonical_lead(lead) for lead in leads)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "FolderDescription":
+        stated = {key for key in self.model_fields_set if getattr(self, key)}
+        wfdb = self.format == "wfdb"
+        for key in ("fs", "units", *(() if wfdb else ("leads",))):
+            if wfdb and key in stated:
+                raise ValueError(f"{key} is in the headers of wfdb files; leave it out")
+            if not wfdb and key not in stated:
+                raise ValueError(f"{key} is missing, and {self.format} files do not say it")
+        for form, key in (*product(["wfdb"], _OF_WFDB), *product(["npy"], _OF_ARCHIVES)):
+            if self.format != form and key in stated:
+                raise ValueError(f"{key} goes with format: {form}, and only with it")
+        missing = {*_OF_ARCHIVES, "table"} - stated
+        if missing and stated & set(_OF_ARCHIVES):
+            raise ValueError(f"{min(missing)} is missing: signals, uids and table go together")
+        if len(set(self.leads or ())) < len(self.leads or ()):
+            raise ValueError("leads names a lead twice")
+        if (self.gain is not None) != (self.units == "adu"):
+            raise ValueError("gain goes with units: adu, and only with it")
+        if self.columns is not None:
+            if self.format not in ("csv", "parquet") or not self.header:
+                raise ValueError("columns needs csv files with a header, or parquet")
+            if len(self.columns) != len(self.leads or ()):
+                leads = len(self.leads or ())
+                raise ValueError(f"columns has {len(self.columns)} names for {leads} leads")
+        return self
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """How the names of a record's files end."""
+        return SUFFIXES[self.format]
+
+    @property
+    def glob(self) -> str:
+        """Which files."""
+        return self.files or f"**/*{self.suffixes[0]}"

@@ -1,1 +1,0 @@
-"""Your own folder, described by its source.yaml."""

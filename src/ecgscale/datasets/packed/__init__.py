@@ -1,1 +1,0 @@
-"""An int16 array with a table beside it."""

@@ -1,1 +1,0 @@
-"""Any folder of WFDB records."""

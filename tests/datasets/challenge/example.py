@@ -1,0 +1,4 @@
+"""The Challenge for tests."""
+
+COHORT = {"fs": 100}
+UNREAD = ("RECORDS", ".csv")

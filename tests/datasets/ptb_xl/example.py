@@ -1,0 +1,3 @@
+"""PTB-XL for tests."""
+
+COHORT = {}

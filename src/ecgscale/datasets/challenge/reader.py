@@ -23,7 +23,6 @@ from ecgscale.data.sources.base import (
     read_table,
     sources,
 )
-from ecgscale.data.sources.metadata import Split
 from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
 from ecgscale.errors import BadInputError
 

@@ -28,7 +28,6 @@ from ecgscale.data.sources.base import (
     whole_number,
     window_starts,
 )
-from ecgscale.data.sources.metadata import Split
 from ecgscale.data.wfdb import check_file, read_header
 from ecgscale.data.wfdb16 import GAINS, MILLIVOLTS
 from ecgscale.errors import BadInputError

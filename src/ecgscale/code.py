@@ -14,6 +14,7 @@ import ast
 import json
 import re
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -169,6 +170,11 @@ def entry_of(implementation: type) -> str:
     return f"{implementation.__module__}:{implementation.__qualname__}"
 
 
+def table_of(path: Path) -> str:
+    """Return a data file of the package as an entry of `closure`."""
+    return path.relative_to(ROOT).as_posix()
+
+
 def _entry(text: str) -> Reference:
     module, _, name = text.partition(":")
     if _source(module) is None:
@@ -257,7 +263,12 @@ class _Reader(ast.NodeVisitor):
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):
             self.strings.add(node.value)
-            self._name(node.value)  # an annotation may be written as text
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        for part in ast.walk(node.annotation):  # a class may be named there as text
+            if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                self._name(part.value)
+        self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         called = node.func
@@ -354,16 +365,17 @@ def _module(name: str) -> dict[str, Definition]:
     content = file.read_bytes()
     # What an import is bound to depends on which modules there are.
     state = _hash(content + ROOT.joinpath("code.py").read_bytes() + _layout().encode())
-    kept = file.parent / "__pycache__" / f"{file.stem}.{sys.implementation.cache_tag}.code.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(kept.read_text(encoding="utf-8"))
+    kept = file.parent / "__pycache__" / f"{file.stem}.{sys.implementation.cache_tag}.code"
+    with suppress(OSError, ValueError, KeyError, TypeError, zlib.error):
+        found = json.loads(zlib.decompress(kept.read_bytes()))
         if found["state"] == state:
             return {key: _restored(value) for key, value in found["definitions"].items()}
     tree = ast.parse(content)
     _strip_docstrings(tree)
     definitions = _read(name, tree, file.name == "__init__.py")
     with suppress(OSError):  # a package that is installed for all may be read-only
-        write_whole(kept, json.dumps({"state": state, "definitions": definitions}))
+        content = json.dumps({"state": state, "definitions": definitions}).encode()
+        write_whole(kept, zlib.compress(content))
     return definitions
 
 

@@ -18,7 +18,7 @@ from ecgscale.data.subsets import read_subset
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import model_digest, read_config
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.baselines.base import baseline_scores, baselines
+from ecgscale.evaluation.baselines.base import Baseline, baseline_scores, baselines
 from ecgscale.evaluation.embed import Embeddings
 from ecgscale.evaluation.encoder import Results, evaluate_encoder
 from ecgscale.evaluation.inputs import check_recipe, check_store, rows_of, stores_of
@@ -204,7 +204,7 @@ def evaluate_baseline(plan: Evaluation, name: str, root: Path) -> RunRecord:
     tables = [read_targets(root / "data/tasks", task) for task in plan.settings.tasks]
 
     def results(_: Path | None) -> Results:
-        features = _features(tables, root) if baseline.reads_signals else {}
+        features = _features(baseline, tables, root) if baseline.reads_signals else {}
         return {
             table.task: _baseline_result(name, table, plan.settings, features.get(table.task))
             for table in tables
@@ -329,16 +329,16 @@ def _baseline_result(
     return task_result(table, Predictions(scores), table.where("train"), settings, protocol)
 
 
-def _features(tables: Sequence[TaskTable], root: Path) -> dict[str, Embeddings]:
+def _features(
+    baseline: type[Baseline], tables: Sequence[TaskTable], root: Path
+) -> dict[str, Embeddings]:
     """Measure every source's records once; return the features of each task's examples."""
-    from ecgscale.evaluation.features import store_features
-
     found = {}
     with Bars() as bars:
         for source, store in stores_of(tables, root).items():
             rows = rows_of(tables, source)
             bar = bars.bar(f"measuring {source}", len(rows))
-            values = store_features(store, rows, partial(bars.advance, bar)).values
+            values = baseline.features(store, rows, partial(bars.advance, bar))
             for table in (table for table in tables if table.source == source):
                 check_store(table, store)
                 found[table.task] = values[np.searchsorted(rows, table.frame["row"].to_numpy())]

@@ -25,6 +25,7 @@ from ecgscale.code import (
     entry_of,
     library_version,
     package_state,
+    table_of,
 )
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
@@ -251,10 +252,13 @@ def _cohort(study: Study, name: str) -> Content:
 
 def _source(study: Study, name: str) -> Content:
     from ecgscale.data.sources import sources
+    from ecgscale.data.sources.folder import Folder
 
     config = study.sources[name]
     source = {**_plain(config), "namespace": study.namespace(name)}
-    code = closure("ecgscale.data.ingest:ingest", entry_of(sources.get(config.reader)))
+    reader = sources.get(config.reader)
+    written = [table_of(reader.written_in)] if issubclass(reader, Folder) else []
+    code = closure("ecgscale.data.ingest:ingest", entry_of(reader), *written)
     return _content({"source": source, "recipe": study.recipe}, code)
 
 

@@ -3,12 +3,14 @@
 An encoder is worth its embedding only above these.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from ecgscale.data.store import Store
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.embed import Embeddings
 from ecgscale.evaluation.metrics.functions import Bools, Floats
@@ -33,6 +35,19 @@ class Baseline:
     words: ClassVar[str]
     reads_signals: ClassVar[bool] = False
     readout: ClassVar[str | None] = None
+
+    @classmethod
+    def features(
+        cls, store: Store, rows: npt.NDArray[np.int64], advance: Callable[[int], None]
+    ) -> npt.NDArray[np.floating]:
+        """Return shape (row, feature) of some records; asked of baselines that read signals.
+
+        Parameters
+        ----------
+        advance
+            Told how many more records are done.
+        """
+        raise NotImplementedError
 
     def scores(self, problem: Problem) -> Floats:
         """Predict the validation and test examples.

@@ -1,11 +1,15 @@
 """Hand-crafted features of the ECG."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
+from ecgscale.data.store import Store
 from ecgscale.evaluation.baselines.base import Probed, baselines, imputed
 from ecgscale.evaluation.embed import Embeddings
+from ecgscale.evaluation.features import store_features
 from ecgscale.evaluation.metrics.functions import Bools, Floats
 from ecgscale.evaluation.readouts.base import Problem
 
@@ -22,6 +26,13 @@ class EcgFeatures(Probed):
 
     words: ClassVar[str] = "hand-crafted features of the ECG"
     reads_signals: ClassVar[bool] = True
+
+    @classmethod
+    def features(
+        cls, store: Store, rows: npt.NDArray[np.int64], advance: Callable[[int], None]
+    ) -> npt.NDArray[np.floating]:
+        """Measure some records."""
+        return store_features(store, rows, advance).values
 
     def numbers(self, problem: Problem) -> Embeddings:
         """Return shape (example, feature)."""

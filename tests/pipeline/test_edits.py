@@ -15,6 +15,8 @@ TRAINED = [*PRETRAINED, "control@supervised-*"]
 EVERY_PRETRAINING = [*PRETRAINED, "control@*"]
 EVALUATED = ["evaluate@*", "evaluate-control@*"]
 SEARCH = ["tune@*"]
+OF_ENCODERS = ("pretrain", "control", "evaluate", "evaluate-control")
+TWICE = '@metrics.register("r2-again")\n@metrics.register("r2")'
 
 
 @pytest.fixture(scope="module")
@@ -76,24 +78,27 @@ EDITS = {
         ("data/preprocess.py", 'padtype="line"', 'padtype="mean"'),
         ["ingest@*"],
     ),
+    "a reader that is not asked for": (
+        ("datasets/music/reader.py", "def index(self)", "def index(self, _)"),
+        [],
+    ),
     # What is simulated.
-    "a heart": (("data/simulate/pathology.py", "pr=0.125", "pr=0.12"), ["simulate@*"]),
+    "a heart": (
+        ("data/simulate/pathology.py", "pr=0.125", "pr=0.12"),
+        ["simulate@*"],
+    ),
     "a layout": (
         ("datasets/challenge/layout.py", "#Age: ", "#Age:  "),
         ["simulate@sim-chapman"],
     ),
     # Tasks, splits, subsets.
     "a split": (
-        (
-            "datasets/ptb_xl/tasks.py",
-            "VALIDATION_FOLD, TEST_FOLD = 8, 9",
-            "VALIDATION_FOLD, TEST_FOLD = 7, 9",
-        ),
-        ["targets"],
+        ("datasets/ptb_xl/tasks.py", "TEST_FOLD = 8, 9, 10", "TEST_FOLD = 7, 9, 10"),
+        ["targets", "report"],
     ),
     "a label table": (
-        ("datasets/ptb_xl/scp_statements.csv", "NORM", "NORN"),
-        ["targets", "simulate@sim-ptb-xl"],
+        ("datasets/challenge/csn_labels.csv", "426783006,", "426783007,"),
+        ["targets", "simulate@sim-chapman", "report"],
     ),
     "the nesting order": (
         ("data/subsets.py", 'f"{order}:{patient}"', 'f"{order}-{patient}"'),
@@ -112,7 +117,7 @@ EDITS = {
         ("data/augment.py", "sd * config.noise_sd", "2 * sd * config.noise_sd"),
         [*TRAINED, *SEARCH],
     ),
-    "the optimizer's schedule": (
+    "the schedule": (
         ("training/schedule.py", "math.cos(", "math.sin("),
         [*TRAINED, *SEARCH],
     ),
@@ -121,84 +126,100 @@ EDITS = {
         ["pretrain@simclr-*", "tune@simclr"],
     ),
     "what two objectives share": (
-        (
-            "objectives/contrastive.py",
-            "return features @ features.T",
-            "return 2 * features @ features.T",
-        ),
+        ("objectives/contrastive.py", "return features @ features.T", "return 2 * features"),
         ["pretrain@simclr-*", "pretrain@clef-*", *SEARCH],
     ),
-    "the risk": (("data/risk.py", "np.exp(", "np.expm1("), [*TRAINED, *SEARCH]),
+    "the risk": (
+        ("data/risk.py", "np.exp(", "np.expm1("),
+        [*TRAINED, *SEARCH],
+    ),
     # Encoders: training and, whatever trained them, evaluation.
     "a forward pass": (
-        (
-            "encoders/net1d.py",
-            "F.silu(self.stem_norm(self.stem(x)))",
-            "F.relu(self.stem_norm(self.stem(x)))",
-        ),
-        [
-            "pretrain@*-net1d-tiny-*",
-            "control@*-net1d-tiny-*",
-            "evaluate@*-net1d-tiny-*",
-            "evaluate-control@*-net1d-tiny-*",
-            *SEARCH,
-        ],
+        ("encoders/net1d.py", "F.silu(self.stem_norm(", "F.relu(self.stem_norm("),
+        [*(f"{stage}@*-net1d-tiny-*" for stage in OF_ENCODERS), *SEARCH],
     ),
     "another encoder": (
-        ("encoders/vit1d.py", "def hidden_states(", "flag = 1\n\n    def hidden_states("),
-        [
-            "pretrain@*-vit1d-tiny-*",
-            "control@*-vit1d-tiny-*",
-            "evaluate@*-vit1d-tiny-*",
-            "evaluate-control@*-vit1d-tiny-*",
-        ],
+        (
+            "encoders/vit1d.py",
+            "def frames(self, x",
+            "def frames(self, _, x",
+        ),
+        [f"{stage}@*-vit1d-tiny-*" for stage in OF_ENCODERS],
     ),
     "an encoder that is not asked for": (
-        ("encoders/s4.py", "def hidden_states(", "flag = 1\n\n    def hidden_states("),
+        ("encoders/s4.py", "torch.exp(", "torch.expm1("),
         [],
     ),
     # Evaluation.
     "a metric": (
-        ("evaluation/metrics.py", "binary_f1_score(*one", "0 * binary_f1_score(*one"),
-        [*EVALUATED, "baseline@*"],
+        ("evaluation/metrics/macro_f1.py", "validate_args=False", "validate_args=True"),
+        [*EVALUATED, "baseline@*", "report"],
+    ),
+    "a new metric": (
+        ("evaluation/metrics/r2.py", '@metrics.register("r2")', TWICE),
+        [*EVALUATED, "baseline@*", "report"],
     ),
     "the bootstrap": (
-        (
-            "evaluation/bootstrap.py",
-            "hashlib.sha256(task.encode())",
-            "hashlib.sha256(task.upper().encode())",
-        ),
-        [*EVALUATED, "baseline@*"],
+        ("evaluation/bootstrap.py", "sha256(task.encode())", "sha256(task.upper().encode())"),
+        [*EVALUATED, "baseline@*", "report"],
     ),
     "the probe": (
-        ("evaluation/probe.py", "def fit_linear_probes(", "FLAG = 1\n\n\ndef fit_linear_probes("),
+        ("evaluation/probe.py", "TOLERANCE = 1e-5", "TOLERANCE = 2e-5"),
+        [*EVALUATED, "baseline@age-sex", "baseline@ecg-features", *SEARCH, "report"],
+    ),
+    "a new setting of a readout that is not asked for": (
+        (
+            "evaluation/readouts/knn.py",
+            "        k: int",
+            "        far: int = 1\n        k: int",
+        ),
         [],
     ),
-    "a readout that is not asked for": (
-        ("evaluation/readouts/knn.py", "k: int =", "weighted: bool = False\n    k: int ="),
-        [],
+    "a baseline": (
+        ("evaluation/baselines/age_sex.py", '"F": 0.0, "M": 1.0', '"F": 1.0, "M": 0.0'),
+        ["baseline@age-sex", "report"],
     ),
     "the features of a baseline": (
-        ("evaluation/features.py", "def ecg_features(", "FLAG = 1\n\n\ndef ecg_features("),
-        [],
+        ("evaluation/features.py", "_SLOW = 0.07", "_SLOW = 0.08"),
+        ["baseline@ecg-features", "report"],
     ),
     # Statistics and the page.
     "a statistic": (
         ("scaling/ranks.py", "return _ratio(ranks", "return -_ratio(ranks"),
         ["report"],
     ),
-    "a template": (("report/templates/report.html.j2", "<body", "<body class='x'"), ["report"]),
+    "a template": (
+        ("report/templates/report.html.j2", "<body", "<body class='x'"),
+        ["report"],
+    ),
+    # The search.
+    "the search": (
+        ("pipeline/tuning.py", "SEEDS_PER_STUDY = 10_000", "SEEDS_PER_STUDY = 10_001"),
+        SEARCH,
+    ),
     # What only watches, prints or looks.
-    "the tracking store's adapter": (("runs/tracking.py", "ATTEMPTS = 3", "ATTEMPTS = 4"), []),
-    "the command line": (
-        ("cli.py", "of {summary.records} records stored", "of {summary.records}"),
+    "the tracking store's adapter": (
+        ("runs/tracking.py", "ATTEMPTS = 3", "ATTEMPTS = 4"),
         [],
     ),
-    "a table that is printed": (("evaluation/compare.py", '"first - second"', '"difference"'), []),
-    "the progress bar": (("progress.py", "BarColumn(),", "BarColumn(bar_width=20),"), []),
-    "the doctor": (("pipeline/doctor.py", "GiB free", "GiB"), []),
+    "the command line": (
+        ("cli.py", "records stored", "records are stored"),
+        [],
+    ),
+    "a table that is printed": (
+        ("evaluation/compare.py", '"first - second"', '"difference"'),
+        [],
+    ),
+    "the progress bar": (
+        ("progress.py", "BarColumn(),", "BarColumn(bar_width=20),"),
+        [],
+    ),
+    "the doctor": (
+        ("pipeline/doctor.py", "GiB free", "GiB"),
+        [],
+    ),
     "a comment and a docstring": (
-        ("training/loop.py", '"""', '"""Now: '),
+        ("training/loop.py", '"""The training loop', '"""Now: the training loop'),
         [],
     ),
 }

@@ -40,6 +40,9 @@ from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObj
 UNTRAINED = {"ecgscale.training.trainer": "an objective without training never starts it"}
 """What the pretraining of an encoder that keeps its initial weights does not reach."""
 
+EVALUATE = "ecgscale.evaluation.stage:evaluate"
+EVALUATE_BASELINE = "ecgscale.evaluation.stage:evaluate_baseline"
+
 Content = dict[str, Any]
 
 
@@ -130,7 +133,9 @@ def evaluation(study: Study, baseline: str | None = None) -> Evaluation:
         for protocol in config.protocols:
             check_protocol(protocol)
         used = {protocol.readout for protocol in config.protocols}
+        entry = EVALUATE
     else:
+        entry = EVALUATE_BASELINE
         readout = baselines.get(baseline).readout
         used = {readout} if readout else set()
     settings = {
@@ -142,7 +147,7 @@ def evaluation(study: Study, baseline: str | None = None) -> Evaluation:
         study=study.study,
         recipe=study.recipe,
         settings=EvaluationSettings(**fields),
-        code=_evaluation_code(settings, baseline).digest,
+        code=_evaluation_code(entry, settings, [baseline] if baseline else []).digest,
     )
 
 
@@ -234,7 +239,7 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
         yield f"baselines/{name}", _baseline(study, name)
     for name in study.tune.objectives:
         yield f"tune/{name}", _tuning(study, name)
-    yield "report", _content(study, closure("ecgscale.report.stage:build_report"))
+    yield "report", _report(study)
 
 
 def _content(settings: Any, code: Closure) -> Content:
@@ -292,13 +297,14 @@ def _evaluation(study: Study, cell: Cell) -> Content:
     plan = evaluation(study)
     settings = {**vars(plan), "axes": cell_axes(study, cell)}
     encoder = encoders.get(study.encoders[cell.encoder].kind)
-    code = _evaluation_code(plan.settings.readouts, None, entry_of(encoder))
+    code = _evaluation_code(EVALUATE, plan.settings.readouts, (), entry_of(encoder))
     return _content(_of_all_cells(settings), code)
 
 
 def _baseline(study: Study, name: str) -> Content:
     plan = evaluation(study, name)
-    return _content(_of_all_cells(plan), _evaluation_code(plan.settings.readouts, name))
+    code = _evaluation_code(EVALUATE_BASELINE, plan.settings.readouts, [name])
+    return _content(_of_all_cells(plan), code)
 
 
 def _tuning(study: Study, name: str) -> Content:
@@ -317,6 +323,16 @@ def _tuning(study: Study, name: str) -> Content:
     return _content(settings, code)
 
 
+def _report(study: Study) -> Content:
+    from ecgscale.tasks import tasks
+
+    evaluation = study.evaluation
+    used = {protocol.readout for protocol in evaluation.protocols}
+    named = [entry_of(tasks.get(name)) for name in evaluation.tasks]
+    entry = "ecgscale.report.stage:build_report"
+    return _content(study, _evaluation_code(entry, sorted(used), study.grid.baselines, *named))
+
+
 def _pretraining_code(objective: str, encoder: str, *others: str) -> Closure:
     from ecgscale.encoders.base import encoders
     from ecgscale.objectives.base import objectives
@@ -327,18 +343,17 @@ def _pretraining_code(objective: str, encoder: str, *others: str) -> Closure:
     return closure(*entries, *others, without=left_out)
 
 
-def _evaluation_code(used: Iterable[str], baseline: str | None, *others: str) -> Closure:
-    """Return what an evaluation with some readouts reaches; every metric is part of a record."""
+def _evaluation_code(
+    entry: str, used: Iterable[str], read_by: Iterable[str], *others: str
+) -> Closure:
+    """Return what is reached with some readouts and baselines; every metric is in every record."""
     from ecgscale.evaluation.baselines import baselines
     from ecgscale.evaluation.metrics import metrics
     from ecgscale.evaluation.readouts.base import readouts
 
-    named = [*(readouts.get(name) for name in used), *(metric for _, metric in metrics.items())]
-    if baseline is None:
-        entry = "ecgscale.evaluation.stage:evaluate"
-    else:
-        entry = "ecgscale.evaluation.stage:evaluate_baseline"
-        named.append(baselines.get(baseline))
+    named: list[type] = [metric for _, metric in metrics.items()]
+    named += [readouts.get(name) for name in used]
+    named += [baselines.get(name) for name in read_by]
     return closure(entry, *map(entry_of, named), *others)
 
 

@@ -1,0 +1,47 @@
+"""A room of the house imports only what lies below it."""
+
+import ast
+
+import pytest
+
+LAYERS = (
+    *("errors", "files", "settings", "progress", "code", "registry", "distributed", "device"),
+    *("runs", "data", "tasks", "datasets", "encoders", "objectives", "training", "evaluation"),
+    *("scaling", "study", "report", "pipeline", "cli", "__main__"),
+)
+"""Rooms and single modules, from the ground up."""
+
+
+def imported(path):
+    """Return the rooms that a file imports when it runs, anywhere in it."""
+    waiting, found = [ast.parse(path.read_text(encoding="utf-8"))], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module == "ecgscale":
+            found |= {alias.name for alias in node.names}
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found |= {name.split(".")[1] for name in names if name.startswith("ecgscale.")}
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+@pytest.mark.parametrize("room", LAYERS)
+def test_a_room_imports_only_what_lies_below(project, room):
+    package = project / "src" / "ecgscale"
+    files = [*(package / room).rglob("*.py")] or [package / f"{room}.py"]
+    above = {
+        f"{path.relative_to(package)} imports {other}"
+        for path in files
+        for other in imported(path)
+        if LAYERS.index(other) > LAYERS.index(room)
+    }
+    assert not above
+
+
+def test_every_room_has_its_place(project):
+    package = project / "src" / "ecgscale"
+    rooms = {path.stem for path in package.iterdir() if not path.name.startswith("__pycache__")}
+    assert rooms - {"__init__", "py"} == set(LAYERS)

@@ -2,7 +2,6 @@ import copy
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,10 +12,17 @@ from ecgscale import encoders, objectives
 from ecgscale.distributed import gather
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.dinosr import cluster_sums, nearest
-from support.toy import PATCHES
 
-TOY = replace(PATCHES, params={"mask_length": 1, "codewords": 32})
 WORDS = 6
+
+TOY = {
+    "params": {"mask_length": 1, "codewords": 32},
+    "encoder": {"name": "vit1d", "size": "tiny", "patch": 50},
+    "lr": 3e-3,
+    "crop": None,
+    "wander": 0.0,
+    "augment": {"noise_prob": 0.0, "wander_prob": 0.0},
+}
 
 
 def create(name="vit1d", seed=0, codewords=WORDS, **params):

@@ -9,7 +9,7 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ecgscale.scaling.correlate import permutation_test
+from ecgscale.scaling.ranks import permutation_test
 
 # %%
 # ## Scores that rise, with one step back

@@ -14,10 +14,10 @@ from ecgscale.distributed import rank, world_size
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from support.processes import in_two_processes
-from support.toy import Toy
 
-TOY = Toy({"momentum": 0.97}, lr=5e-3)
 CLEF_BASELINE = {"projector_dim": 0, "momentum_schedule": "constant", "hidden_dim": 32}
+
+TOY = {"params": {"momentum": 0.97}, "lr": 5e-3}
 
 
 def create(seed=0, **params):

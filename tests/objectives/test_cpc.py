@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,10 +15,11 @@ from ecgscale.objectives import Batch
 from ecgscale.objectives.cpc import draw_candidates, one_step
 from support.toy import PATCHES
 
-TOY = replace(PATCHES, params={"steps": 4})
 RECIPE = Recipe(leads=("I", "II"))
 PATCH = 10
 DIM = 6
+
+TOY = {**PATCHES, "params": {"steps": 4}}
 
 
 class Toy(SequenceEncoder):

@@ -1,5 +1,4 @@
 import copy
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,9 +13,13 @@ from ecgscale.objectives import Batch
 from ecgscale.objectives.data2vec import hidden_sd, normalise_layers, same_shape_layers
 from support.toy import PATCHES
 
-TOY = replace(PATCHES, params={"mask_length": 1, "teacher_start": 0.98, "teacher_end": 0.99})
 RECIPE = Recipe(leads=("I", "II"))
 EPSILON = 1e-5
+
+TOY = {
+    **PATCHES,
+    "params": {"mask_length": 1, "teacher_start": 0.98, "teacher_end": 0.99},
+}
 """What the normalisations add to a variance."""
 
 

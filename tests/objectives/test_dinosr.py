@@ -1,6 +1,5 @@
 import copy
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +9,17 @@ from ecgscale.distributed import rank, world_size
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.dinosr import cluster_sums, nearest
 from support.processes import in_two_processes
-from support.toy import PATCHES
 
-TOY = replace(PATCHES, params={"mask_length": 1, "codewords": 32})
 WORDS = 6
+
+TOY = {
+    "params": {"mask_length": 1, "codewords": 32},
+    "encoder": {"name": "vit1d", "size": "tiny", "patch": 50},
+    "lr": 3e-3,
+    "crop": None,
+    "wander": 0.0,
+    "augment": {"noise_prob": 0.0, "wander_prob": 0.0},
+}
 
 
 def create(name="vit1d", seed=0, codewords=WORDS, **params):

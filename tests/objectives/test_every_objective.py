@@ -32,7 +32,7 @@ def toy_of(name):
     own = f"objectives.test_{REGISTRY.get(name).__module__.rpartition('.')[2]}"
     if importlib.util.find_spec(own) is None:
         return Toy()
-    return getattr(importlib.import_module(own), "TOY", Toy())
+    return Toy(**getattr(importlib.import_module(own), "TOY", {}))
 
 
 def batch_of(records=8, seed=0):

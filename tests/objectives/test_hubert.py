@@ -12,11 +12,15 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.hubert import POWER_FLOOR, features_per_lead, perplexity, spectral_features
-from support.toy import Toy
 
-TOY = Toy({"clusters": (16, 32), "mask_probability": 0.33, "mask_length": 1}, lr=3e-3, crop=6.0)
 RECIPE = Recipe(leads=("I", "II"))
 SMALL = {"clusters": (4, 6), "projection_dim": 8, "window": 16, "kmeans_iterations": 5}
+
+TOY = {
+    "params": {"clusters": (16, 32), "mask_probability": 0.33, "mask_length": 1},
+    "lr": 3e-3,
+    "crop": 6.0,
+}
 """At 20 samples a step, vit1d's features are of the step's own samples."""
 
 

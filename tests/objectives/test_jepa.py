@@ -1,6 +1,5 @@
 import copy
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,18 +15,19 @@ from ecgscale.objectives import Batch
 from ecgscale.objectives.jepa import HEAD_DIM, JepaParams, Predictor, multi_block
 from support.toy import PATCHES
 
-# The slowest to learn, and the closest to collapse: with the published momentum of .996 the
-# embeddings' SD falls below the threshold of `is_collapsed` here.
-TOY = replace(
-    PATCHES,
-    params={"predictor_depth": 1, "momentum": 0.999},
-    encoder={"name": "vit1d", "size": "tiny"},
-    lr=5e-3,
-    crop=5.0,
-    gain=0.03,
-)
 RECIPE = Recipe(leads=("I", "II"))
 ENCODERS = ["vit1d", "net1d"]
+
+# The slowest to learn, and the closest to collapse: with the published momentum of .996 the
+# embeddings' SD falls below the threshold of `is_collapsed` here.
+TOY = {
+    **PATCHES,
+    "params": {"predictor_depth": 1, "momentum": 0.999},
+    "encoder": {"name": "vit1d", "size": "tiny"},
+    "lr": 5e-3,
+    "crop": 5.0,
+    "gain": 0.03,
+}
 
 
 def make(encoder_name="vit1d", seed=0, **params):

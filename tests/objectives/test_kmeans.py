@@ -53,6 +53,7 @@ def inertia(points, centroids):
     seed=st.integers(0, 99),
 )
 def test_kmeans_is_lloyds_algorithm_from_its_seeds(points, dim, clusters, iterations, seed):
+    clusters = min(clusters, points)  # repeated centroids share their points as rounding decides
     x = cloud(points, dim, seed)
     found = kmeans(x, clusters, iterations, generator(seed))
     start = seeds(x, clusters, generator(seed)).tolist()

@@ -11,17 +11,17 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
 from ecgscale.objectives.mae import normalise_patches, patches
-from support.toy import PLAIN, Toy
 
-TOY = Toy(
-    {"mask_ratio": 0.5, "decoder_depth": 1, "decoder_width": 32},
-    lr=3e-3,
-    crop=6.0,
-    wander=0.2,
-    augment=PLAIN,
-)
 RECIPE = Recipe(leads=("I", "II"))
 SMALL = {"decoder_depth": 1, "decoder_width": 8, "decoder_heads": 2}
+
+TOY = {
+    "params": {"mask_ratio": 0.5, "decoder_depth": 1, "decoder_width": 32},
+    "lr": 3e-3,
+    "crop": 6.0,
+    "wander": 0.2,
+    "augment": {"noise_prob": 0.0, "wander_prob": 0.0},
+}
 
 
 def create(encoder="vit1d", seed=0, **params):

@@ -16,10 +16,13 @@ from ecgscale.objectives import Batch
 from ecgscale.objectives.moco import info_nce, record_key
 from ecgscale.objectives.target import unit_rows
 from support.processes import in_two_processes
-from support.toy import Toy
 
-TOY = Toy({"queue_size": 256, "momentum": 0.99, "temperature": 0.1, "mlp": False}, lr=5e-3)
 RECIPE = Recipe(leads=("I", "II"))
+
+TOY = {
+    "params": {"queue_size": 256, "momentum": 0.99, "temperature": 0.1, "mlp": False},
+    "lr": 5e-3,
+}
 
 
 def create(seed=0, **params):

@@ -8,7 +8,7 @@ from typing import Any
 class Toy:
     """Settings with which an objective learns the toy set within 200 steps.
 
-    An objective that needs others than these says so in its own tests, as ``TOY = Toy(...)``.
+    An objective that needs others than these names them in its own tests, as ``TOY = {...}``.
     """
 
     params: dict[str, Any] = field(default_factory=dict)
@@ -22,12 +22,11 @@ class Toy:
     """By how much kNN accuracy must rise above the random encoder's."""
 
 
-PLAIN = {"noise_prob": 0.0, "wander_prob": 0.0}
 # A masked objective learns whatever can be told from the steps around: first of all the wander.
-PATCHES = Toy(
-    encoder={"name": "vit1d", "size": "tiny", "patch": 50},
-    lr=3e-3,
-    crop=None,
-    wander=0.0,
-    augment=PLAIN,
-)
+PATCHES: dict[str, Any] = {
+    "encoder": {"name": "vit1d", "size": "tiny", "patch": 50},
+    "lr": 3e-3,
+    "crop": None,
+    "wander": 0.0,
+    "augment": {"noise_prob": 0.0, "wander_prob": 0.0},
+}

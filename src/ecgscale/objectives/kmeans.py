@@ -61,7 +61,7 @@ def seeds(points: Tensor, clusters: int, generator: Generator | None = None) -> 
 
 
 def nearest(points: Tensor, centroids: Tensor) -> Tensor:
-    """Return the index of the nearest centroid, the first of equals.
+    """Return the index of the nearest centroid; of equal ones any, as rounding decides.
 
     Parameters
     ----------

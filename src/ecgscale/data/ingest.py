@@ -176,12 +176,7 @@ def _write_records(
 
 
 def _chunks(
-    source: Source[Any],
-    refs: list[Ref],
-    name: str,
-    config: SourceConfig,
-    recipe: Recipe,
-    jobs: int,
+    source: Source[Any], refs: list[Ref], name: str, config: SourceConfig, recipe: Recipe, jobs: int
 ) -> Iterator[_Chunk]:
     """Yield processed chunks in the order of `refs`, a few of them in flight."""
     parts = [refs[start : start + CHUNK] for start in range(0, len(refs), CHUNK)]

@@ -220,6 +220,11 @@ class Source(Generic[R]):
         """Patient id (without the namespace) to clinical fields; see `read_clinical`."""
         return read_clinical(self.root)
 
+    @property
+    def patient_table(self) -> Path:
+        """Where the optional ``patient_metadata.csv`` lies."""
+        return self.root / PATIENT_METADATA
+
     def named_file(self, name: str, table: str, others: tuple[str, ...] = ()) -> Path:
         """Return a record's file that a table names.
 

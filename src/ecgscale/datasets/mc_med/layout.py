@@ -59,12 +59,7 @@ ACUITIES = (
     (-0.5, "4-Semi-Urgent"),
     (-math.inf, "5-Non-Urgent"),
 )
-ED_DISPOSITIONS = (
-    (2.0, "ICU"),
-    (1.3, "Inpatient"),
-    (0.8, "Observation"),
-    (-math.inf, "Discharge"),
-)
+ED_DISPOSITIONS = ((2.0, "ICU"), (1.3, "Inpatient"), (0.8, "Observation"), (-math.inf, "Discharge"))
 DISCHARGES = (
     (2.4, "Expired"),
     (1.9, "Acute Care Hospital"),

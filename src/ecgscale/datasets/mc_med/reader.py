@@ -13,18 +13,13 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import Record, Sex, Split
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
     is_inside,
     parse_age,
     parse_pressure,
     parse_sex,
     read_table,
-    sources,
     whole_number,
     window_starts,
 )
@@ -146,7 +141,7 @@ class McMed(Source[McMedRef]):
     def tables(self) -> list[Path]:
         """Return the tables of visits, waveforms, splits and patients."""
         names = (VISITS, SUMMARY, *(self._split_file(part) for part in SPLIT_NAMES))
-        return [*(self.data / name for name in names), self.root / PATIENT_METADATA]
+        return [*(self.data / name for name in names), self.patient_table]
 
     def _segments(self) -> dict[str, int]:
         """Read how many segments of lead II each visit has."""

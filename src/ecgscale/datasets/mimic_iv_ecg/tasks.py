@@ -8,15 +8,7 @@ import pandas as pd
 
 from ecgscale.datasets import described_tasks
 from ecgscale.datasets.mimic_iv_ecg.reader import LVEF_CODES, LVEF_RANGE
-from ecgscale.tasks.base import (
-    Targets,
-    Task,
-    measurement,
-    multi_hot,
-    patient_split,
-    select,
-    tasks,
-)
+from ecgscale.tasks.base import Targets, Task, measurement, multi_hot, patient_split, select, tasks
 
 VALIDATION = TEST = 0.1
 """Expected shares of the patients, as in the split by rows of CLEF."""

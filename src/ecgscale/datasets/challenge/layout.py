@@ -17,7 +17,7 @@ from ecgscale.data.simulate.layout import (
     table,
     wfdb_header,
 )
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, RatedOptions
 from ecgscale.data.simulate.population import Patient
 from ecgscale.data.simulate.records import SimulatedRecord
 from ecgscale.datasets.challenge.statements import (
@@ -32,13 +32,11 @@ CSN_SPLITS = {"train": 16546, "val": 1860, "test": 4620}
 """Records in each published split list; simulated cohorts are split in these proportions."""
 
 
-class ChallengeOptions(CohortOptions):
+class ChallengeOptions(RatedOptions):
     """A cohort in the Challenge's layout: one record per patient, other devices and case mix."""
 
     case_mix: ClassVar[Mapping[str, float]] = case_mix()
 
-    fs: int = Field(default=500, ge=100, le=500)
-    """Sampling rate, Hz; the published recordings have 500."""
     age_mean: float = 58.0
     age_sd: float = Field(default=19.0, gt=0)
     male: float = Field(default=0.56, ge=0, le=1)
@@ -70,11 +68,6 @@ class ChallengeOptions(CohortOptions):
         lowpass_hz=70.0,
         resolution_uv=4.88,
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the recordings."""
-        return (self.fs,)
 
 
 @layouts.register("challenge")

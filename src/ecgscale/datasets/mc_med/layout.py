@@ -20,7 +20,7 @@ from ecgscale.data.simulate.layout import (
     table,
     wfdb_header,
 )
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, RatedOptions
 from ecgscale.data.simulate.population import Patient, stream
 from ecgscale.data.simulate.records import SimulatedRecord
 from ecgscale.data.wfdb16 import INVALID
@@ -75,11 +75,9 @@ Rare classes are more common than in the published data, so that small cohorts h
 """
 
 
-class McMedOptions(CohortOptions):
+class McMedOptions(RatedOptions):
     """A cohort in MC-MED's layout: adults in an emergency department, US mains."""
 
-    fs: int = Field(default=500, ge=100, le=500)
-    """Sampling rate, Hz; the published lead II has 500."""
     segment_seconds: float = Field(default=20.0, gt=0)
     """Length of a segment; the published ones last up to hours."""
     age_mean: float = 55.0
@@ -105,11 +103,6 @@ class McMedOptions(CohortOptions):
         lowpass_hz=40.0,
         resolution_uv=5.0,
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the recordings."""
-        return (self.fs,)
 
     @property
     def seconds(self) -> float:

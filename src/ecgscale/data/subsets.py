@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ecgscale.data.pool import PoolSource
 from ecgscale.data.record import CLINICAL_FIELDS
@@ -71,16 +71,14 @@ class Pool:
     excluded_patients: int
 
 
-class ParentSubset(BaseModel):
+class ParentSubset(BaseModel, extra="forbid", frozen=True):
     """The next smaller subset of the same order, which is contained in this one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int = Field(ge=1)
     digest: str
 
 
-class SubsetManifest(BaseModel):
+class SubsetManifest(BaseModel, extra="forbid", frozen=True):
     """What a subset is; written beside its records.
 
     Attributes
@@ -102,8 +100,6 @@ class SubsetManifest(BaseModel):
     parent
         The next smaller subset of the study's sizes, or None for the smallest.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     size: int = Field(ge=1)

@@ -10,16 +10,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
+from ecgscale.data.simulate import Layout, layouts
 from ecgscale.data.simulate.conditions import INDEX
-from ecgscale.data.simulate.layout import (
-    Layout,
-    Row,
-    Written,
-    balanced_parts,
-    layouts,
-    table,
-    wfdb_header,
-)
+from ecgscale.data.simulate.layout import Row, Written, balanced_parts, table, wfdb_header
 from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, RatedOptions
 from ecgscale.data.simulate.population import Patient, stream
 from ecgscale.data.simulate.records import SimulatedRecord

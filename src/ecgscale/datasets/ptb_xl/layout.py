@@ -7,15 +7,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate.layout import (
-    Layout,
-    Row,
-    Written,
-    balanced_parts,
-    layouts,
-    table,
-    wfdb_header,
-)
+from ecgscale.data.simulate import Layout, layouts
+from ecgscale.data.simulate.layout import Row, Written, balanced_parts, table, wfdb_header
 from ecgscale.data.simulate.options import CohortOptions
 from ecgscale.data.simulate.population import Patient, stream
 from ecgscale.data.simulate.records import SimulatedRecord

@@ -197,15 +197,9 @@ def score2(
     """
     if region not in REGIONS:
         raise BadInputError(f"risk region {region!r} is none of {', '.join(REGIONS)}")
-    arrays = np.broadcast_arrays(
-        _sex_codes(sex),
-        _measured("age", age),
-        _measured("sbp", sbp),
-        _measured("total_cholesterol", total_cholesterol),
-        _measured("hdl_cholesterol", hdl_cholesterol),
-        _measured("smoker", smoker),
-        _measured("diabetes", diabetes),
-    )
+    given = (age, sbp, total_cholesterol, hdl_cholesterol, smoker, diabetes)
+    measured = map(_measured, ("age", *RISK_FACTORS), given)
+    arrays = np.broadcast_arrays(_sex_codes(sex), *measured)
     sexes, ages, *factors = (array.ravel() for array in arrays)
     x = np.stack(factors, axis=-1)
     score = np.full(ages.shape, np.nan)

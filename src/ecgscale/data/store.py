@@ -366,28 +366,17 @@ def records_schema() -> "pa.Schema":
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
-    columns = {
-        "record_id": text,
-        "patient_id": text,
-        "source": text,
-        "age": number,
-        "sex": text,
-        "fold": pa.int64(),
-        "split": text,
-        "labels": pa.list_(text),
-        "likelihoods": pa.list_(number),
-        "split_labels": pa.list_(text),
-        "measurements": pa.list_(text),
-        "measured": pa.list_(number),
-        "unit": text,
-        "fs_original": number,
-        "seconds": number,
-        "valid_samples": pa.int64(),
-        "notes": pa.list_(text),
-        "signal_digest": text,
-        **dict.fromkeys(CLINICAL_FIELDS, number),
-    }
-    return pa.schema(list(columns.items()))
+    texts, numbers, whole = pa.list_(text), pa.list_(number), pa.int64()
+    return pa.schema(
+        [
+            *(("record_id", text), ("patient_id", text), ("source", text), ("age", number)),
+            *(("sex", text), ("fold", whole), ("split", text), ("labels", texts)),
+            *(("likelihoods", numbers), ("split_labels", texts), ("measurements", texts)),
+            *(("measured", numbers), ("unit", text), ("fs_original", number)),
+            *(("seconds", number), ("valid_samples", whole), ("notes", texts)),
+            *(("signal_digest", text), *((name, number) for name in CLINICAL_FIELDS)),
+        ]
+    )
 
 
 def write_quarantine(path: Path, rows: list[dict[str, str]]) -> None:

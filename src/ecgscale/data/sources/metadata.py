@@ -23,11 +23,8 @@ from ecgscale.errors import BadInputError
 
 Row = dict[str, str]
 SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
+    **{"train": "train", "test": "test"},
+    **{"val": "validation", "valid": "validation", "validation": "validation"},
 }
 
 

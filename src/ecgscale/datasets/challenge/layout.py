@@ -33,14 +33,8 @@ class ChallengeOptions(RatedOptions):
     misplaced: float = Field(default=0.015, ge=0, le=1)
     missing: dict[str, float] = Field(
         default={
-            "height": 0.3,
-            "weight": 0.3,
-            "sbp": 0.12,
-            "dbp": 0.12,
-            "total_cholesterol": 0.6,
-            "hdl_cholesterol": 0.65,
-            "smoker": 0.5,
-            "diabetes": 0.2,
+            **{"height": 0.3, "weight": 0.3, "sbp": 0.12, "dbp": 0.12, "total_cholesterol": 0.6},
+            **{"hdl_cholesterol": 0.65, "smoker": 0.5, "diabetes": 0.2},
         }
     )
     noise: NoiseOptions = NoiseOptions(

@@ -22,13 +22,8 @@ COLUMNS = (
     *("patient_id", "death", "timey", "normal_ecg", "trace_file"),
 )
 STATEMENTS = {
-    "1dAVb": "1AVB",
-    "RBBB": "CRBBB",
-    "LBBB": "CLBBB",
-    "SB": "SBRAD",
-    "ST": "STACH",
-    "AF": "AFIB",
-    "normal_ecg": "NORM",
+    **{"1dAVb": "1AVB", "RBBB": "CRBBB", "LBBB": "CLBBB", "SB": "SBRAD", "ST": "STACH"},
+    **{"AF": "AFIB", "normal_ecg": "NORM"},
 }
 """Column to the SCP statement that makes it true."""
 

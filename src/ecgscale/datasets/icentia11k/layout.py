@@ -43,13 +43,8 @@ class Icentia11kOptions(CohortOptions):
     age_sd: float = Field(default=17.4, gt=0)
     prevalence: dict[str, float] = Field(
         default={
-            "atrial_fibrillation": 0.2,
-            "atrial_flutter": 0.15,
-            "atrial_tachycardia": 0.15,
-            "bigeminy": 0.25,
-            "trigeminy": 0.15,
-            "atrial_premature": 0.1,
-            "paced": 0.0,
+            **{"atrial_fibrillation": 0.2, "atrial_flutter": 0.15, "atrial_tachycardia": 0.15},
+            **{"bigeminy": 0.25, "trigeminy": 0.15, "atrial_premature": 0.1, "paced": 0.0},
         }
     )
     undefined: float = Field(default=0.1, ge=0, le=1)

@@ -35,32 +35,20 @@ ARRIVALS: dict[str, tuple[int, int]] = {"train": (0, 600), "val": (600, 690), "t
 """Days after the first arrival in which the visits of each part of the split fall."""
 
 STRAIN: dict[str, float] = {
-    "st_elevated": 1.5,
-    "injury": 1.5,
-    "st_depressed": 1.0,
-    "atrial_fibrillation": 1.0,
-    "ventricular_premature": 0.6,
-    "av_block_complete": 1.5,
-    "lbbb": 0.8,
+    **{"st_elevated": 1.5, "injury": 1.5, "st_depressed": 1.0, "atrial_fibrillation": 1.0},
+    **{"ventricular_premature": 0.6, "av_block_complete": 1.5, "lbbb": 0.8},
 }
 """What each condition adds to a visit's strain when typical (severity 1)."""
 
 ACUITIES = (
-    (2.1, "1-Resuscitation"),
-    (1.2, "2-Emergent"),
-    (0.0, "3-Urgent"),
-    (-0.5, "4-Semi-Urgent"),
-    (-math.inf, "5-Non-Urgent"),
+    *((2.1, "1-Resuscitation"), (1.2, "2-Emergent"), (0.0, "3-Urgent")),
+    *((-0.5, "4-Semi-Urgent"), (-math.inf, "5-Non-Urgent")),
 )
 ED_DISPOSITIONS = ((2.0, "ICU"), (1.3, "Inpatient"), (0.8, "Observation"), (-math.inf, "Discharge"))
 DISCHARGES = (
-    (2.4, "Expired"),
-    (1.9, "Acute Care Hospital"),
-    (1.3, "Skilled Nursing Facility"),
-    (1.1, "Home Health Services"),
-    (-0.4, "Home/Work"),
-    (-0.7, "Inpatient Rehabilitation Facility"),
-    (-math.inf, "No Disposition"),
+    *((2.4, "Expired"), (1.9, "Acute Care Hospital"), (1.3, "Skilled Nursing Facility")),
+    *((1.1, "Home Health Services"), (-0.4, "Home/Work")),
+    *((-0.7, "Inpatient Rehabilitation Facility"), (-math.inf, "No Disposition")),
 )
 """Strain above which a visit has each statement, the highest first.
 

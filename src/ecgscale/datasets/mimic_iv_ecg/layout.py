@@ -39,13 +39,8 @@ QRS_AXIS = {"LAD": -40, "ALAD": -50, "RAD": 100, "ARAD": 120}
 
 LVEF_NORMAL = 63.0
 LVEF_LOSS: dict[str, float] = {
-    "lbbb": 20.0,
-    "infarct_anterior": 20.0,
-    "infarct_inferior": 12.0,
-    "conduction_delay": 12.0,
-    "ventricular_premature": 10.0,
-    "atrial_fibrillation": 8.0,
-    "lvh": 5.0,
+    **{"lbbb": 20.0, "infarct_anterior": 20.0, "infarct_inferior": 12.0, "conduction_delay": 12.0},
+    **{"ventricular_premature": 10.0, "atrial_fibrillation": 8.0, "lvh": 5.0},
 }
 """Percent of ejection fraction that each condition costs when typical (severity 1)."""
 

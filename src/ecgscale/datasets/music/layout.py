@@ -54,11 +54,8 @@ class MusicOptions(CohortOptions):
     male: float = Field(default=0.72, ge=0, le=1)
     prevalence: dict[str, float] = Field(
         default={
-            "atrial_fibrillation": 0.19,
-            "ventricular_premature": 0.25,
-            "infarct_anterior": 0.25,
-            "lbbb": 0.25,
-            "bigeminy": 0.05,
+            **{"atrial_fibrillation": 0.19, "ventricular_premature": 0.25},
+            **{"infarct_anterior": 0.25, "lbbb": 0.25, "bigeminy": 0.05},
         }
     )
     no_holter: float = Field(default=0.056, ge=0, le=1)

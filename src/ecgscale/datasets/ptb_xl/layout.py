@@ -40,14 +40,8 @@ class PtbXlOptions(CohortOptions):
 
     missing: dict[str, float] = Field(
         default={
-            "height": 0.55,
-            "weight": 0.45,
-            "sbp": 0.25,
-            "dbp": 0.25,
-            "total_cholesterol": 0.45,
-            "hdl_cholesterol": 0.5,
-            "smoker": 0.3,
-            "diabetes": 0.15,
+            **{"height": 0.55, "weight": 0.45, "sbp": 0.25, "dbp": 0.25},
+            **{"total_cholesterol": 0.45, "hdl_cholesterol": 0.5, "smoker": 0.3, "diabetes": 0.15},
         }
     )
 

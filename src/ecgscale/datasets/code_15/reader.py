@@ -106,7 +106,7 @@ class Code15(Source[Code15Ref]):
 
     def tables(self) -> list[Path]:
         """Return the table, the shards and the patient table."""
-        return [self.patient_table, *(self.root / name for name in (TABLE, *self._shards()))]
+        return [*(self.root / name for name in (TABLE, *self._shards())), self.patient_table]
 
     def _shards(self) -> list[str]:
         if self.options.parts is not None:

@@ -93,12 +93,7 @@ class AuroraBpOptions(CohortOptions):
     age_sd: float = Field(default=13.0, gt=0)
     male: float = Field(default=0.5, ge=0, le=1)
     noise: NoiseOptions = NoiseOptions(
-        muscle_mv=0.03,
-        wander_mv=0.15,
-        mains_hz=60.0,
-        mains_mv=0.008,
-        highpass_hz=0.05,
-        lowpass_hz=100.0,
+        muscle_mv=0.03, wander_mv=0.15, mains_hz=60.0, mains_mv=0.008, lowpass_hz=100.0
     )
 
     @property

@@ -130,8 +130,7 @@ class AuroraBp(Source[AuroraBpRef]):
 
     @property
     def _window_samples(self) -> int:
-        samples: int = round(self.options.window_seconds * FS)
-        return samples
+        return round(float(self.options.window_seconds) * FS)
 
     def _baselines(self) -> dict[str, dict[str, float]]:
         """Read the baseline of every participant who has both pressures."""

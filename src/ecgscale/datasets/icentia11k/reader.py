@@ -159,8 +159,7 @@ class Icentia11k(Source[Icentia11kRef]):
         return sorted(path.parent for path in self.root.glob(f"p[0-9]*/p[0-9]*/{RECORDS}"))
 
     def _half(self, fs: float = 250.0) -> int:
-        samples: int = round(self.options.window_seconds * fs / 2)
-        return samples
+        return round(float(self.options.window_seconds) * fs / 2)
 
     def _middles(self, path: Path) -> list[int]:
         samples = path.stat().st_size // 2 if path.is_file() else 0

@@ -80,7 +80,6 @@ class McMedOptions(RatedOptions):
         wander_mv=0.08,
         mains_hz=60.0,
         mains_mv=0.008,
-        highpass_hz=0.05,
         lowpass_hz=40.0,
         resolution_uv=5.0,
     )

@@ -173,8 +173,7 @@ class McMed(Source[McMedRef]):
         return splits
 
     def _window_samples(self, fs: float) -> int:
-        samples: int = round(self.options.window_seconds * fs)
-        return samples
+        return round(float(self.options.window_seconds) * fs)
 
     def _windows(self, path: str, known: dict[str, Any]) -> list[McMedRef]:
         """List the windows of a segment; of one that cannot be read, the first."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
 from ecgscale.data.recipe import Recipe
@@ -32,10 +32,8 @@ CHUNK = 64
 FileDigest = tuple[str, int, str]
 
 
-class IngestSummary(BaseModel):
+class IngestSummary(BaseModel, extra="forbid", frozen=True):
     """What went in and what became of it: `records` = `stored` + the sum of `quarantined`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
     reader: str
@@ -176,12 +174,7 @@ def _write_records(
 
 
 def _chunks(
-    source: Source[Any],
-    refs: list[Ref],
-    name: str,
-    config: SourceConfig,
-    recipe: Recipe,
-    jobs: int,
+    source: Source[Any], refs: list[Ref], name: str, config: SourceConfig, recipe: Recipe, jobs: int
 ) -> Iterator[_Chunk]:
     """Yield processed chunks in the order of `refs`, a few of them in flight."""
     parts = [refs[start : start + CHUNK] for start in range(0, len(refs), CHUNK)]

@@ -46,13 +46,7 @@ AGE_RANGE = (40.0, 89.0)
 OLDER_PERSONS = 70.0
 """Age in years from which SCORE2-OP applies."""
 
-RISK_FACTORS: tuple[str, ...] = (
-    "sbp",
-    "total_cholesterol",
-    "hdl_cholesterol",
-    "smoker",
-    "diabetes",
-)
+RISK_FACTORS = ("sbp", "total_cholesterol", "hdl_cholesterol", "smoker", "diabetes")
 """Inputs besides age and sex, in the order of the constants below."""
 
 INPUTS: tuple[str, ...] = ("age", "sex", *RISK_FACTORS)
@@ -88,14 +82,14 @@ class RiskScore(NamedTuple):
 
 @dataclass(frozen=True)
 class _SexModel:
-    """Constants of one model for one sex; `main` and `by_age` in the order of `RISK_FACTORS`."""
+    """For one sex: `main` and `by_age` in the order of `RISK_FACTORS`, `rescaling` of `REGIONS`."""
 
     age: float
     main: tuple[float, ...]
     by_age: tuple[float, ...]
     survival: float
     mean_lp: float
-    rescaling: dict[Region, tuple[float, float]]
+    rescaling: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -121,12 +115,7 @@ _SCORE2 = _Model(
         by_age=(-0.0277, -0.0226, 0.0613, -0.1088, -0.1272),
         survival=0.9776,
         mean_lp=0.0,
-        rescaling={
-            "low": (-0.7380, 0.7019),
-            "moderate": (-0.3143, 0.7701),
-            "high": (0.5710, 0.9369),
-            "very high": (0.9412, 0.8329),
-        },
+        rescaling=((-0.7380, 0.7019), (-0.3143, 0.7701), (0.5710, 0.9369), (0.9412, 0.8329)),
     ),
     men=_SexModel(
         age=0.3742,
@@ -134,12 +123,7 @@ _SCORE2 = _Model(
         by_age=(-0.0255, -0.0281, 0.0426, -0.0755, -0.0983),
         survival=0.9605,
         mean_lp=0.0,
-        rescaling={
-            "low": (-0.5699, 0.7476),
-            "moderate": (-0.1565, 0.8009),
-            "high": (0.3207, 0.9360),
-            "very high": (0.5836, 0.8294),
-        },
+        rescaling=((-0.5699, 0.7476), (-0.1565, 0.8009), (0.3207, 0.9360), (0.5836, 0.8294)),
     ),
 )
 
@@ -154,12 +138,7 @@ _SCORE2_OP = _Model(
         by_age=(-0.0004, -0.0009, 0.0154, -0.0255, -0.0107),
         survival=0.8082,
         mean_lp=0.2290,
-        rescaling={
-            "low": (-0.52, 1.01),
-            "moderate": (-0.10, 1.10),
-            "high": (0.38, 1.09),
-            "very high": (0.38, 0.69),
-        },
+        rescaling=((-0.52, 1.01), (-0.10, 1.10), (0.38, 1.09), (0.38, 0.69)),
     ),
     men=_SexModel(
         age=0.0634,
@@ -167,12 +146,7 @@ _SCORE2_OP = _Model(
         by_age=(-0.0005, 0.0073, 0.0091, -0.0247, -0.0174),
         survival=0.7576,
         mean_lp=0.0929,
-        rescaling={
-            "low": (-0.34, 1.19),
-            "moderate": (0.01, 1.25),
-            "high": (0.08, 1.15),
-            "very high": (0.05, 0.70),
-        },
+        rescaling=((-0.34, 1.19), (0.01, 1.25), (0.08, 1.15), (0.05, 0.70)),
     ),
 )
 
@@ -223,15 +197,9 @@ def score2(
     """
     if region not in REGIONS:
         raise BadInputError(f"risk region {region!r} is none of {', '.join(REGIONS)}")
-    arrays = np.broadcast_arrays(
-        _sex_codes(sex),
-        _measured("age", age),
-        _measured("sbp", sbp),
-        _measured("total_cholesterol", total_cholesterol),
-        _measured("hdl_cholesterol", hdl_cholesterol),
-        _measured("smoker", smoker),
-        _measured("diabetes", diabetes),
-    )
+    given = (age, sbp, total_cholesterol, hdl_cholesterol, smoker, diabetes)
+    measured = map(_measured, ("age", *RISK_FACTORS), given)
+    arrays = np.broadcast_arrays(_sex_codes(sex), *measured)
     sexes, ages, *factors = (array.ravel() for array in arrays)
     x = np.stack(factors, axis=-1)
     score = np.full(ages.shape, np.nan)
@@ -287,7 +255,7 @@ def _risk(
     centred = np.nan_to_num((x - np.array(model.centre)) / np.array(model.unit), nan=0.0)
     slopes = np.array(constants.main) + a[:, None] * np.array(constants.by_age)
     lp = constants.age * a + (centred * slopes).sum(axis=-1) - constants.mean_lp
-    scale1, scale2 = constants.rescaling[region]
+    scale1, scale2 = constants.rescaling[REGIONS.index(region)]
     # log(-log(1 - p)) written out: nothing is lost where p is near 0 or 1.
     complementary_log_log = lp + np.log(-np.log(constants.survival))
     score: FloatArray = -np.expm1(-np.exp(scale1 + scale2 * complementary_log_log))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ecgscale.data.preprocess import STEP
 from ecgscale.data.recipe import Recipe
@@ -32,35 +32,29 @@ SHARD_BYTES = 256 * 2**20
 Rows = npt.NDArray[np.integer[Any]]
 
 
-class InputDigests(BaseModel):
+class InputDigests(BaseModel, extra="forbid", frozen=True):
     """What was read to make a store: files, bytes, and SHA-256 over (path, size, content)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     files: int
     bytes: int
     sha256: str
 
 
-class FileEntry(BaseModel):
+class FileEntry(BaseModel, extra="forbid", frozen=True):
     """One file of a store."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     bytes: int
     sha256: str
 
 
-class Shard(BaseModel):
+class Shard(BaseModel, extra="forbid", frozen=True):
     """A file of signals and how many records it holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     records: int
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, extra="forbid", frozen=True):
     """What a store holds and how it was made; free of machine paths and times.
 
     Attributes
@@ -72,8 +66,6 @@ class Manifest(BaseModel):
     digest
         SHA-256 over recipe, leads and every record's samples and metadata.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: Literal[1] = 1
     source: str
@@ -102,11 +94,16 @@ class Store:
         Its folder.
     manifest
         What it holds and how it was made.
+    source, fs, leads, n_samples, digest
+        Of the manifest: the source's name, the sampling rate in Hz, the leads in stored order, the
+        samples of a record and the digest of the content.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self.source, self.digest = manifest.source, manifest.digest
+        self.fs, self.leads, self.n_samples = manifest.fs, manifest.leads, manifest.n_samples
         self._starts = np.cumsum([0, *(shard.records for shard in manifest.shards)])
 
     def __len__(self) -> int:
@@ -117,31 +114,6 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_store, (self.path,)
-
-    @property
-    def source(self) -> str:
-        """Name of the source."""
-        return self.manifest.source
-
-    @property
-    def fs(self) -> float:
-        """Sampling rate, Hz."""
-        return self.manifest.fs
-
-    @property
-    def leads(self) -> tuple[str, ...]:
-        """The leads, in stored order."""
-        return self.manifest.leads
-
-    @property
-    def n_samples(self) -> int:
-        """Samples per record."""
-        return self.manifest.n_samples
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the content."""
-        return self.manifest.digest
 
     @cached_property
     def records(self) -> "pd.DataFrame":
@@ -394,28 +366,17 @@ def records_schema() -> "pa.Schema":
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
-    columns = {
-        "record_id": text,
-        "patient_id": text,
-        "source": text,
-        "age": number,
-        "sex": text,
-        "fold": pa.int64(),
-        "split": text,
-        "labels": pa.list_(text),
-        "likelihoods": pa.list_(number),
-        "split_labels": pa.list_(text),
-        "measurements": pa.list_(text),
-        "measured": pa.list_(number),
-        "unit": text,
-        "fs_original": number,
-        "seconds": number,
-        "valid_samples": pa.int64(),
-        "notes": pa.list_(text),
-        "signal_digest": text,
-        **dict.fromkeys(CLINICAL_FIELDS, number),
-    }
-    return pa.schema(list(columns.items()))
+    texts, numbers, whole = pa.list_(text), pa.list_(number), pa.int64()
+    return pa.schema(
+        [
+            *(("record_id", text), ("patient_id", text), ("source", text), ("age", number)),
+            *(("sex", text), ("fold", whole), ("split", text), ("labels", texts)),
+            *(("likelihoods", numbers), ("split_labels", texts), ("measurements", texts)),
+            *(("measured", numbers), ("unit", text), ("fs_original", number)),
+            *(("seconds", number), ("valid_samples", whole), ("notes", texts)),
+            *(("signal_digest", text), *((name, number) for name in CLINICAL_FIELDS)),
+        ]
+    )
 
 
 def write_quarantine(path: Path, rows: list[dict[str, str]]) -> None:

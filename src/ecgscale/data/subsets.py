@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ecgscale.data.pool import PoolSource
 from ecgscale.data.record import CLINICAL_FIELDS
@@ -35,15 +35,10 @@ MANIFEST = "manifest.json"
 
 SCHEMA = pa.schema(
     [
-        ("source", pa.string()),
-        ("row", pa.int64()),
-        ("record_id", pa.string()),
-        ("patient_id", pa.string()),
-        ("age", pa.float64()),
-        ("sex", pa.string()),
+        *(("source", pa.string()), ("row", pa.int64()), ("record_id", pa.string())),
+        *(("patient_id", pa.string()), ("age", pa.float64()), ("sex", pa.string())),
         *((name, pa.float64()) for name in CLINICAL_FIELDS),
-        ("stored_seconds", pa.float64()),
-        ("signal_digest", pa.string()),
+        *(("stored_seconds", pa.float64()), ("signal_digest", pa.string())),
     ]
 )
 """Columns of ``records.parquet``: where the record lies in its store, and what it is."""
@@ -71,16 +66,14 @@ class Pool:
     excluded_patients: int
 
 
-class ParentSubset(BaseModel):
+class ParentSubset(BaseModel, extra="forbid", frozen=True):
     """The next smaller subset of the same order, which is contained in this one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     size: int = Field(ge=1)
     digest: str
 
 
-class SubsetManifest(BaseModel):
+class SubsetManifest(BaseModel, extra="forbid", frozen=True):
     """What a subset is; written beside its records.
 
     Attributes
@@ -102,8 +95,6 @@ class SubsetManifest(BaseModel):
     parent
         The next smaller subset of the study's sizes, or None for the smallest.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     size: int = Field(ge=1)
@@ -190,10 +181,8 @@ def draw_subset(
     ----------
     pool
         What to draw from.
-    size, order
-        Patients, and the seed of the nesting order.
-    parent
-        A smaller size, whose subset this one contains; None for the smallest.
+    size, order, parent
+        As in `build_subset`.
     stores
         Digest of each source's store.
 
@@ -227,12 +216,7 @@ def draw_subset(
 def write_subset(records: pd.DataFrame, manifest: SubsetManifest, out: Path) -> None:
     """Write ``records.parquet`` and ``manifest.json``; the same input gives the same bytes.
 
-    Parameters
-    ----------
-    records, manifest
-        As `draw_subset` returns them.
-    out
-        Folder, made if absent.
+    Parameters are as `draw_subset` returns them, and the folder `out` is made if absent.
     """
     columns = [
         pa.array(_strings(records[field.name]), field.type)
@@ -334,10 +318,8 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
     ----------
     pool
         Table with at least source, record_id and patient_id.
-    size
-        Patients.
-    order
-        Seed of the nesting order.
+    size, order
+        As in `build_subset`.
 
     Returns
     -------

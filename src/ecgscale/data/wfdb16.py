@@ -106,8 +106,7 @@ def read_samples(folder: Path, header: Header) -> npt.NDArray[np.int16]:
     stated = held // frame if header.n_samples is None else header.n_samples
     if held < stated * frame or stated == 0:
         raise QuarantineError(
-            "truncated-signal",
-            f"{path.name} holds {held // frame} of {stated} samples per lead",
+            "truncated-signal", f"{path.name} holds {held // frame} of {stated} samples per lead"
         )
     if held > stated * frame:
         raise QuarantineError(

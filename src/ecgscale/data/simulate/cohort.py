@@ -14,13 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ecgscale.code import Closure, closure, entry_of
-from ecgscale.data.simulate.layout import (
-    Layout,
-    Written,
-    clinical_table,
-    cohort_options,
-    layouts,
-)
+from ecgscale.data.simulate.layout import Layout, Written, clinical_table, cohort_options, layouts
 from ecgscale.data.simulate.population import draw_patient
 from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.errors import BadInputError

@@ -162,10 +162,7 @@ def clinical_table(root: Path, written: Written) -> None:
 
 
 def balanced_parts(
-    patients: Sequence[Any],
-    codes: Sequence[tuple[str, ...]],
-    parts: dict[Any, int],
-    seed: int,
+    patients: Sequence[Any], codes: Sequence[tuple[str, ...]], parts: dict[Any, int], seed: int
 ) -> dict[Any, Any]:
     """Deal patients into parts (folds, splits) of given sizes so that every code is spread evenly.
 

@@ -86,3 +86,15 @@ class CohortOptions(Settings):
                 if not 0 <= value <= 1:
                     raise ValueError(f"{key}.{name} is {value}, not a fraction")
         return self
+
+
+class RatedOptions(CohortOptions):
+    """A cohort whose recordings may have another rate than the published ones."""
+
+    fs: int = Field(default=500, ge=100, le=500)
+    """Sampling rate, Hz; the published recordings have 500."""
+
+    @property
+    def rates(self) -> tuple[int, ...]:
+        """The rate of the recordings."""
+        return (self.fs,)

@@ -153,10 +153,7 @@ def draw_patient(index: int, seed: int, options: CohortOptions) -> Patient:
 
 
 def draw_state(
-    patient: Patient,
-    options: CohortOptions,
-    thresholds: Floats,
-    rng: np.random.Generator,
+    patient: Patient, options: CohortOptions, thresholds: Floats, rng: np.random.Generator
 ) -> State:
     """Draw a patient's state at one record: most of the liability is the patient's, some the day's.
 

@@ -111,11 +111,7 @@ def draw_patients(first: int, last: int, seed: int, options: CohortOptions) -> l
 
 
 def _signals(
-    heart: Heart,
-    beats: Beats,
-    options: CohortOptions,
-    quality: Quality,
-    rng: np.random.Generator,
+    heart: Heart, beats: Beats, options: CohortOptions, quality: Quality, rng: np.random.Generator
 ) -> dict[int, Signal]:
     fs, *others = options.rates
     clean = clean_leads(heart, beats, fs, options.seconds, rng)

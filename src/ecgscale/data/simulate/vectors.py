@@ -114,11 +114,7 @@ def rotate(vectors: Floats, rotation: Floats) -> Floats:
 
 
 def place(
-    waves: Waves,
-    times: Floats,
-    stretch: Floats,
-    amplitude: Floats,
-    shift: float = 0.0,
+    waves: Waves, times: Floats, stretch: Floats, amplitude: Floats, shift: float = 0.0
 ) -> tuple[Floats, Floats, Floats]:
     """Lay a beat out at every one of its times.
 

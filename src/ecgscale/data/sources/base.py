@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ecgscale.data.record import CLINICAL_FIELDS, Record, Sex
 from ecgscale.errors import BadInputError
@@ -64,10 +64,8 @@ class QuarantineError(Exception):
         self.detail = detail
 
 
-class SourceOptions(BaseModel):
+class SourceOptions(BaseModel, extra="forbid", frozen=True):
     """Options that every source has; unknown names are an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     flat_leads: Literal["quarantine", "keep"] = "quarantine"
     """What happens to a record with a flat lead; a kept one says so in its notes."""
@@ -219,6 +217,11 @@ class Source(Generic[R]):
     def clinical(self) -> dict[str, dict[str, float]]:
         """Patient id (without the namespace) to clinical fields; see `read_clinical`."""
         return read_clinical(self.root)
+
+    @property
+    def patient_table(self) -> Path:
+        """Where the optional ``patient_metadata.csv`` lies."""
+        return self.root / PATIENT_METADATA
 
     def named_file(self, name: str, table: str, others: tuple[str, ...] = ()) -> Path:
         """Return a record's file that a table names.

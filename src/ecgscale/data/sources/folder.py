@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, field_validator
 
 from ecgscale.data.record import LEADS, Record, canonical_lead
 from ecgscale.data.sources.base import (
@@ -285,10 +285,8 @@ class Folder(Source[FolderRef]):
         return patient
 
 
-class DataSet(BaseModel):
+class DataSet(BaseModel, extra="forbid", frozen=True):
     """The keys of a data set's YAML file: what it is, and how its folder is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: str
     """What its records are, in a sentence or more."""

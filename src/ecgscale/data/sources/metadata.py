@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from ecgscale.data.record import Sex, Split
 from ecgscale.data.sources.base import (
@@ -23,11 +23,8 @@ from ecgscale.errors import BadInputError
 
 Row = dict[str, str]
 SPLIT_NAMES: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
+    **{"train": "train", "test": "test"},
+    **{"val": "validation", "valid": "validation", "validation": "validation"},
 }
 
 
@@ -51,10 +48,8 @@ def first_group(pattern: str, text: str) -> str:
     return (match[1] or "").strip() if match else ""
 
 
-class MetadataTable(BaseModel):
+class MetadataTable(BaseModel, extra="forbid", frozen=True):
     """A table with a row a record: its file and the columns that are read from it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path
     """CSV (``.csv``) or Parquet, relative to the source's folder or absolute."""

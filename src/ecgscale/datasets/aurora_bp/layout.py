@@ -68,6 +68,7 @@ CALIBRATIONS = ("Calibration start", "Supine")
 class AuroraBpOptions(CohortOptions):
     """A cohort in Aurora-BP's layout: adults balanced by sex, a wearable with dry electrodes."""
 
+    rates: ClassVar[tuple[int, ...]] = (FS,)
     measurement_seconds: float = Field(default=18.0, gt=1)
     """Length of a measurement; published ones have 15 to 30 s."""
     measurements: int = Field(default=4, ge=1, le=4)
@@ -92,18 +93,8 @@ class AuroraBpOptions(CohortOptions):
     age_sd: float = Field(default=13.0, gt=0)
     male: float = Field(default=0.5, ge=0, le=1)
     noise: NoiseOptions = NoiseOptions(
-        muscle_mv=0.03,
-        wander_mv=0.15,
-        mains_hz=60.0,
-        mains_mv=0.008,
-        highpass_hz=0.05,
-        lowpass_hz=100.0,
+        muscle_mv=0.03, wander_mv=0.15, mains_hz=60.0, mains_mv=0.008, lowpass_hz=100.0
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the waveform files."""
-        return (FS,)
 
     @property
     def seconds(self) -> float:

@@ -12,18 +12,13 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import Record, Sex
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
     parse_age,
     parse_number,
     parse_pressure,
     parse_sex,
     read_table,
-    sources,
 )
 from ecgscale.data.sources.formats import read_columns
 from ecgscale.errors import BadInputError
@@ -130,13 +125,12 @@ class AuroraBp(Source[AuroraBpRef]):
     def tables(self) -> list[Path]:
         """Return the tables of participants, measurements, features and patients."""
         measurements = (_measurements(protocol) for protocol in self.options.protocols)
-        names = (PARTICIPANTS, *measurements, FEATURES, PATIENT_METADATA)
-        return [self.root / name for name in names]
+        names = (PARTICIPANTS, *measurements, FEATURES)
+        return [*(self.root / name for name in names), self.patient_table]
 
     @property
     def _window_samples(self) -> int:
-        samples: int = round(self.options.window_seconds * FS)
-        return samples
+        return round(float(self.options.window_seconds) * FS)
 
     def _baselines(self) -> dict[str, dict[str, float]]:
         """Read the baseline of every participant who has both pressures."""

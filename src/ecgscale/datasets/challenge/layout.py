@@ -8,37 +8,22 @@ from typing import ClassVar
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate.layout import (
-    Layout,
-    Written,
-    balanced_parts,
-    layouts,
-    mat4,
-    table,
-    wfdb_header,
-)
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
+from ecgscale.data.simulate import Layout, layouts
+from ecgscale.data.simulate.layout import Written, balanced_parts, mat4, table, wfdb_header
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, RatedOptions
 from ecgscale.data.simulate.population import Patient
 from ecgscale.data.simulate.records import SimulatedRecord
-from ecgscale.datasets.challenge.statements import (
-    acronyms,
-    case_mix,
-    csn_labels,
-    snomed,
-    split_columns,
-)
+from ecgscale.datasets.challenge import statements
 
 CSN_SPLITS = {"train": 16546, "val": 1860, "test": 4620}
 """Records in each published split list; simulated cohorts are split in these proportions."""
 
 
-class ChallengeOptions(CohortOptions):
+class ChallengeOptions(RatedOptions):
     """A cohort in the Challenge's layout: one record per patient, other devices and case mix."""
 
-    case_mix: ClassVar[Mapping[str, float]] = case_mix()
+    case_mix: ClassVar[Mapping[str, float]] = statements.case_mix()
 
-    fs: int = Field(default=500, ge=100, le=500)
-    """Sampling rate, Hz; the published recordings have 500."""
     age_mean: float = 58.0
     age_sd: float = Field(default=19.0, gt=0)
     male: float = Field(default=0.56, ge=0, le=1)
@@ -48,14 +33,8 @@ class ChallengeOptions(CohortOptions):
     misplaced: float = Field(default=0.015, ge=0, le=1)
     missing: dict[str, float] = Field(
         default={
-            "height": 0.3,
-            "weight": 0.3,
-            "sbp": 0.12,
-            "dbp": 0.12,
-            "total_cholesterol": 0.6,
-            "hdl_cholesterol": 0.65,
-            "smoker": 0.5,
-            "diabetes": 0.2,
+            **{"height": 0.3, "weight": 0.3, "sbp": 0.12, "dbp": 0.12, "total_cholesterol": 0.6},
+            **{"hdl_cholesterol": 0.65, "smoker": 0.5, "diabetes": 0.2},
         }
     )
     noise: NoiseOptions = NoiseOptions(
@@ -70,11 +49,6 @@ class ChallengeOptions(CohortOptions):
         lowpass_hz=70.0,
         resolution_uv=4.88,
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the recordings."""
-        return (self.fs,)
 
 
 @layouts.register("challenge")
@@ -98,11 +72,11 @@ class ChallengeLayout(Layout):
         """Write a record."""
         name, fs = f"JS{number:05d}", self.options.fs
         stem = f"WFDBRecords/{(number - 1) // 1000 + 1:02d}/{(number - 1) // 100 + 10:03d}/{name}"
-        stated = acronyms(record.reading)
+        stated = statements.acronyms(record.reading)
         comments = [
             f"#Age: {math.floor(record.years)}",
             f"#Sex: {'Male' if record.patient.male else 'Female'}",
-            f"#Dx: {','.join(dict.fromkeys(map(snomed, stated)))}",
+            f"#Dx: {','.join(dict.fromkeys(map(statements.snomed, stated)))}",
             *("#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown"),
         ]
         header = wfdb_header(
@@ -119,7 +93,7 @@ class ChallengeLayout(Layout):
                 "ecg_path": f"/chapman/{stem}.mat",
                 "age": 12,
                 "diagnose": ",".join(stated),
-                **split_columns(stated),
+                **statements.split_columns(stated),
             }
         )
         written.codes.append(tuple(stated))
@@ -133,7 +107,8 @@ class ChallengeLayout(Layout):
         written.save(root, "RECORDS", names.encode())
         ids = [row["patient_id"] for row in written.rows]
         parts = balanced_parts(ids, written.codes, CSN_SPLITS, self.seed)
-        columns = ("ecg_path", "age", "diagnose", *(label["acronym"] for label in csn_labels()))
+        labels = (label["acronym"] for label in statements.csn_labels())
+        columns = ("ecg_path", "age", "diagnose", *labels)
         for split in CSN_SPLITS:
             rows = [row for row in written.rows if parts[row["patient_id"]] == split]
             written.save(root, f"csn-split/chapman_{split}.csv", table(columns, rows))

@@ -11,18 +11,8 @@ import numpy.typing as npt
 
 from ecgscale.data.preprocess import typical_amplitude
 from ecgscale.data.record import Record, Split
-from ecgscale.data.sources.base import (
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
-    is_inside,
-    parse_age,
-    parse_sex,
-    read_table,
-    sources,
-)
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
+from ecgscale.data.sources.base import is_inside, parse_age, parse_sex, read_table
 from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
 from ecgscale.errors import BadInputError
 
@@ -126,7 +116,7 @@ class Challenge(Source[ChallengeRef]):
         """Return the split lists and the patient table."""
         lists = self._split_folder()
         names = [lists / name for name in SPLIT_FILES] if lists else []
-        return [self.root / PATIENT_METADATA, *names]
+        return [self.patient_table, *names]
 
     def _paths(self) -> list[str]:
         found = set()

@@ -7,48 +7,6 @@ from importlib.resources import files
 
 from ecgscale.data.simulate.reading import Reading
 
-_RHYTHM = {
-    "atrial_fibrillation": "AFIB",
-    "atrial_flutter": "AF",
-    "supraventricular_tachycardia": "SVT",
-    "atrial_tachycardia": "AT",
-}
-
-_FINDING = {
-    "sinus_arrhythmia": "SA",
-    "atrial_premature": "APB",
-    "ventricular_premature": "VPB",
-    "bigeminy": "VB",
-    "ventricular_escape": "VEB",
-    "junctional_escape": "JEB",
-    "av_block_1": "1AVB",
-    "pr_prolonged": "PRIE",
-    "av_block_2_type_1": "2AVB1",
-    "av_block_2_type_2": "2AVB",
-    "av_block_complete": "AVB",
-    "preexcitation": "WPW",
-    "lbbb": "LBBB",
-    "rbbb": "RBBB",
-    "left_anterior_fascicular": "ALS",
-    "left_axis": "ALS",
-    "left_posterior_fascicular": "ARS",
-    "right_axis": "ARS",
-    "clockwise": "CR",
-    "counterclockwise": "CCR",
-    "lvh": "LVH",
-    "rvh": "RVH",
-    "p_wave_change": "PWC",
-    "st_change": "STTC",
-    "t_change": "TWC",
-    "t_inverted": "TWO",
-    "st_depressed": "STDD",
-    "st_elevated": "STE",
-    "st_upsloping": "STTU",
-    "early_repolarization": "ERV",
-    "qt_prolonged": "QTIE",
-    "u_wave": "UW",
-}
-
 _BRADYCARDIA = "SB"
 """In the headers, but not one of the 38 labels."""
 
@@ -67,6 +25,13 @@ def csn_labels() -> tuple[dict[str, str], ...]:
     return tuple(_rows("csn_labels.csv"))
 
 
+@cache
+def _words(kind: str) -> dict[str, str]:
+    """Return the acronym of each rhythm, or of each other finding."""
+    rows = _rows("csn_words.csv")
+    return {row["finding"]: row["acronym"] for row in rows if row["kind"] == kind}
+
+
 def case_mix() -> Mapping[str, float]:
     """Return the fraction of records with each of the simulator's conditions.
 
@@ -79,7 +44,7 @@ def case_mix() -> Mapping[str, float]:
 def acronyms(reading: Reading) -> list[str]:
     """Return the acronyms of a Chapman-Shaoxing-Ningbo header, rhythm first."""
     found = [_rhythm(reading)]
-    found += [acronym for name, acronym in _FINDING.items() if reading.states(name)]
+    found += [acronym for name, acronym in _words("finding").items() if reading.states(name)]
     if reading.infarcts:
         found.append("AQW")
         if reading.variant(reading.infarcts[0]) * 7 % 1 < 0.25:
@@ -107,8 +72,5 @@ def split_columns(acronyms: list[str]) -> dict[str, int]:
 
 
 def _rhythm(reading: Reading) -> str:
-    if reading.rhythm in _RHYTHM:
-        return _RHYTHM[reading.rhythm]
-    if reading.slow:
-        return _BRADYCARDIA
-    return "ST" if reading.fast else "SR"
+    sinus = _BRADYCARDIA if reading.slow else "ST" if reading.fast else "SR"
+    return _words("rhythm").get(reading.rhythm, sinus)

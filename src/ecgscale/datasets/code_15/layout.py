@@ -22,13 +22,8 @@ COLUMNS = (
     *("patient_id", "death", "timey", "normal_ecg", "trace_file"),
 )
 STATEMENTS = {
-    "1dAVb": "1AVB",
-    "RBBB": "CRBBB",
-    "LBBB": "CLBBB",
-    "SB": "SBRAD",
-    "ST": "STACH",
-    "AF": "AFIB",
-    "normal_ecg": "NORM",
+    **{"1dAVb": "1AVB", "RBBB": "CRBBB", "LBBB": "CLBBB", "SB": "SBRAD", "ST": "STACH"},
+    **{"AF": "AFIB", "normal_ecg": "NORM"},
 }
 """Column to the SCP statement that makes it true."""
 
@@ -38,6 +33,7 @@ Tracing = npt.NDArray[np.float32]
 class Code15Options(CohortOptions):
     """A cohort in CODE-15%'s layout: Brazilian telehealth, several exams of some patients."""
 
+    rates: ClassVar[tuple[int, ...]] = (FS,)
     extra_record: float = Field(default=0.32, ge=0, lt=1)
     short: float = Field(default=0.3, ge=0, le=1)
     """Fraction of exams of 7 s; the others have 10 s."""
@@ -51,11 +47,6 @@ class Code15Options(CohortOptions):
     noise: NoiseOptions = NoiseOptions(
         muscle_mv=0.02, wander_mv=0.15, mains_hz=60.0, mains_mv=0.012, lowpass_hz=100.0
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the tracings."""
-        return (FS,)
 
 
 @layouts.register("code-15")

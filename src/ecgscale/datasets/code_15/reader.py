@@ -12,17 +12,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS, Record, Sex
-from ecgscale.data.sources.base import (
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
-    parse_age,
-    read_table,
-    sources,
-    whole_number,
-)
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
+from ecgscale.data.sources.base import parse_age, read_table, whole_number
 from ecgscale.errors import BadInputError
 
 TABLE = "exams.csv"
@@ -115,7 +106,7 @@ class Code15(Source[Code15Ref]):
 
     def tables(self) -> list[Path]:
         """Return the table, the shards and the patient table."""
-        return [self.root / name for name in (TABLE, *self._shards(), PATIENT_METADATA)]
+        return [*(self.root / name for name in (TABLE, *self._shards())), self.patient_table]
 
     def _shards(self) -> list[str]:
         if self.options.parts is not None:

@@ -34,6 +34,7 @@ Annotation = tuple[int, str, str]
 class Icentia11kOptions(CohortOptions):
     """A cohort in Icentia11k's layout, rich in the arrhythmias that its tasks ask for."""
 
+    rates: ClassVar[tuple[int, ...]] = (FS,)
     segment_seconds: float = Field(default=30.0, ge=12)
     """Length of a segment; the published ones have 70 minutes."""
     extra_record: float = Field(default=0.75, ge=0, lt=1)
@@ -42,13 +43,8 @@ class Icentia11kOptions(CohortOptions):
     age_sd: float = Field(default=17.4, gt=0)
     prevalence: dict[str, float] = Field(
         default={
-            "atrial_fibrillation": 0.2,
-            "atrial_flutter": 0.15,
-            "atrial_tachycardia": 0.15,
-            "bigeminy": 0.25,
-            "trigeminy": 0.15,
-            "atrial_premature": 0.1,
-            "paced": 0.0,
+            **{"atrial_fibrillation": 0.2, "atrial_flutter": 0.15, "atrial_tachycardia": 0.15},
+            **{"bigeminy": 0.25, "trigeminy": 0.15, "atrial_premature": 0.1, "paced": 0.0},
         }
     )
     undefined: float = Field(default=0.1, ge=0, le=1)
@@ -64,11 +60,6 @@ class Icentia11kOptions(CohortOptions):
     noise: NoiseOptions = NoiseOptions(
         muscle_mv=0.02, wander_mv=0.1, mains_hz=60.0, lowpass_hz=100.0, resolution_uv=13.4
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the segments."""
-        return (FS,)
 
     @property
     def seconds(self) -> float:

@@ -14,14 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import Record
-from ecgscale.data.sources.base import (
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
-    sources,
-)
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.wfdb16 import read_window, segment_header, to_millivolts
 from ecgscale.errors import BadInputError
 
@@ -160,14 +153,13 @@ class Icentia11k(Source[Icentia11kRef]):
     def tables(self) -> list[Path]:
         """Return the lists of segments and the patient table."""
         lists = [folder / RECORDS for folder in self._patients()]
-        return [self.root / RECORDS, self.root / PATIENT_METADATA, *lists]
+        return [self.root / RECORDS, self.patient_table, *lists]
 
     def _patients(self) -> list[Path]:
         return sorted(path.parent for path in self.root.glob(f"p[0-9]*/p[0-9]*/{RECORDS}"))
 
     def _half(self, fs: float = 250.0) -> int:
-        samples: int = round(self.options.window_seconds * fs / 2)
-        return samples
+        return round(float(self.options.window_seconds) * fs / 2)
 
     def _middles(self, path: Path) -> list[int]:
         samples = path.stat().st_size // 2 if path.is_file() else 0

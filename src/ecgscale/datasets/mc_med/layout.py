@@ -10,17 +10,10 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
+from ecgscale.data.simulate import Layout, layouts
 from ecgscale.data.simulate.conditions import INDEX
-from ecgscale.data.simulate.layout import (
-    Layout,
-    Row,
-    Written,
-    balanced_parts,
-    layouts,
-    table,
-    wfdb_header,
-)
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
+from ecgscale.data.simulate.layout import Row, Written, balanced_parts, table, wfdb_header
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, RatedOptions
 from ecgscale.data.simulate.population import Patient, stream
 from ecgscale.data.simulate.records import SimulatedRecord
 from ecgscale.data.wfdb16 import INVALID
@@ -42,37 +35,20 @@ ARRIVALS: dict[str, tuple[int, int]] = {"train": (0, 600), "val": (600, 690), "t
 """Days after the first arrival in which the visits of each part of the split fall."""
 
 STRAIN: dict[str, float] = {
-    "st_elevated": 1.5,
-    "injury": 1.5,
-    "st_depressed": 1.0,
-    "atrial_fibrillation": 1.0,
-    "ventricular_premature": 0.6,
-    "av_block_complete": 1.5,
-    "lbbb": 0.8,
+    **{"st_elevated": 1.5, "injury": 1.5, "st_depressed": 1.0, "atrial_fibrillation": 1.0},
+    **{"ventricular_premature": 0.6, "av_block_complete": 1.5, "lbbb": 0.8},
 }
 """What each condition adds to a visit's strain when typical (severity 1)."""
 
 ACUITIES = (
-    (2.1, "1-Resuscitation"),
-    (1.2, "2-Emergent"),
-    (0.0, "3-Urgent"),
-    (-0.5, "4-Semi-Urgent"),
-    (-math.inf, "5-Non-Urgent"),
+    *((2.1, "1-Resuscitation"), (1.2, "2-Emergent"), (0.0, "3-Urgent")),
+    *((-0.5, "4-Semi-Urgent"), (-math.inf, "5-Non-Urgent")),
 )
-ED_DISPOSITIONS = (
-    (2.0, "ICU"),
-    (1.3, "Inpatient"),
-    (0.8, "Observation"),
-    (-math.inf, "Discharge"),
-)
+ED_DISPOSITIONS = ((2.0, "ICU"), (1.3, "Inpatient"), (0.8, "Observation"), (-math.inf, "Discharge"))
 DISCHARGES = (
-    (2.4, "Expired"),
-    (1.9, "Acute Care Hospital"),
-    (1.3, "Skilled Nursing Facility"),
-    (1.1, "Home Health Services"),
-    (-0.4, "Home/Work"),
-    (-0.7, "Inpatient Rehabilitation Facility"),
-    (-math.inf, "No Disposition"),
+    *((2.4, "Expired"), (1.9, "Acute Care Hospital"), (1.3, "Skilled Nursing Facility")),
+    *((1.1, "Home Health Services"), (-0.4, "Home/Work")),
+    *((-0.7, "Inpatient Rehabilitation Facility"), (-math.inf, "No Disposition")),
 )
 """Strain above which a visit has each statement, the highest first.
 
@@ -80,11 +56,9 @@ Rare classes are more common than in the published data, so that small cohorts h
 """
 
 
-class McMedOptions(CohortOptions):
+class McMedOptions(RatedOptions):
     """A cohort in MC-MED's layout: adults in an emergency department, US mains."""
 
-    fs: int = Field(default=500, ge=100, le=500)
-    """Sampling rate, Hz; the published lead II has 500."""
     segment_seconds: float = Field(default=20.0, gt=0)
     """Length of a segment; the published ones last up to hours."""
     age_mean: float = 55.0
@@ -106,15 +80,9 @@ class McMedOptions(CohortOptions):
         wander_mv=0.08,
         mains_hz=60.0,
         mains_mv=0.008,
-        highpass_hz=0.05,
         lowpass_hz=40.0,
         resolution_uv=5.0,
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the recordings."""
-        return (self.fs,)
 
     @property
     def seconds(self) -> float:

@@ -12,22 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from ecgscale.data.record import Record, Sex, Split
+from ecgscale.data.record import Record, Split
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
     is_inside,
     parse_age,
     parse_pressure,
     parse_sex,
     read_table,
-    sources,
     whole_number,
     window_starts,
 )
+from ecgscale.data.sources.metadata import Described
 from ecgscale.data.wfdb import check_file, read_header
 from ecgscale.data.wfdb16 import GAINS, MILLIVOLTS
 from ecgscale.errors import BadInputError
@@ -66,15 +62,9 @@ class McMedOptions(SourceOptions):
 class McMedRef(Ref):
     """A window of a visit's recording, with what the tables say of the visit."""
 
-    patient: str
     path: str
     start: int
-    age: float | None
-    sex: Sex | None
-    labels: dict[str, float]
-    measurements: dict[str, float]
-    split: Split | None
-    notes: tuple[str, ...]
+    visit: Described
 
 
 @sources.register("mc-med")
@@ -119,24 +109,25 @@ class McMed(Source[McMedRef]):
 
     def read(self, ref: McMedRef) -> Record:
         """Read one window."""
-        if not ref.patient:
+        visit, patient = ref.visit, ref.visit.patient
+        if not patient:
             raise QuarantineError("bad-metadata", f"{VISITS} has no MRN for {ref.record_id}")
         stem = self.data / ref.path
         header = _header(self.data, stem)
         stop = min(ref.start + self._window_samples(header.fs), header.sig_len)
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{ref.patient}",
+            patient_id=f"{self.namespace}:{patient}",
             signal=_millivolts(stem, header, ref.start, stop),
             fs=float(header.fs),
             leads=self.leads,
-            age=ref.age,
-            sex=ref.sex,
-            labels=ref.labels,
-            split=ref.split,
-            measurements=ref.measurements,
-            clinical={**self.clinical.get(ref.patient, {}), **ref.measurements},
-            notes=ref.notes,
+            age=visit.age,
+            sex=visit.sex,
+            labels=visit.labels,
+            split=visit.split,
+            measurements=visit.measurements,
+            clinical={**self.clinical.get(patient, {}), **visit.measurements},
+            notes=visit.notes,
         )
 
     def files(self, ref: McMedRef) -> list[Path]:
@@ -146,7 +137,7 @@ class McMed(Source[McMedRef]):
     def tables(self) -> list[Path]:
         """Return the tables of visits, waveforms, splits and patients."""
         names = (VISITS, SUMMARY, *(self._split_file(part) for part in SPLIT_NAMES))
-        return [*(self.data / name for name in names), self.root / PATIENT_METADATA]
+        return [*(self.data / name for name in names), self.patient_table]
 
     def _segments(self) -> dict[str, int]:
         """Read how many segments of lead II each visit has."""
@@ -178,10 +169,9 @@ class McMed(Source[McMedRef]):
         return splits
 
     def _window_samples(self, fs: float) -> int:
-        samples: int = round(self.options.window_seconds * fs)
-        return samples
+        return round(float(self.options.window_seconds) * fs)
 
-    def _windows(self, path: str, known: dict[str, Any]) -> list[McMedRef]:
+    def _windows(self, path: str, visit: Described) -> list[McMedRef]:
         """List the windows of a segment; of one that cannot be read, the first."""
         starts = [0]
         if self.options.windows > 1:
@@ -190,12 +180,11 @@ class McMed(Source[McMedRef]):
                 step = self._window_samples(header.fs)
                 starts = window_starts(header.sig_len, step, self.options.windows)
         name = path.rsplit("/", 1)[1]
-        return [McMedRef(record_id=f"{name}:{n}", path=path, start=n, **known) for n in starts]
+        return [McMedRef(f"{name}:{start}", path, start, visit) for start in starts]
 
 
-def _visit(row: dict[str, str], split: Split | None) -> dict[str, Any]:
+def _visit(row: dict[str, str], split: Split | None) -> Described:
     """Return what a row of ``visits.csv`` says of all windows of the visit."""
-    patient = whole_number(row["MRN"])
     age, notes = parse_age(row["Age"])
     labels = {}
     for column, prefix in LABELS.items():
@@ -209,15 +198,8 @@ def _visit(row: dict[str, str], split: Split | None) -> dict[str, Any]:
             measurements[name] = value
         elif row[column].strip():
             notes = (*notes, f"impossible {column} {row[column][:20]!r} left out")
-    return {
-        "patient": patient,
-        "age": age,
-        "sex": parse_sex(row["Gender"]),
-        "labels": labels,
-        "measurements": measurements,
-        "split": split,
-        "notes": notes,
-    }
+    patient, sex = whole_number(row["MRN"]), parse_sex(row["Gender"])
+    return Described(patient, age, sex, labels, split, measurements=measurements, notes=notes)
 
 
 def _header(root: Path, stem: Path) -> Any:

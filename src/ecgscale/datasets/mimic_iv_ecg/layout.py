@@ -10,7 +10,7 @@ from pydantic import Field
 from ecgscale.data.record import LEADS
 from ecgscale.data.simulate.conditions import INDEX
 from ecgscale.data.simulate.layout import Layout, Row, Written, layouts, table, wfdb_header
-from ecgscale.data.simulate.options import CohortOptions, NoiseOptions
+from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, RatedOptions
 from ecgscale.data.simulate.population import Patient, stream
 from ecgscale.data.simulate.records import SimulatedRecord
 from ecgscale.data.wfdb16 import INVALID
@@ -39,13 +39,8 @@ QRS_AXIS = {"LAD": -40, "ALAD": -50, "RAD": 100, "ARAD": 120}
 
 LVEF_NORMAL = 63.0
 LVEF_LOSS: dict[str, float] = {
-    "lbbb": 20.0,
-    "infarct_anterior": 20.0,
-    "infarct_inferior": 12.0,
-    "conduction_delay": 12.0,
-    "ventricular_premature": 10.0,
-    "atrial_fibrillation": 8.0,
-    "lvh": 5.0,
+    **{"lbbb": 20.0, "infarct_anterior": 20.0, "infarct_inferior": 12.0, "conduction_delay": 12.0},
+    **{"ventricular_premature": 10.0, "atrial_fibrillation": 8.0, "lvh": 5.0},
 }
 """Percent of ejection fraction that each condition costs when typical (severity 1)."""
 
@@ -53,11 +48,9 @@ LVEF_SD = 4.0
 """SD, in percent, of what the electrocardiogram does not say."""
 
 
-class MimicIvEcgOptions(CohortOptions):
+class MimicIvEcgOptions(RatedOptions):
     """A cohort in MIMIC-IV-ECG's layout: a hospital's patients, several recordings for most."""
 
-    fs: int = Field(default=500, ge=100, le=500)
-    """Sampling rate, Hz; the published recordings have 500."""
     age_mean: float = 63.0
     male: float = Field(default=0.5, ge=0, le=1)
     heart_rate: float = Field(default=80.0, gt=0)
@@ -77,11 +70,6 @@ class MimicIvEcgOptions(CohortOptions):
     noise: NoiseOptions = NoiseOptions(
         muscle_mv=0.015, mains_hz=60.0, mains_mv=0.008, resolution_uv=5.0
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the recordings."""
-        return (self.fs,)
 
 
 @layouts.register("mimic-iv-ecg")

@@ -8,19 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from ecgscale.data.record import Record, Sex
-from ecgscale.data.sources.base import (
-    OLDEST,
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
-    parse_number,
-    parse_sex,
-    read_table,
-    sources,
-    whole_number,
-)
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
+from ecgscale.data.sources.base import OLDEST, parse_number, parse_sex, read_table, whole_number
 from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
 from ecgscale.errors import BadInputError
 
@@ -117,8 +106,7 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
     def tables(self) -> list[Path]:
         """Return the record list and the tables joined to it."""
         joined = (self._lvef_table(), self._patient_table())
-        own = (self.root / TABLE, self.root / PATIENT_METADATA)
-        return [*own, *(path for path in joined if path is not None)]
+        return [self.root / TABLE, self.patient_table, *(path for path in joined if path)]
 
     def _ref(
         self,

@@ -46,6 +46,7 @@ COLUMNS = (
 class MusicOptions(CohortOptions):
     """A cohort in MUSIC's layout: people with heart failure."""
 
+    rates: ClassVar[tuple[int, ...]] = (FS,)
     recording_seconds: float = Field(default=60.0, ge=40)
     """Length of a recording; the published ones have 8 to 24 hours."""
     age_mean: float = 65.0
@@ -53,11 +54,8 @@ class MusicOptions(CohortOptions):
     male: float = Field(default=0.72, ge=0, le=1)
     prevalence: dict[str, float] = Field(
         default={
-            "atrial_fibrillation": 0.19,
-            "ventricular_premature": 0.25,
-            "infarct_anterior": 0.25,
-            "lbbb": 0.25,
-            "bigeminy": 0.05,
+            **{"atrial_fibrillation": 0.19, "ventricular_premature": 0.25},
+            **{"infarct_anterior": 0.25, "lbbb": 0.25, "bigeminy": 0.05},
         }
     )
     no_holter: float = Field(default=0.056, ge=0, le=1)
@@ -75,11 +73,6 @@ class MusicOptions(CohortOptions):
     noise: NoiseOptions = NoiseOptions(
         muscle_mv=0.02, wander_mv=0.08, lowpass_hz=80.0, resolution_uv=5.0
     )
-
-    @property
-    def rates(self) -> tuple[int, ...]:
-        """The rate of the recordings."""
-        return (FS,)
 
     @property
     def seconds(self) -> float:

@@ -13,18 +13,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ecgscale.data.record import Record, Sex
-from ecgscale.data.sources.base import (
-    OLDEST,
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
-    parse_age,
-    read_table,
-    sources,
-    whole_number,
-)
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
+from ecgscale.data.sources.base import OLDEST, parse_age, read_table, whole_number
 from ecgscale.data.wfdb16 import Header, read_window, segment_header, to_millivolts
 from ecgscale.errors import BadInputError
 
@@ -151,7 +141,7 @@ class Music(Source[MusicRef]):
 
     def tables(self) -> list[Path]:
         """Return the table of subjects and the patient table."""
-        return [self.root / TABLE, self.root / PATIENT_METADATA]
+        return [self.root / TABLE, self.patient_table]
 
     def _stem(self, patient: str) -> Path:
         return self.root / HOLTER / patient

@@ -1,16 +1,14 @@
-"""MUSIC: what became of people with chronic heart failure, from ten seconds of their Holter ECG.
-
-Classes follow CLEF's public code (`Nokia-Bell-Labs/ecg-foundation-model`, ``MusicDataModule``); the
-split does not, see the metadata.
-"""
+"""MUSIC: what became of people with chronic heart failure, from ten seconds of their Holter ECG."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecgscale.tasks.base import Label, Targets, Task, TaskMetadata, multi_hot, select, tasks
+from ecgscale.datasets import described_tasks
+from ecgscale.tasks.base import Targets, Task, multi_hot, select, tasks
 
 VALIDATION, TEST = 0.1, 0.2
 """Shares of the patients of each class, as in CLEF's split by rows."""
@@ -23,59 +21,7 @@ SPLIT = "music-outcome-v1"
 class Outcome(Task):
     """Survival, or a death that was not cardiac, sudden cardiac, or of pump failure."""
 
-    metadata = TaskMetadata(
-        name="music-outcome",
-        version=1,
-        title="MUSIC, outcome in chronic heart failure",
-        kind="multi-class",
-        dataset="music",
-        labels=(
-            Label(
-                name="survivor",
-                codes=("outcome:0",),
-                description="alive when last seen, up to 5.7 years after the recording",
-            ),
-            Label(name="non-cardiac", codes=("outcome:1",), description="death, not cardiac"),
-            Label(name="sudden", codes=("outcome:3",), description="sudden cardiac death"),
-            Label(
-                name="pump-failure",
-                codes=("outcome:6", "outcome:7"),
-                description="death of pump failure",
-            ),
-        ),
-        selection_rule="windows of patients with a known outcome and a Holter recording",
-        label_rule="`Cause of death` of the patient; 6 and 7 are both pump failure",
-        split_rule=(
-            f"of each class, patients in the order of a hash of their id: the first {TEST:.0%} "
-            f"test, the next {VALIDATION:.0%} validation, the rest train"
-        ),
-        patient_key="Patient ID",
-        published_counts={},
-        counts_source=(
-            "nobody has published a split by class. 936 of 992 patients have a Holter recording; "
-            "CLEF's split by rows, 70/10/20, gives 655 / 93 / 188 of them. Causes of death of all "
-            "992 (subject-info.csv of version 1.0.1): 0: 726, 1: 61, 3: 94, 6: 100, 7: 11"
-        ),
-        known_issues=(
-            "31 of the 726 survivors were lost to follow-up (11) or transplanted (20): nobody "
-            "knows their outcome, and CLEF counts them as survivors, as is done here. They have "
-            "the code exit:1 or exit:2.",
-            "CLEF splits by the order of the rows. Patients were enrolled in turn, so its test "
-            "patients are those with the shortest follow-up. Here the split is by class and hash.",
-            "Few deaths: about 12 not cardiac, 19 sudden and 22 of pump failure in the test split, "
-            "so intervals are wide.",
-            "Ten seconds stand for 24 hours. CLEF reads the first 10 s in which lead X is neither "
-            "flat nor missing, at the start of the recording, when electrodes settle; so does "
-            "the source by default, asking it of X and Y.",
-        ),
-        licence="ODbL 1.0",
-        access="open",
-        url="https://physionet.org/content/music-sudden-cardiac-death/1.0.1/",
-        citation=(
-            "Martin-Yebra, Martínez, Laguna 2024, MUSIC (Sudden Cardiac Death in Chronic Heart "
-            "Failure), PhysioNet, doi:10.13026/cec2-9w70; task: CLEF, arXiv:2512.02180"
-        ),
-    )
+    metadata = described_tasks(Path(__file__).with_name("music-tasks.yaml"))["music-outcome"]
 
     @classmethod
     def targets(cls, records: pd.DataFrame) -> Targets:

@@ -7,15 +7,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from ecgscale.data.record import LEADS
-from ecgscale.data.simulate.layout import (
-    Layout,
-    Row,
-    Written,
-    balanced_parts,
-    layouts,
-    table,
-    wfdb_header,
-)
+from ecgscale.data.simulate import Layout, layouts
+from ecgscale.data.simulate.layout import Row, Written, balanced_parts, table, wfdb_header
 from ecgscale.data.simulate.options import CohortOptions
 from ecgscale.data.simulate.population import Patient, stream
 from ecgscale.data.simulate.records import SimulatedRecord
@@ -47,14 +40,8 @@ class PtbXlOptions(CohortOptions):
 
     missing: dict[str, float] = Field(
         default={
-            "height": 0.55,
-            "weight": 0.45,
-            "sbp": 0.25,
-            "dbp": 0.25,
-            "total_cholesterol": 0.45,
-            "hdl_cholesterol": 0.5,
-            "smoker": 0.3,
-            "diabetes": 0.15,
+            **{"height": 0.55, "weight": 0.45, "sbp": 0.25, "dbp": 0.25},
+            **{"total_cholesterol": 0.45, "hdl_cholesterol": 0.5, "smoker": 0.3, "diabetes": 0.15},
         }
     )
 

@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from ecgscale.data.record import Record, Sex
+from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
-    PATIENT_METADATA,
-    QuarantineError,
-    Ref,
-    Source,
-    SourceOptions,
     parse_age,
     parse_fold,
     parse_likelihoods,
     read_table,
-    sources,
     whole_number,
 )
 from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
@@ -110,7 +105,7 @@ class PtbXl(Source[PtbXlRef]):
 
     def tables(self) -> list[Path]:
         """Return the record table, the statements and the patient table."""
-        return [self.root / name for name in (TABLE, STATEMENTS, PATIENT_METADATA)]
+        return [self.root / TABLE, self.root / STATEMENTS, self.patient_table]
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:

@@ -14,82 +14,6 @@ from ecgscale.data.simulate.reading import Reading
 
 Statement = dict[str, str]
 
-_RHYTHM = {
-    "atrial_fibrillation": "AFIB",
-    "atrial_flutter": "AFLT",
-    "supraventricular_tachycardia": "SVTAC",
-    "atrial_tachycardia": "SVARR",
-    "paced": "PACE",
-}
-
-_DIAGNOSTIC = {
-    "lbbb": "CLBBB",
-    "lbbb_incomplete": "ILBBB",
-    "rbbb": "CRBBB",
-    "rbbb_incomplete": "IRBBB",
-    "left_anterior_fascicular": "LAFB",
-    "left_posterior_fascicular": "LPFB",
-    "conduction_delay": "IVCD",
-    "av_block_1": "1AVB",
-    "av_block_2_type_1": "2AVB",
-    "av_block_2_type_2": "2AVB",
-    "av_block_complete": "3AVB",
-    "preexcitation": "WPW",
-    "lvh": "LVH",
-    "rvh": "RVH",
-    "left_atrial": "LAO/LAE",
-    "right_atrial": "RAO/RAE",
-    "septal_hypertrophy": "SEHYP",
-    "infarct_lateral": "LMI",
-    "infarct_posterior": "PMI",
-    "digitalis": "DIG",
-    "qt_prolonged": "LNGQT",
-    "electrolyte": "EL",
-    "aneurysm": "ANEUR",
-    "st_change": "NST_",
-}
-
-_FORM = {
-    "atrial_premature": "PAC",
-    "ventricular_premature": "PVC",
-    "pr_prolonged": "LPR",
-    "t_inverted": "INVT",
-    "t_low": "LOWT",
-    "st_depressed": "STD_",
-    "st_elevated": "STE_",
-    "early_repolarization": "STE_",
-    "low_voltage": "LVOLT",
-    "high_voltage": "HVOLT",
-}
-
-_EXTENT = {
-    "anteroseptal": "ASMI",
-    "anterior": "AMI",
-    "anterolateral": "ALMI",
-    "inferior": "IMI",
-    "inferolateral": "ILMI",
-    "inferoposterior": "IPMI",
-    "inferoposterolateral": "IPLMI",
-}
-
-_ISCHAEMIA = {
-    None: "ISC_",
-    "anterolateral": "ISCAL",
-    "inferior": "ISCIN",
-    "inferolateral": "ISCIL",
-    "anteroseptal": "ISCAS",
-    "lateral": "ISCLA",
-    "anterior": "ISCAN",
-}
-
-_INJURY = {
-    "anteroseptal": "INJAS",
-    "anterolateral": "INJAL",
-    "inferior": "INJIN",
-    "lateral": "INJLA",
-    "inferolateral": "INJIL",
-}
-
 _GRADED = {"LVH", "IMI", "ASMI", "AMI", "ALMI", "ILMI", "LMI", "ISC_", "ISCAL"}
 """Statements whose likelihood says how sure the reader was; others are 100 when made."""
 
@@ -97,15 +21,26 @@ _BENIGN = {"SR", "SBRAD", "SARRH", "STACH", "PAC", "LPR", "HVOLT", "LVOLT"}
 """Form and rhythm statements that leave a record normal."""
 
 
+def _file(name: str) -> bytes:
+    return files(__package__).joinpath(name).read_bytes()
+
+
 def statements_file() -> bytes:
     """Return ``scp_statements.csv`` as published."""
-    return files(__package__).joinpath("scp_statements.csv").read_bytes()
+    return _file("scp_statements.csv")
 
 
 @cache
 def statements() -> tuple[Statement, ...]:
     """Return the 71 SCP statements, a dictionary of columns each; the code has the key ``""``."""
     return tuple(csv.DictReader(statements_file().decode().splitlines()))
+
+
+@cache
+def _words(kind: str) -> dict[str, str]:
+    """Return the code of each finding, or each region, that a kind of statement has words for."""
+    rows = csv.DictReader(_file("scp_words.csv").decode().splitlines())
+    return {row["finding"]: row["code"] for row in rows if row["kind"] == kind}
 
 
 def scp_codes(reading: Reading) -> dict[str, float]:
@@ -127,14 +62,14 @@ def heart_axis(degrees: float) -> str:
 def _diagnostic(reading: Reading) -> dict[str, float]:
     variant = reading.variant
     extents = {
-        "infarct_anterior": _EXTENT[anterior_infarct(variant("infarct_anterior"))],
-        "infarct_inferior": _EXTENT[inferior_infarct(variant("infarct_inferior"))],
-        "ischaemia": _ISCHAEMIA[ischaemia_region(variant("ischaemia"))],
-        "injury": _INJURY[injury_region(variant("injury"))],
+        "infarct_anterior": _words("infarct")[anterior_infarct(variant("infarct_anterior"))],
+        "infarct_inferior": _words("infarct")[inferior_infarct(variant("infarct_inferior"))],
+        "ischaemia": _words("ischaemia")[ischaemia_region(variant("ischaemia")) or ""],
+        "injury": _words("injury")[injury_region(variant("injury"))],
     }
     codes = {
         code: _likelihood(reading, code, name)
-        for name, code in {**_DIAGNOSTIC, **extents}.items()
+        for name, code in {**_words("diagnostic"), **extents}.items()
         if reading.states(name)
     }
     if reading.states("t_change") and variant("t_change") < 0.78:
@@ -144,7 +79,7 @@ def _diagnostic(reading: Reading) -> dict[str, float]:
 
 def _form(reading: Reading, codes: dict[str, float]) -> dict[str, float]:
     states, variant, whim = reading.states, reading.variant, reading.whim
-    form = {code: 0.0 for name, code in _FORM.items() if states(name)}
+    form = {code: 0.0 for name, code in _words("form").items() if states(name)}
     if "PVC" in form:
         form["PVC"] = 100.0
     if states("t_change") and variant("t_change") >= 0.78:
@@ -165,8 +100,8 @@ def _form(reading: Reading, codes: dict[str, float]) -> dict[str, float]:
 
 
 def _rhythm(reading: Reading) -> list[str]:
-    if reading.rhythm in _RHYTHM:
-        code = _RHYTHM[reading.rhythm]
+    code = _words("rhythm").get(reading.rhythm)
+    if code is not None:
         paroxysmal = code == "SVTAC" and reading.variant(reading.rhythm) < 0.45
         return ["PSVT" if paroxysmal else code]
     rhythm = [

@@ -6,24 +6,16 @@ Aggregation and selection follow Strodthoff et al. (2021) and the code published
 task are left out.
 """
 
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ecgscale.data.record import Split
+from ecgscale.datasets import described_tasks
 from ecgscale.datasets.ptb_xl.statements import Statement, statements
 from ecgscale.errors import BadInputError
-from ecgscale.tasks.base import (
-    Label,
-    Targets,
-    Task,
-    TaskMetadata,
-    multi_hot,
-    select,
-    tasks,
-)
+from ecgscale.tasks.base import Label, Targets, Task, multi_hot, select, tasks
 
 SUPERCLASSES: dict[str, str] = {
     "CD": "conduction disturbance",
@@ -36,38 +28,23 @@ SUPERCLASSES: dict[str, str] = {
 
 LAST_TRAIN_FOLD, VALIDATION_FOLD, TEST_FOLD = 8, 9, 10
 
-_COUNTS_SOURCE = (
-    "rows of the PTB-XL 1.0.3 split lists published with MERL (Liu et al. 2024, arXiv:2403.06659); "
-    "the diagnostic, subdiagnostic and superdiagnostic tasks take the same records, since every "
-    "diagnostic statement has a class and a subclass. Release 1.0.1 had 38 records more in all "
-    "(21,837 against 21,799)"
-)
-_CITATION = (
-    "Wagner et al. 2020, PTB-XL, a large publicly available electrocardiography dataset, "
-    "Scientific Data 7:154, doi:10.1038/s41597-020-0495-6; Strodthoff et al. 2021, Deep Learning "
-    "for ECG Analysis: Benchmarks and Insights from PTB-XL, IEEE JBHI 25(5), "
-    "doi:10.1109/JBHI.2020.3022989"
-)
 
-
-def _labels_by(
-    kind: str, name: Callable[[Statement], str], meaning: dict[str, str] | None = None
-) -> tuple[Label, ...]:
+def _labels_by(kind: str, column: str, meaning: dict[str, str] | None = None) -> tuple[Label, ...]:
     """Group the statements of a kind into labels, sorted by name.
 
     Parameters
     ----------
     kind
         "diagnostic", "form" or "rhythm": the statements flagged so in the table.
-    name
-        The label that a statement belongs to; "" for none.
+    column
+        Holds the label that a statement belongs to, empty for none; the codes' own column is "".
     meaning
         Descriptions of the labels; default: those of their statements.
     """
     groups: dict[str, list[Statement]] = {}
     for statement in statements():
-        if statement[kind] and float(statement[kind]) == 1 and name(statement):
-            groups.setdefault(name(statement), []).append(statement)
+        if statement[kind] and float(statement[kind]) == 1 and statement[column]:
+            groups.setdefault(statement[column], []).append(statement)
     return tuple(
         Label(
             name=label,
@@ -80,31 +57,16 @@ def _labels_by(
     )
 
 
-def _code(statement: Statement) -> str:
-    return statement[""]
-
-
-def _metadata(
-    name: str, title: str, labels: tuple[Label, ...], counts: dict[Split, int]
-) -> TaskMetadata:
-    return TaskMetadata(
-        name=name,
-        version=1,
-        title=title,
-        kind="multi-label",
-        dataset="ptb-xl",
-        labels=labels,
-        selection_rule="records with at least one label of the task",
-        label_rule="one of the label's SCP codes is in scp_codes, whatever its likelihood (0 too)",
-        split_rule="strat_fold 1-8 train, 9 validation, 10 test",
-        patient_key="patient_id",
-        published_counts=counts,
-        counts_source=_COUNTS_SOURCE,
-        licence="CC BY 4.0",
-        access="open",
-        url="https://physionet.org/content/ptb-xl/1.0.3/",
-        citation=_CITATION,
-    )
+METADATA = described_tasks(
+    Path(__file__).with_name("ptb-xl-tasks.yaml"),
+    {
+        "ptb-xl-diagnostic": _labels_by("diagnostic", ""),
+        "ptb-xl-subdiagnostic": _labels_by("diagnostic", "diagnostic_subclass"),
+        "ptb-xl-superdiagnostic": _labels_by("diagnostic", "diagnostic_class", SUPERCLASSES),
+        "ptb-xl-form": _labels_by("form", ""),
+        "ptb-xl-rhythm": _labels_by("rhythm", ""),
+    },
+)
 
 
 class PtbXlTask(Task):
@@ -142,57 +104,32 @@ def _splits(task: str, records: pd.DataFrame) -> npt.NDArray[np.str_]:
 class Diagnostic(PtbXlTask):
     """44 diagnostic statements."""
 
-    metadata = _metadata(
-        "ptb-xl-diagnostic",
-        "PTB-XL diagnostic statements",
-        _labels_by("diagnostic", _code),
-        {"train": 17_084, "validation": 2_146, "test": 2_158},
-    )
+    metadata = METADATA["ptb-xl-diagnostic"]
 
 
 @tasks.register("ptb-xl-subdiagnostic")
 class Subdiagnostic(PtbXlTask):
     """23 diagnostic subclasses."""
 
-    metadata = _metadata(
-        "ptb-xl-subdiagnostic",
-        "PTB-XL diagnostic subclasses",
-        _labels_by("diagnostic", lambda statement: statement["diagnostic_subclass"]),
-        {"train": 17_084, "validation": 2_146, "test": 2_158},
-    )
+    metadata = METADATA["ptb-xl-subdiagnostic"]
 
 
 @tasks.register("ptb-xl-superdiagnostic")
 class Superdiagnostic(PtbXlTask):
     """5 diagnostic classes."""
 
-    metadata = _metadata(
-        "ptb-xl-superdiagnostic",
-        "PTB-XL diagnostic classes",
-        _labels_by("diagnostic", lambda statement: statement["diagnostic_class"], SUPERCLASSES),
-        {"train": 17_084, "validation": 2_146, "test": 2_158},
-    )
+    metadata = METADATA["ptb-xl-superdiagnostic"]
 
 
 @tasks.register("ptb-xl-form")
 class Form(PtbXlTask):
     """19 form statements."""
 
-    metadata = _metadata(
-        "ptb-xl-form",
-        "PTB-XL form statements",
-        _labels_by("form", _code),
-        {"train": 7_197, "validation": 901, "test": 880},
-    )
+    metadata = METADATA["ptb-xl-form"]
 
 
 @tasks.register("ptb-xl-rhythm")
 class Rhythm(PtbXlTask):
     """12 rhythm statements."""
 
-    metadata = _metadata(
-        "ptb-xl-rhythm",
-        "PTB-XL rhythm statements",
-        _labels_by("rhythm", _code),
-        {"train": 16_832, "validation": 2_100, "test": 2_098},
-    )
+    metadata = METADATA["ptb-xl-rhythm"]

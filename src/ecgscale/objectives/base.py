@@ -81,22 +81,26 @@ class Objective(nn.Module):
         False for the random-initialised control.
     needs_labels
         True if `Batch.targets` must be given.
+    searched
+        What a tuning run varies beside the training's settings.
     """
 
     Params: ClassVar[type[ObjectiveParams]] = ObjectiveParams
     reference: ClassVar[str]
     needs_training: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
+    searched: ClassVar[SearchSpace] = {}
 
     @classmethod
     def search_space(cls) -> SearchSpace:
         """Return what a tuning run varies; empty if there is nothing to train."""
-        return dict(TRAINING_SPACE) if cls.needs_training else {}
+        return TRAINING_SPACE | cls.searched if cls.needs_training else {}
 
     def __init__(self, encoder: Encoder, params: Any, n_labels: int = 0) -> None:
         super().__init__()
         self.params = params
         self.embed_dim = encoder.embed_dim
+        self.n_steps = encoder.n_steps
         self.n_labels = n_labels
 
     def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:

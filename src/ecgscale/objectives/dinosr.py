@@ -69,6 +69,10 @@ class Dinosr(MaskedDistillation):
         "Liu et al., DinoSR: Self-Distillation and Online Clustering for Self-supervised Speech "
         "Representation Learning, NeurIPS 2023, arXiv 2305.10005"
     )
+    searched: ClassVar[SearchSpace] = MaskedDistillation.searched | {
+        "params.codewords": IntRange(16, 1024, log=True),
+        "params.codebook_decay": FloatRange(0.5, 0.99),
+    }
     codebook_sums: Tensor
     codebook_counts: Tensor
 
@@ -80,14 +84,6 @@ class Dinosr(MaskedDistillation):
         self.register_buffer("codebook_sums", start.contiguous())
         self.register_buffer("codebook_counts", torch.ones(layers, words))
         self._batch_clusters: tuple[Tensor, Tensor] | None = None
-
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return data2vec's space, the codewords and their decay."""
-        return super().search_space() | {
-            "params.codewords": IntRange(16, 1024, log=True),
-            "params.codebook_decay": FloatRange(0.5, 0.99),
-        }
 
     @property
     def codebooks(self) -> Tensor:

@@ -8,7 +8,30 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from ecgscale.data.augment import Augmenter
 from ecgscale.errors import BadInputError
+from ecgscale.objectives.base import Batch, Objective
+
+
+class MaskedObjective(Objective):
+    """An objective on one view of each record, some steps of which are hidden."""
+
+    def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
+        """Return one augmented "view" (batch, lead, time) and its "mask" (batch, step).
+
+        Raises
+        ------
+        BadInputError
+            If a view has fewer than two steps.
+        """
+        view = augment(batch.signal)
+        steps = self.n_steps(view.shape[-1])
+        return {"view": view, "mask": self.draw_mask(len(view), steps, augment.generator)}
+
+    def draw_mask(self, batch: int, steps: int, generator: Generator) -> Tensor:
+        """Return which steps are hidden: `span_mask` with the parameters."""
+        params = self.params
+        return span_mask(batch, steps, params.mask_probability, params.mask_length, generator)
 
 
 def random_mask(batch: int, steps: int, ratio: float, generator: Generator) -> Tensor:

@@ -86,6 +86,22 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp_min(1)
 
 
+def hidden_sd(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the SD over the hidden steps of all records, averaged over channels.
+
+    Parameters
+    ----------
+    values
+        Shape (batch, step, dim).
+    mask
+        Shape (batch, step), boolean, true where hidden.
+    """
+    weight = mask.unsqueeze(-1) / mask.sum().clamp_min(1)
+    mean = (values * weight).sum(dim=(0, 1))
+    variance: Tensor = ((values - mean).square() * weight).sum(dim=(0, 1))
+    return variance.sqrt().mean()
+
+
 def unit_rows(features: Tensor) -> Tensor:
     """Scale each row to length 1: (row, dim) to (row, dim), in at least float32."""
     if features.dtype in (torch.float16, torch.bfloat16):

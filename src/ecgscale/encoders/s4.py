@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ecgscale.encoders.base import EncoderParams, SequenceEncoder, encoders
+from ecgscale.encoders.base import EncoderParams, SequenceEncoder, encoders, outputs
 
 STEP_RANGE = (1e-3, 1e-1)
 """Time steps at the start, log-uniform in this range (Gu et al. 2022, arXiv 2206.11893)."""
@@ -17,21 +17,14 @@ STEP_RANGE = (1e-3, 1e-1)
 
 @dataclass(frozen=True)
 class S4Size:
-    """The numbers of one member of the family.
-
-    Attributes
-    ----------
-    dim
-        Width of the stem, of every layer and of a token.
-    depth
-        State-space layers.
-    strides
-        Strides of the stem's convolutions, unless `S4Params.strides` says otherwise.
-    """
+    """The numbers of one member of the family."""
 
     dim: int
+    """Width of the stem, of every layer and of a token."""
     depth: int
+    """State-space layers."""
     strides: tuple[int, ...]
+    """Strides of the stem's convolutions, unless `S4Params.strides` says otherwise."""
 
 
 SIZES: dict[str, S4Size] = {
@@ -244,11 +237,6 @@ class S4(SequenceEncoder):
         return SIZES[self.params.size].dim
 
     @property
-    def mask_dim(self) -> int:
-        """Width of a frame: that of a token."""
-        return self.embed_dim
-
-    @property
     def step_samples(self) -> int:
         """Samples per token: the product of the strides."""
         return math.prod(self.strides)
@@ -265,8 +253,4 @@ class S4(SequenceEncoder):
 
     def contextualise(self, frames: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Return the output of every layer; invisible frames are zero, so `visible` is not read."""
-        states = []
-        for layer in self.layers:
-            frames = layer(frames)
-            states.append(frames)
-        return states
+        return outputs(self.layers, frames)

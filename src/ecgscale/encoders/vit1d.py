@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ecgscale.encoders.base import EncoderParams, SequenceEncoder, encoders
+from ecgscale.encoders.base import EncoderParams, SequenceEncoder, encoders, outputs
 
 LONGEST_WAVE = 10_000.0
 """Slowest position code: one turn in ``2 * pi * LONGEST_WAVE`` steps (Vaswani et al. 2017)."""
@@ -16,24 +16,16 @@ LONGEST_WAVE = 10_000.0
 
 @dataclass(frozen=True)
 class Vit1dSize:
-    """The numbers of one member of the family.
-
-    Attributes
-    ----------
-    dim
-        Width of a token.
-    heads
-        Attention heads; they share the width.
-    depth
-        Blocks.
-    patch
-        Samples a token, unless `Vit1dParams.patch` says otherwise.
-    """
+    """The numbers of one member of the family."""
 
     dim: int
+    """Width of a token."""
     heads: int
+    """Attention heads; they share the width."""
     depth: int
+    """Blocks."""
     patch: int
+    """Samples a token, unless `Vit1dParams.patch` says otherwise."""
 
 
 SIZES: dict[str, Vit1dSize] = {
@@ -172,11 +164,6 @@ class Vit1d(SequenceEncoder):
         return SIZES[self.params.size].dim
 
     @property
-    def mask_dim(self) -> int:
-        """Width of a frame: that of a token."""
-        return self.embed_dim
-
-    @property
     def step_samples(self) -> int:
         """Samples per token: the patch."""
         return self.patch
@@ -199,11 +186,8 @@ class Vit1d(SequenceEncoder):
             itself = torch.eye(steps, dtype=torch.bool, device=frames.device)
             mask = (visible[:, None, :] | itself).unsqueeze(1)
         x = frames + position_codes(steps, self.embed_dim, frames.device).to(frames.dtype)
-        states = []
-        for block in self.blocks:
-            x = block(x, mask)
-            states.append(x)
-        return [*states[:-1], self.norm(x)]
+        *states, last = outputs(self.blocks, x, mask)
+        return [*states, self.norm(last)]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgscale.encoders.base import Encoder, EncoderParams, encoders, hide_samples
+from ecgscale.encoders.base import Encoder, EncoderParams, encoders, hide_samples, outputs
 from ecgscale.encoders.net1d import BatchNorm
 
 STEM = (32, 32, 64)
@@ -136,11 +136,7 @@ class XResNet1d(Encoder):
         for layer in self.stem:
             features = F.relu(layer(features))
         features = F.max_pool1d(features, kernel_size=3, stride=2, padding=1)
-        states = []
-        for block in self.blocks:
-            features = block(features)
-            states.append(features.transpose(1, 2))
-        return states
+        return [state.transpose(1, 2) for state in outputs(self.blocks, features)]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -46,24 +46,17 @@ Suggestion = dict[str, str | int | float | bool]
 
 @dataclass(frozen=True)
 class Winner:
-    """The best finished trial of a search.
-
-    Attributes
-    ----------
-    params, training
-        Overrides for the objective's parameters and for its training settings.
-    value
-        Validation macro AUROC of its linear probe.
-    trials
-        Trials by final state.
-    """
+    """The best finished trial of a search."""
 
     objective: str
     trial: int
     value: float
+    """Validation macro AUROC of its linear probe."""
     params: dict[str, Any]
     training: dict[str, Any]
+    """Overrides for the objective's parameters and for its training settings."""
     trials: dict[str, int]
+    """Trials by final state."""
 
     def describe(self) -> str:
         """Return one line for people."""

@@ -47,34 +47,23 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class SyncSummary:
-    """What `sync` found and did.
-
-    Attributes
-    ----------
-    created
-        Cells whose run was written now.
-    present
-        Cells whose run was there.
-    """
+    """What `sync` found and did."""
 
     created: list[str]
+    """Cells whose run was written now."""
     present: list[str]
+    """Cells whose run was there."""
 
 
 @dataclass(frozen=True)
 class TrackedRecord:
-    """A finished run as the tracking store holds it.
-
-    Attributes
-    ----------
-    record
-        The run's record; its parameters and metrics are those the store answered with.
-    """
+    """A finished run as the tracking store holds it."""
 
     run_id: str
     cell: str
     tags: dict[str, str]
     record: RunRecord
+    """The run's record; its parameters and metrics are those the store answered with."""
 
 
 def tracking_uri(root: Path) -> str:

@@ -12,28 +12,20 @@ from ecgscale.runs.cell import Cell
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The data of a training, as its card and its record describe them.
-
-    Attributes
-    ----------
-    name, digest
-        The list of records and its digest.
-    place
-        Where that list lies, relative to the project.
-    stores
-        Source to the digest of its store.
-    sources
-        Records per source.
-    """
+    """The data of a training, as its card and its record describe them."""
 
     name: str
     digest: str
+    """Name and digest of the list of records."""
     place: str
+    """Where that list lies, relative to the project."""
     stores: dict[str, str]
+    """Source to the digest of its store."""
     patients: int
     records: int
     hours: float
     sources: dict[str, int]
+    """Records per source."""
 
 
 NO_DATA = TrainedOn("none", "none", "none", {}, patients=0, records=0, hours=0.0, sources={})
@@ -42,49 +34,33 @@ NO_DATA = TrainedOn("none", "none", "none", {}, patients=0, records=0, hours=0.0
 
 @dataclass(frozen=True)
 class CardObjective:
-    """What the card says of the objective.
-
-    Attributes
-    ----------
-    name, kind
-        The study's name for it, and the registered objective.
-    reference
-        Citation.
-    settings
-        Parameters, training and augmentation settings, by section.
-    """
+    """What the card says of the objective."""
 
     name: str
     kind: str
+    """The study's name for it, and the registered objective."""
     reference: str
+    """Citation."""
     settings: dict[str, dict[str, Any]]
+    """Parameters, training and augmentation settings, by section."""
 
 
 @dataclass(frozen=True)
 class CardOrigin:
-    """What the card of an imported encoder says of the file it came from.
-
-    Attributes
-    ----------
-    file, sha256
-        Name and SHA-256 of the checkpoint.
-    format, title
-        Name of its format, and the project that publishes it.
-    published_parameters
-        Parameters of the published network, without its head.
-    passed_over
-        What was recognised and left out, with the number of entries.
-    beyond_recipe
-        What of the published preprocessing the recipe cannot express.
-    """
+    """What the card of an imported encoder says of the file it came from."""
 
     file: str
     sha256: str
+    """Name and SHA-256 of the checkpoint."""
     format: str
     title: str
+    """Name of its format, and the project that publishes it."""
     published_parameters: int
+    """Parameters of the published network, without its head."""
     passed_over: dict[str, int]
+    """What was recognised and left out, with the number of entries."""
     beyond_recipe: str
+    """What of the published preprocessing the recipe cannot express."""
 
 
 def model_card(

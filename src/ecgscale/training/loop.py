@@ -42,22 +42,15 @@ class TrainingDivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Monitor:
-    """What is observed of the encoder while it trains.
-
-    Attributes
-    ----------
-    every
-        Steps between two observations; there is always one after the last step.
-    observe
-        Called with the steps done and the encoder; what it returns becomes points of the curves of
-        these names. What it raises ends the training (a pruned trial).
-    at_start
-        Whether to observe the initialised encoder too, as step 0.
-    """
+    """What is observed of the encoder while it trains."""
 
     every: int
+    """Steps between two observations; there is always one after the last step."""
     observe: Callable[[int, Encoder], dict[str, float]]
+    """Called with the steps done and the encoder; what it returns becomes points of the curves of
+    these names. What it raises ends the training (a pruned trial)."""
     at_start: bool = False
+    """Whether to observe the initialised encoder too, as step 0."""
 
     def due(self, step: int, steps: int) -> bool:
         """Return whether to observe after `step` of `steps` steps."""
@@ -68,41 +61,28 @@ class Monitor:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What a finished training leaves besides the weights.
-
-    Attributes
-    ----------
-    steps
-        Optimizer steps.
-    samples_seen
-        Records in all batches, repeats counted.
-    epochs
-        Mean number of times a record was seen.
-    loss
-        Mean training loss over the last tenth of the steps (whole logging intervals).
-    flops
-        `step_flops` times steps.
-    seconds
-        Wall time of the steps, observations and checkpoints, over all interruptions.
-    pairs_per_second
-        Records trained on per second of that time; each gives a pair of views to a contrastive
-        objective.
-    resumed_at
-        Steps that a checkpoint supplied; 0 for an uninterrupted run.
-    curves
-        ``train/loss``, ``train/grad_norm`` and ``train/<part>`` for the objective's parts (means
-        since the last point), ``train/lr``, and what was measured.
-    """
+    """What a finished training leaves besides the weights."""
 
     steps: int
+    """Optimizer steps."""
     samples_seen: int
+    """Records in all batches, repeats counted."""
     epochs: float
+    """Mean number of times a record was seen."""
     loss: float
+    """Mean training loss over the last tenth of the steps (whole logging intervals)."""
     flops: float
+    """`step_flops` times steps."""
     seconds: float
+    """Wall time of the steps, observations and checkpoints, over all interruptions."""
     pairs_per_second: float
+    """Records trained on per second of that time; each gives a pair of views to a contrastive
+    objective."""
     resumed_at: int
+    """Steps that a checkpoint supplied; 0 for an uninterrupted run."""
     curves: Curves
+    """``train/loss``, ``train/grad_norm`` and ``train/<part>`` for the objective's parts (means
+    since the last point), ``train/lr``, and what was measured."""
 
 
 def train(

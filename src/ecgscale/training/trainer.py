@@ -33,6 +33,7 @@ from ecgscale.training.schedule import derived_seed
 from ecgscale.training.settings import Pretraining
 
 MONITORS = ("embedding_sd", "effective_rank", "knn")
+SPENT = ("steps", "samples_seen", "epochs", "flops", "seconds", "pairs_per_second")
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,7 @@ class Trained:
         return {
             **measured,
             "collapsed": float(is_collapsed(measured)),
-            "steps": outcome.steps,
-            "samples_seen": outcome.samples_seen,
-            "epochs": outcome.epochs,
-            "flops": outcome.flops,
-            "seconds": outcome.seconds,
-            "pairs_per_second": outcome.pairs_per_second,
+            **{name: getattr(outcome, name) for name in SPENT},
         }
 
 

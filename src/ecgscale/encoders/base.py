@@ -163,21 +163,9 @@ def outputs(blocks: Iterable[nn.Module], x: Tensor, *further: Tensor | None) -> 
 
 
 def hide_samples(x: Tensor, mask: Tensor | None, fill: Tensor | None, step_samples: int) -> Tensor:
-    """Replace the samples of hidden steps, for encoders without frames.
+    """Replace the samples of hidden steps in (batch, lead, time), for encoders without frames.
 
-    Parameters
-    ----------
-    x
-        Shape (batch, lead, time).
-    mask, fill
-        As in `Encoder.hidden_states`; `fill` has a value per lead, None is zeros.
-    step_samples
-        Samples per step.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, lead, time).
+    `mask` and `fill` are as in `Encoder.hidden_states`; `fill` has a value per lead, None is zeros.
     """
     if mask is None:
         return x

@@ -57,16 +57,8 @@ class StemConv(nn.Module):
     """Convolution of kernel ``2 * stride - 1``, LayerNorm over the features, ReLU.
 
     The kernel reaches ``stride - 1`` samples back, beyond the step, and ends with it: no output
-    depends on a sample of a later step. Kernel 3 at stride 2 is the published one.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Features before and after.
-    stride
-        Samples a step; the last step is filled up with zeros.
-    bias_sd
-        Standard deviation of the convolution's biases at the start.
+    depends on a sample of a later step. Kernel 3 at stride 2 is the published one. The last step is
+    filled up with zeros. The convolution's biases start with the standard deviation `bias_sd`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, bias_sd: float) -> None:
@@ -104,16 +96,8 @@ class StateSpace(nn.Module):
     real dimensions, the diagonal approximation of the published HiPPO-LegS; steps are log-uniform
     in `STEP_RANGE`; :math:`c_n` is complex normal, :math:`d` normal, as in the public codes.
 
-    Parameters
-    ----------
-    dim
-        Features.
-    state
-        N, even.
-    bidirectional
-        Whether there is a kernel for the reversed input.
-    train_dynamics
-        Whether steps and eigenvalues are parameters; otherwise they are buffers.
+    Of `dim` features, with N = `state`, even. Steps and eigenvalues are parameters if
+    `train_dynamics` says so, otherwise buffers.
     """
 
     log_step: Tensor
@@ -166,15 +150,7 @@ class StateSpace(nn.Module):
 
 
 class S4Layer(nn.Module):
-    """State space, GELU, gated linear unit over the features, shortcut, LayerNorm.
-
-    Parameters
-    ----------
-    dim
-        Width.
-    params
-        The encoder's.
-    """
+    """State space, GELU, gated linear unit over the features, shortcut, LayerNorm."""
 
     def __init__(self, dim: int, params: S4Params) -> None:
         super().__init__()

@@ -52,21 +52,7 @@ def position_codes(steps: int, dim: int, device: torch.device | None = None) -> 
     """Return sinusoidal position codes (Vaswani et al. 2017, arXiv 1706.03762, section 3.5).
 
     ``code[i, 2 * j] = sin(i * w_j)`` and ``code[i, 2 * j + 1] = cos(i * w_j)`` with
-    ``w_j = LONGEST_WAVE ** (-2 * j / dim)``.
-
-    Parameters
-    ----------
-    steps
-        Positions, any number.
-    dim
-        Width, even.
-    device
-        Where the codes are made.
-
-    Returns
-    -------
-    Tensor
-        Shape (step, dim), float32.
+    ``w_j = LONGEST_WAVE ** (-2 * j / dim)``: shape (`steps`, `dim`), the latter even, float32.
     """
     place = torch.arange(steps, device=device, dtype=torch.float32).unsqueeze(1)
     pair = torch.arange(0, dim, 2, device=device, dtype=torch.float32)
@@ -77,12 +63,7 @@ def position_codes(steps: int, dim: int, device: torch.device | None = None) -> 
 class Attention(nn.Module):
     """Multi-head self-attention, ``softmax(Q K^T / sqrt(dim / heads)) V`` in every head.
 
-    Parameters
-    ----------
-    dim
-        Width of a token.
-    heads
-        Number of heads; divides `dim`.
+    The number of `heads` divides the width of a token, `dim`.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -102,12 +83,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``.
 
-    Parameters
-    ----------
-    dim
-        Width of a token; the perceptron is four times as wide.
-    heads
-        Attention heads.
+    The perceptron is four times as wide as a token.
     """
 
     def __init__(self, dim: int, heads: int) -> None:

@@ -45,15 +45,8 @@ class ConvNorm(nn.Sequential):
 class Block(nn.Module):
     """Bottleneck block: three normalised convolutions (1, 5, 1) and a shortcut.
 
-    The shortcut is averaged over pairs of samples where the block strides, and projected where
-    the number of channels changes.
-
-    Parameters
-    ----------
-    in_channels
-        Channels before; after, there are `WIDTH`.
-    stride
-        2 in the first block of every stage but the first, else 1.
+    The shortcut is averaged over pairs of samples where the block strides (by 2, in the first block
+    of every stage but the first), and projected where the number of channels changes to `WIDTH`.
     """
 
     def __init__(self, in_channels: int, stride: int) -> None:

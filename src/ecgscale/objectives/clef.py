@@ -129,19 +129,9 @@ class Clef(PairObjective):
 
 
 def risk_dissimilarity(risk: Tensor, floor: float) -> Tensor:
-    """Return D of `Clef`.
+    """Return D of `Clef`: risks (batch,), NaN where unknown, to (batch, batch).
 
-    Parameters
-    ----------
-    risk
-        Shape (batch,), NaN where unknown.
-    floor
-        alpha.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, batch): `floor` to 1 off the diagonal, 0 on it.
+    It is `floor`, alpha, to 1 off the diagonal and 0 on it.
     """
     known = ~risk.isnan()
     own = torch.eye(len(risk), dtype=torch.bool, device=risk.device)

@@ -139,17 +139,7 @@ class Dinosr(MaskedDistillation):
 def nearest(targets: Tensor, codebooks: Tensor) -> Tensor:
     """Return the number of the codeword closest to each target.
 
-    Parameters
-    ----------
-    targets
-        Shape (layer, batch, step, dim).
-    codebooks
-        Shape (layer, codeword, dim).
-
-    Returns
-    -------
-    Tensor
-        Shape (layer, batch, step), integer.
+    Targets (layer, batch, step, dim) and codebooks (layer, codeword, dim) to (layer, batch, step).
     """
     with torch.autocast(targets.device.type, enabled=False):
         # The target's own square is the same for all codewords.
@@ -162,17 +152,8 @@ def nearest(targets: Tensor, codebooks: Tensor) -> Tensor:
 def cluster_sums(targets: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum and the number of the targets in each cluster.
 
-    Parameters
-    ----------
-    targets
-        Shape (layer, batch, step, dim).
-    chosen
-        Shape (layer, batch, step, codeword), 1 for a hidden step's codeword, else 0.
-
-    Returns
-    -------
-    tuple
-        Shapes (layer, codeword, dim) and (layer, codeword).
+    Targets (layer, batch, step, dim) and what they chose, (layer, batch, step, codeword), 1 for a
+    hidden step's codeword, else 0, to (layer, codeword, dim) and (layer, codeword).
     """
     with torch.autocast(targets.device.type, enabled=False):
         # A matrix product, because adding by index has no fixed order on a GPU.

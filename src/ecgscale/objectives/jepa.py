@@ -147,14 +147,8 @@ class Jepa(Objective):
 class Predictor(nn.Module):
     """A narrow transformer that fills in target steps from context tokens.
 
-    Parameters
-    ----------
-    dim
-        Width of the encoder's tokens.
-    ratio
-        Its own width per `dim`; at least one head of `HEAD_DIM`.
-    depth
-        Blocks.
+    It has `depth` blocks; its width is `ratio` times that of the encoder's tokens, `dim`, rounded
+    to whole heads of `HEAD_DIM`, at least one.
     """
 
     def __init__(self, dim: int, ratio: float, depth: int) -> None:

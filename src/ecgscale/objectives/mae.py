@@ -131,19 +131,9 @@ class Mae(MaskedObjective):
         return LossOutput(loss, parts)
 
     def decode(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Reconstruct every step.
+        """Reconstruct every step: (batch, step, dim) to (batch, step, lead * step samples).
 
-        Parameters
-        ----------
-        tokens
-            Shape (batch, step, dim); those of hidden steps are not read.
-        mask
-            Shape (batch, step), boolean, true where hidden.
-
-        Returns
-        -------
-        Tensor
-            Shape (batch, step, lead * step samples).
+        Tokens of hidden steps, those where `mask` (batch, step) is true, are not read.
         """
         embedded = self.embed(tokens)
         hidden = self.mask_token.to(embedded.dtype)

@@ -73,15 +73,7 @@ def span_mask(
     every record. Here the number is rounded to the nearest, every step can be hidden and spans stay
     whole.
 
-    Returns
-    -------
-    Tensor
-        Shape (batch, step), boolean, true where hidden.
-
-    Raises
-    ------
-    BadInputError
-        If there are fewer than two steps.
+    Return and errors are those of `random_mask`.
     """
     _need_two(steps)
     length = min(length, steps // 2)
@@ -95,14 +87,10 @@ def span_mask(
 
 
 def block(batch: int, steps: int, scale: tuple[float, float], generator: Generator) -> Tensor:
-    """Draw one contiguous block per record, its length uniform in `scale` of all steps.
+    """Draw one contiguous block per record: (batch, step), boolean, true inside of it.
 
-    The length is rounded to whole steps, at least one; its place is uniform among those it fits in.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, step), boolean, true inside the block.
+    Its length is uniform in `scale` of all steps, rounded to whole ones, at least one; its place is
+    uniform among those it fits in.
     """
     low, high = scale
     device = generator.device

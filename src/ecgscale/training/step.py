@@ -65,19 +65,9 @@ class Step:
         )
 
     def __call__(self, batch: Batch, lr: float) -> dict[str, Tensor]:
-        """Take a step.
+        """Take a step on this process's share of the batch, with the learning rate `lr`.
 
-        Parameters
-        ----------
-        batch
-            This process's share of the batch.
-        lr
-            Learning rate.
-
-        Returns
-        -------
-        dict
-            Scalars without gradient: the loss, the gradient norm before clipping, the parts.
+        Returns scalars without gradient: the loss, the gradient norm before clipping, the parts.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr

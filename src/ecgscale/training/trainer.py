@@ -93,18 +93,10 @@ class Trainer:
         checkpoints: Path | None,
         report: Callable[[Curves], None],
     ) -> Trained:
-        """Train an encoder in place, from the newest checkpoint if there is one.
+        """Train an encoder of `ecgscale.training.stage.initial_encoder` in place, on a device.
 
-        Parameters
-        ----------
-        encoder
-            As `ecgscale.training.stage.initial_encoder` makes it.
-        device
-            Where to train.
-        checkpoints
-            Folder of the work checkpoints; None keeps none.
-        report
-            As in `ecgscale.training.loop.train`.
+        `checkpoints` is the folder of the work checkpoints; None keeps none. As in
+        `ecgscale.training.loop.train` the newest is gone on from, and `report` is given points.
 
         Raises
         ------

@@ -74,7 +74,6 @@ class Objective(nn.Module):
         super().__init__()
         self.params = params
         self.embed_dim = encoder.embed_dim
-        self.n_steps = encoder.n_steps
         self.n_labels = n_labels
 
     def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:

@@ -84,6 +84,7 @@ class Cpc(Objective):
 
     def __init__(self, encoder: Encoder, params: CpcParams, n_labels: int = 0) -> None:
         super().__init__(encoder, params, n_labels)
+        self.n_steps = encoder.n_steps
         last = params.steps
         self.horizons = (last,) if params.horizons == "last" else tuple(range(1, last + 1))
         self.context: nn.GRU | None = None

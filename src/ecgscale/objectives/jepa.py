@@ -101,6 +101,7 @@ class Jepa(Objective):
 
     def __init__(self, encoder: Encoder, params: JepaParams, n_labels: int = 0) -> None:
         super().__init__(encoder, params, n_labels)
+        self.n_steps = encoder.n_steps
         self.target = TargetNetwork(encoder)
         self.predictor = Predictor(
             encoder.embed_dim, params.predictor_ratio, params.predictor_depth

@@ -4,17 +4,24 @@ All draws come from the generator given, their number never depends on an outcom
 known beforehand: nothing waits for the device.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from ecgscale.data.augment import Augmenter
+from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import Batch, Objective
 
 
 class MaskedObjective(Objective):
     """An objective on one view of each record, some steps of which are hidden."""
+
+    def __init__(self, encoder: Encoder, params: Any, n_labels: int = 0) -> None:
+        super().__init__(encoder, params, n_labels)
+        self.n_steps = encoder.n_steps
 
     def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
         """Return one augmented "view" (batch, lead, time) and its "mask" (batch, step).

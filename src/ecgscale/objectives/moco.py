@@ -190,7 +190,7 @@ def record_key(signal: Tensor) -> Tensor:
 
     Sums of the samples' bits weighted by their time, modulo 2^64: integers, so that neither the
     batch nor the order of summation matters. Two different records agree by chance only.
-    (batch, lead, time), float32, to (batch,), int64.
+    Signals (batch, lead, time), float32, to (batch,), int64.
     """
     bits = signal.contiguous().view(torch.int32).sum(dim=1)
     return (bits * torch.arange(1, bits.shape[1] + 1, device=bits.device)).sum(dim=1)

@@ -16,12 +16,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def study_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """Return the device that a study asks for, set up to give the same bits every time.
 
-    Under ``torchrun`` each process of a machine gets a CUDA device of its own.
-
-    Parameters
-    ----------
-    wanted
-        "cpu", "cuda", or "auto" for CUDA where there is any.
+    "auto" is CUDA where there is any. Under ``torchrun`` each process of a machine gets a CUDA
+    device of its own.
 
     Raises
     ------

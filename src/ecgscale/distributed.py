@@ -21,11 +21,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     """Join the processes that ``torchrun`` started, for as long as the context lasts.
 
     Does nothing in a single process (``WORLD_SIZE`` absent or 1), or within another such context.
-
-    Parameters
-    ----------
-    device
-        Where this process computes: NCCL joins CUDA devices, gloo CPUs.
+    NCCL joins CUDA devices, gloo CPUs.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
@@ -82,10 +78,7 @@ def average(x: Tensor) -> Tensor:
 def average_gradients(parameters: Sequence[Tensor]) -> None:
     """Replace gradients by their means over processes, in one exchange.
 
-    Parameters
-    ----------
-    parameters
-        The same on every process, each with a gradient.
+    The parameters are the same on every process, each with a gradient.
     """
     if world_size() == 1:
         return
@@ -104,16 +97,8 @@ def gather(x: Tensor) -> Tensor:
     over processes, as data-parallel training does, the result is that of one process with the
     whole batch.
 
-    Parameters
-    ----------
-    x
-        Shape (row, ...), the same on every process.
-
-    Returns
-    -------
-    Tensor
-        Shape (row * processes, ...), in the order of ranks, in at least float32 (gradients are
-        summed in it); `x` itself in a single process.
+    (row, ...), the same shape on every process, to (row * processes, ...) in the order of ranks, in
+    at least float32 (gradients are summed in it); `x` itself in a single process.
     """
     if world_size() == 1:
         return x

@@ -10,11 +10,14 @@ YAML file in the package is an implementation too, under the file's name.
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
 
 from ecgscale.errors import BadInputError
+from ecgscale.settings import first_problem
 
 T = TypeVar("T")
 
@@ -88,6 +91,21 @@ class Registry(Generic[T]):
                 f"no {self.family} is named {name!r}; there are: {', '.join(sorted(self._entries))}"
             )
         return self._entries[name]
+
+    def params(self, name: str, given: Mapping[str, Any]) -> Any:
+        """Return the typed parameters of the class filed under `name`, its ``Params``.
+
+        Raises
+        ------
+        BadInputError
+            If there is no such class, or a parameter is unknown or out of range.
+        """
+        cls: Any = self.get(name)
+        try:
+            return cls.Params(**given)
+        except ValidationError as error:
+            problem = first_problem(error)
+            raise BadInputError(f"{self.family} {name}, parameter {problem}") from error
 
     def names(self) -> list[str]:
         """Return every registered name, sorted."""

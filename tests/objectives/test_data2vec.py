@@ -10,7 +10,8 @@ from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
 from ecgscale.objectives import Batch
-from ecgscale.objectives.data2vec import hidden_sd, normalise_layers, same_shape_layers
+from ecgscale.objectives.data2vec import normalise_layers, same_shape_layers
+from ecgscale.objectives.target import hidden_sd
 from support.toy import PATCHES
 
 RECIPE = Recipe(leads=("I", "II"))

@@ -67,7 +67,7 @@ def stop_after(action, error):
 
 
 def log(root, kept, id_file=None):
-    with tracking.start_run(kept.phase, kept.study, kept.cell, root, id_file) as run:
+    with tracking.TrackedRun(kept.phase, kept.study, kept.cell, root, id_file) as run:
         run.log_params({"lr": 0.001})
         run.log_points({"loss": [(10, 1.0)]})
         run.finish(kept)
@@ -99,7 +99,7 @@ def test_a_run_holds_all_of_its_record(root):
 
 def test_a_continued_run_keeps_its_id_and_repeats_no_point(root):
     id_file = root / "work" / "run_id"
-    run = tracking.start_run("pretrain", "trial", CELL, root, id_file)
+    run = tracking.TrackedRun("pretrain", "trial", CELL, root, id_file)
     with pytest.raises(KeyboardInterrupt), run:
         stop_after(lambda: run.log_points({"loss": [(10, 1.0), (20, 0.75)]}), KeyboardInterrupt)
     assert client(root).get_run(run.run_id).info.status == "KILLED"
@@ -111,7 +111,7 @@ def test_a_continued_run_keeps_its_id_and_repeats_no_point(root):
 
 def test_a_short_run_is_left_to_sync(root):
     kept = record()
-    with tracking.start_run("pretrain", "trial", CELL, root, root / "id", live_after=60) as run:
+    with tracking.TrackedRun("pretrain", "trial", CELL, root, root / "id", live_after=60) as run:
         run.log_points({"loss": [(10, 1.0)]})
         run.finish(kept)
     assert run.run_id is None
@@ -121,7 +121,7 @@ def test_a_short_run_is_left_to_sync(root):
 
 
 def test_a_run_that_lasts_is_opened_with_all_that_came_before(root):
-    with tracking.start_run("pretrain", "trial", CELL, root, root / "id", live_after=0.3) as run:
+    with tracking.TrackedRun("pretrain", "trial", CELL, root, root / "id", live_after=0.3) as run:
         run.log_params({"early": 1})
         run.log_points({"loss": [(10, 1.0)]})
         assert run.run_id is None
@@ -138,7 +138,7 @@ def test_a_run_that_lasts_is_opened_with_all_that_came_before(root):
 def test_a_short_run_that_fails_is_shown(root):
     with (
         pytest.raises(ZeroDivisionError),
-        tracking.start_run("pretrain", "trial", CELL, root, live_after=60) as run,
+        tracking.TrackedRun("pretrain", "trial", CELL, root, live_after=60) as run,
     ):
         raise ZeroDivisionError
     assert client(root).get_run(run.run_id).info.status == "FAILED"
@@ -147,7 +147,7 @@ def test_a_short_run_that_fails_is_shown(root):
 def test_an_error_marks_the_run_failed(root):
     with (
         pytest.raises(ZeroDivisionError),
-        tracking.start_run("pretrain", "trial", CELL, root) as run,
+        tracking.TrackedRun("pretrain", "trial", CELL, root) as run,
     ):
         raise ZeroDivisionError
     assert client(root).get_run(run.run_id).info.status == "FAILED"
@@ -183,7 +183,7 @@ def test_sync_writes_a_run_once(root):
 
 
 def test_sync_finishes_the_run_that_a_lost_process_began(root):
-    run = tracking.start_run("pretrain", "trial", CELL, root)
+    run = tracking.TrackedRun("pretrain", "trial", CELL, root)
     run.log_points({"loss": [(10, 1.0)]})  # and then the process is gone
     record(ended="2999-01-01T00:00:00+00:00").write(result_path(root / "results", "pretrain", CELL))
     tracking.sync(root / "results", root)
@@ -192,7 +192,7 @@ def test_sync_finishes_the_run_that_a_lost_process_began(root):
 
 def test_sync_leaves_a_newer_attempt_alone(root):
     record().write(result_path(root / "results", "pretrain", CELL))
-    with tracking.start_run("pretrain", "trial", CELL, root) as live:
+    with tracking.TrackedRun("pretrain", "trial", CELL, root) as live:
         tracking.sync(root / "results", root)
         assert client(root).get_run(live.run_id).info.status == "RUNNING"
         assert tracking.query("trial", "pretrain", root)[0].run_id != live.run_id
@@ -212,7 +212,7 @@ def test_only_the_wanted_records_are_returned(root):
 def test_processes_that_meet_an_empty_store_do_not_break_it(tmp_path):
     script = (
         "from pathlib import Path; import sys; from ecgscale.runs import tracking;"
-        "run = tracking.start_run('pretrain', 'trial', sys.argv[1], Path('.')).run_id;"
+        "run = tracking.TrackedRun('pretrain', 'trial', sys.argv[1], Path('.')).run_id;"
         "print(run)"
     )
     started = [
@@ -286,7 +286,7 @@ def test_a_server_is_used_as_it_is_and_its_loss_loses_nothing(tmp_path, server, 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(tracking, "ATTEMPTS", 1)
     second = record(cell="clef/net1d-tiny/n64-o1-s0")
-    with tracking.start_run("pretrain", "trial", second.cell, tmp_path) as run:
+    with tracking.TrackedRun("pretrain", "trial", second.cell, tmp_path) as run:
         stop(process)
         run.log_points({"loss": [(10, 1.0)]})
         run.finish(second)
@@ -303,7 +303,7 @@ def test_without_mlflow_a_run_is_no_trouble_to_the_caller(tmp_path):
     script = (
         "import sys; sys.modules['mlflow'] = None\n"
         "from pathlib import Path; from ecgscale.runs import tracking\n"
-        "with tracking.start_run('pretrain', 'trial', 'a/b/n1-o0-s0', Path('.')) as run:\n"
+        "with tracking.TrackedRun('pretrain', 'trial', 'a/b/n1-o0-s0', Path('.')) as run:\n"
         "    run.log_points({'loss': [(1, 1.0)]})\n"
         "print(run.run_id, run.trouble)"
     )

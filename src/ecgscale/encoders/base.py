@@ -1,11 +1,12 @@
 """What every encoder supplies, and how encoders are created, saved and loaded."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -13,17 +14,15 @@ from torch import Tensor, nn
 from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest
 from ecgscale.registry import Registry
-from ecgscale.settings import digest_of, first_problem
+from ecgscale.settings import Settings, digest_of
 
 WEIGHTS = "encoder.safetensors"
 CONFIG = "config.yaml"
 CARD = "MODEL_CARD.md"
 
 
-class EncoderParams(BaseModel):
+class EncoderParams(Settings):
     """Base of every encoder's typed parameters; unknown names are an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     in_channels: int = Field(default=12, ge=1)
     """Leads that the network takes."""
@@ -35,21 +34,16 @@ class Encoder(nn.Module):
     Steps of an input can be hidden from it, which is what masked and predictive objectives need.
     Step i of a record covers the samples from ``i * step_samples`` on, `step_samples` of them (the
     last step may be shorter).
-
-    Attributes
-    ----------
-    Params
-        The typed parameters, among them `in_channels`.
-    reference
-        The paper, as a citation with its identifier.
-    name
-        The registered name it was created under.
-    params
-        The parameters it was created with; together with `name` they rebuild it.
     """
 
     Params: ClassVar[type[EncoderParams]] = EncoderParams
+    """The typed parameters, among them `in_channels`."""
     reference: ClassVar[str]
+    """The paper, as a citation with its identifier."""
+    name: str
+    """The registered name it was created under."""
+    params: Any
+    """The parameters it was created with; together with `name` they rebuild it."""
 
     def __init__(self, params: Any) -> None:
         super().__init__()
@@ -120,8 +114,8 @@ class SequenceEncoder(Encoder):
 
     @property
     def mask_dim(self) -> int:
-        """Width of a frame."""
-        raise NotImplementedError
+        """Width of a frame: that of a token, unless an encoder says otherwise."""
+        return self.embed_dim
 
     @property
     def causal(self) -> bool:
@@ -159,22 +153,19 @@ class SequenceEncoder(Encoder):
         return self.contextualise(torch.where(hidden, fill.to(frames.dtype), frames))
 
 
+def outputs(blocks: Iterable[nn.Module], x: Tensor, *further: Tensor | None) -> list[Tensor]:
+    """Return the output of every block; each is given that of the one before, and `further`."""
+    states = []
+    for block in blocks:
+        x = block(x, *further)
+        states.append(x)
+    return states
+
+
 def hide_samples(x: Tensor, mask: Tensor | None, fill: Tensor | None, step_samples: int) -> Tensor:
-    """Replace the samples of hidden steps, for encoders without frames.
+    """Replace the samples of hidden steps in (batch, lead, time), for encoders without frames.
 
-    Parameters
-    ----------
-    x
-        Shape (batch, lead, time).
-    mask, fill
-        As in `Encoder.hidden_states`; `fill` has a value per lead, None is zeros.
-    step_samples
-        Samples per step.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, lead, time).
+    `mask` and `fill` are as in `Encoder.hidden_states`; `fill` has a value per lead, None is zeros.
     """
     if mask is None:
         return x
@@ -187,21 +178,6 @@ def hide_samples(x: Tensor, mask: Tensor | None, fill: Tensor | None, step_sampl
 encoders: Registry[Encoder] = Registry("encoder", "ecgscale.encoders")
 
 
-def parse_params(name: str, params: dict[str, Any]) -> EncoderParams:
-    """Validate the parameters of the encoder `name`.
-
-    Raises
-    ------
-    BadInputError
-        If the encoder does not exist or a parameter is unknown or out of range.
-    """
-    cls = encoders.get(name)
-    try:
-        return cls.Params(**params)
-    except ValidationError as error:
-        raise BadInputError(f"encoder {name}, parameter {first_problem(error)}") from error
-
-
 def create(name: str, **params: Any) -> Encoder:
     """Create a random-initialised encoder.
 
@@ -210,7 +186,7 @@ def create(name: str, **params: Any) -> Encoder:
     Raises
     ------
     BadInputError
-        As `parse_params`.
+        If the encoder does not exist or a parameter is unknown or out of range.
 
     Examples
     --------
@@ -220,7 +196,7 @@ def create(name: str, **params: Any) -> Encoder:
     >>> encoder.embed(torch.zeros(2, 1, 500)).shape == (2, encoder.embed_dim)
     True
     """
-    encoder = encoders.get(name)(parse_params(name, params))
+    encoder = encoders.get(name)(encoders.params(name, params))
     encoder.name = name
     return encoder
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgscale.encoders.base import Encoder, EncoderParams, encoders, hide_samples
+from ecgscale.encoders.base import Encoder, EncoderParams, encoders, hide_samples, outputs
 from ecgscale.encoders.kernels import grouped_conv1d, max_pool_pairs
 
 SWISH_GAIN = 1.677
@@ -16,33 +16,22 @@ SWISH_GAIN = 1.677
 
 @dataclass(frozen=True)
 class Net1dSize:
-    """The numbers of one member of the family.
-
-    Attributes
-    ----------
-    base
-        Output channels of the stem.
-    filters
-        Output channels of each stage; the last is the width of the embedding.
-    blocks
-        Blocks of each stage; the first block of every stage halves the length.
-    ratio
-        Bottleneck channels per output channel.
-    group_width
-        Output channels per group of the middle convolution.
-    kernel
-        Samples seen by the stem and by every middle convolution.
-    stem_stride
-        Stride of the stem.
-    """
+    """The numbers of one member of the family."""
 
     base: int
+    """Output channels of the stem."""
     filters: tuple[int, ...]
+    """Output channels of each stage; the last is the width of the embedding."""
     blocks: tuple[int, ...]
+    """Blocks of each stage; the first block of every stage halves the length."""
     ratio: float
+    """Bottleneck channels per output channel."""
     group_width: int
+    """Output channels per group of the middle convolution."""
     kernel: int = 16
+    """Samples seen by the stem and by every middle convolution."""
     stem_stride: int = 2
+    """Stride of the stem."""
 
 
 SIZES: dict[str, Net1dSize] = {
@@ -234,7 +223,6 @@ class Net1d(Encoder):
                 )
                 channels = filters
         self.blocks = nn.Sequential(*blocks)
-        self._embed_dim = channels
         self.apply(_initialise)
         for block in blocks:
             block.expand.weight.data.mul_(len(blocks) ** -0.5)
@@ -242,7 +230,7 @@ class Net1d(Encoder):
     @property
     def embed_dim(self) -> int:
         """Width of a token and of the embedding: the filters of the last stage."""
-        return self._embed_dim
+        return SIZES[self.params.size].filters[-1]
 
     @property
     def step_samples(self) -> int:
@@ -271,11 +259,7 @@ class Net1d(Encoder):
         """Return the output of every block; hidden steps are replaced in the input."""
         x = hide_samples(x, mask, fill, self.step_samples)
         features = F.silu(self.stem_norm(self.stem(x)))
-        states = []
-        for block in self.blocks:
-            features = block(features)
-            states.append(features.transpose(1, 2))
-        return states
+        return [state.transpose(1, 2) for state in outputs(self.blocks, features)]
 
 
 def _initialise(module: nn.Module) -> None:

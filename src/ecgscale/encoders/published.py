@@ -30,27 +30,18 @@ RECIPE = Recipe(fs=500.0, seconds=10.0, band=(0.67, 40.0))
 
 @dataclass(frozen=True)
 class Format:
-    """How one project publishes its checkpoints.
-
-    Attributes
-    ----------
-    title
-        Project and paper.
-    prefix
-        What stands before the encoder's names in ``state_dict``.
-    beside
-        Known entries of the file beside ``state_dict``; they are passed over.
-    modules
-        Known modules in ``state_dict`` beside the encoder, with what they are; passed over too.
-    beyond_recipe
-        What of the published preprocessing a `Recipe` cannot express.
-    """
+    """How one project publishes its checkpoints."""
 
     title: str
+    """Project and paper."""
     prefix: str
+    """What stands before the encoder's names in ``state_dict``."""
     beside: frozenset[str]
+    """Known entries of the file beside ``state_dict``; they are passed over."""
     modules: Mapping[str, str]
+    """Known modules in ``state_dict`` beside the encoder, with what they are; passed over too."""
     beyond_recipe: str
+    """What of the published preprocessing a `Recipe` cannot express."""
 
 
 FORMATS: dict[str, Format] = {
@@ -126,26 +117,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Weights:
-    """The encoder in a published checkpoint.
-
-    Attributes
-    ----------
-    size, in_channels, batch_norm
-        Parameters of the `Net1d` it is.
-    state
-        Its state under our names, float32.
-    published_parameters
-        Parameters of the published network, without its head.
-    passed_over
-        What was recognised and left out, with the number of entries.
-    """
+    """The encoder in a published checkpoint."""
 
     size: str
     in_channels: int
     batch_norm: bool
+    """These three are the parameters of the `Net1d` it is."""
     state: dict[str, Tensor]
+    """Its state under our names, float32."""
     published_parameters: int
+    """Parameters of the published network, without its head."""
     passed_over: dict[str, int]
+    """What was recognised and left out, with the number of entries."""
 
     def encoder(self) -> Encoder:
         """Return the encoder, in evaluation mode."""
@@ -156,21 +139,14 @@ class Weights:
 
 @dataclass(frozen=True)
 class Imported:
-    """What `import_weights` wrote.
-
-    Attributes
-    ----------
-    directory
-        The encoder directory.
-    format
-        The format that the file had.
-    digest
-        Digest of the model, as evaluations name it.
-    """
+    """What `import_weights` wrote."""
 
     directory: Path
+    """The encoder directory."""
     format: str
+    """The format that the file had."""
     digest: str
+    """Digest of the model, as evaluations name it."""
     weights: Weights
 
     def describe(self) -> str:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ecgscale.encoders.base import EncoderParams, SequenceEncoder, encoders
+from ecgscale.encoders.base import EncoderParams, SequenceEncoder, encoders, outputs
 
 STEP_RANGE = (1e-3, 1e-1)
 """Time steps at the start, log-uniform in this range (Gu et al. 2022, arXiv 2206.11893)."""
@@ -17,21 +17,14 @@ STEP_RANGE = (1e-3, 1e-1)
 
 @dataclass(frozen=True)
 class S4Size:
-    """The numbers of one member of the family.
-
-    Attributes
-    ----------
-    dim
-        Width of the stem, of every layer and of a token.
-    depth
-        State-space layers.
-    strides
-        Strides of the stem's convolutions, unless `S4Params.strides` says otherwise.
-    """
+    """The numbers of one member of the family."""
 
     dim: int
+    """Width of the stem, of every layer and of a token."""
     depth: int
+    """State-space layers."""
     strides: tuple[int, ...]
+    """Strides of the stem's convolutions, unless `S4Params.strides` says otherwise."""
 
 
 SIZES: dict[str, S4Size] = {
@@ -64,16 +57,8 @@ class StemConv(nn.Module):
     """Convolution of kernel ``2 * stride - 1``, LayerNorm over the features, ReLU.
 
     The kernel reaches ``stride - 1`` samples back, beyond the step, and ends with it: no output
-    depends on a sample of a later step. Kernel 3 at stride 2 is the published one.
-
-    Parameters
-    ----------
-    in_channels, out_channels
-        Features before and after.
-    stride
-        Samples a step; the last step is filled up with zeros.
-    bias_sd
-        Standard deviation of the convolution's biases at the start.
+    depends on a sample of a later step. Kernel 3 at stride 2 is the published one. The last step is
+    filled up with zeros. The convolution's biases start with the standard deviation `bias_sd`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, bias_sd: float) -> None:
@@ -111,16 +96,8 @@ class StateSpace(nn.Module):
     real dimensions, the diagonal approximation of the published HiPPO-LegS; steps are log-uniform
     in `STEP_RANGE`; :math:`c_n` is complex normal, :math:`d` normal, as in the public codes.
 
-    Parameters
-    ----------
-    dim
-        Features.
-    state
-        N, even.
-    bidirectional
-        Whether there is a kernel for the reversed input.
-    train_dynamics
-        Whether steps and eigenvalues are parameters; otherwise they are buffers.
+    Of `dim` features, with N = `state`, even. Steps and eigenvalues are parameters if
+    `train_dynamics` says so, otherwise buffers.
     """
 
     log_step: Tensor
@@ -173,15 +150,7 @@ class StateSpace(nn.Module):
 
 
 class S4Layer(nn.Module):
-    """State space, GELU, gated linear unit over the features, shortcut, LayerNorm.
-
-    Parameters
-    ----------
-    dim
-        Width.
-    params
-        The encoder's.
-    """
+    """State space, GELU, gated linear unit over the features, shortcut, LayerNorm."""
 
     def __init__(self, dim: int, params: S4Params) -> None:
         super().__init__()
@@ -244,11 +213,6 @@ class S4(SequenceEncoder):
         return SIZES[self.params.size].dim
 
     @property
-    def mask_dim(self) -> int:
-        """Width of a frame: that of a token."""
-        return self.embed_dim
-
-    @property
     def step_samples(self) -> int:
         """Samples per token: the product of the strides."""
         return math.prod(self.strides)
@@ -265,8 +229,4 @@ class S4(SequenceEncoder):
 
     def contextualise(self, frames: Tensor, visible: Tensor | None = None) -> list[Tensor]:
         """Return the output of every layer; invisible frames are zero, so `visible` is not read."""
-        states = []
-        for layer in self.layers:
-            frames = layer(frames)
-            states.append(frames)
-        return states
+        return outputs(self.layers, frames)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ecgscale.encoders.base import EncoderParams, SequenceEncoder, encoders
+from ecgscale.encoders.base import EncoderParams, SequenceEncoder, encoders, outputs
 
 LONGEST_WAVE = 10_000.0
 """Slowest position code: one turn in ``2 * pi * LONGEST_WAVE`` steps (Vaswani et al. 2017)."""
@@ -16,24 +16,16 @@ LONGEST_WAVE = 10_000.0
 
 @dataclass(frozen=True)
 class Vit1dSize:
-    """The numbers of one member of the family.
-
-    Attributes
-    ----------
-    dim
-        Width of a token.
-    heads
-        Attention heads; they share the width.
-    depth
-        Blocks.
-    patch
-        Samples a token, unless `Vit1dParams.patch` says otherwise.
-    """
+    """The numbers of one member of the family."""
 
     dim: int
+    """Width of a token."""
     heads: int
+    """Attention heads; they share the width."""
     depth: int
+    """Blocks."""
     patch: int
+    """Samples a token, unless `Vit1dParams.patch` says otherwise."""
 
 
 SIZES: dict[str, Vit1dSize] = {
@@ -60,21 +52,7 @@ def position_codes(steps: int, dim: int, device: torch.device | None = None) -> 
     """Return sinusoidal position codes (Vaswani et al. 2017, arXiv 1706.03762, section 3.5).
 
     ``code[i, 2 * j] = sin(i * w_j)`` and ``code[i, 2 * j + 1] = cos(i * w_j)`` with
-    ``w_j = LONGEST_WAVE ** (-2 * j / dim)``.
-
-    Parameters
-    ----------
-    steps
-        Positions, any number.
-    dim
-        Width, even.
-    device
-        Where the codes are made.
-
-    Returns
-    -------
-    Tensor
-        Shape (step, dim), float32.
+    ``w_j = LONGEST_WAVE ** (-2 * j / dim)``: shape (`steps`, `dim`), the latter even, float32.
     """
     place = torch.arange(steps, device=device, dtype=torch.float32).unsqueeze(1)
     pair = torch.arange(0, dim, 2, device=device, dtype=torch.float32)
@@ -85,12 +63,7 @@ def position_codes(steps: int, dim: int, device: torch.device | None = None) -> 
 class Attention(nn.Module):
     """Multi-head self-attention, ``softmax(Q K^T / sqrt(dim / heads)) V`` in every head.
 
-    Parameters
-    ----------
-    dim
-        Width of a token.
-    heads
-        Number of heads; divides `dim`.
+    The number of `heads` divides the width of a token, `dim`.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -110,12 +83,7 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: ``x + attention(norm(x))``, then ``x + mlp(norm(x))``.
 
-    Parameters
-    ----------
-    dim
-        Width of a token; the perceptron is four times as wide.
-    heads
-        Attention heads.
+    The perceptron is four times as wide as a token.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -172,11 +140,6 @@ class Vit1d(SequenceEncoder):
         return SIZES[self.params.size].dim
 
     @property
-    def mask_dim(self) -> int:
-        """Width of a frame: that of a token."""
-        return self.embed_dim
-
-    @property
     def step_samples(self) -> int:
         """Samples per token: the patch."""
         return self.patch
@@ -199,11 +162,8 @@ class Vit1d(SequenceEncoder):
             itself = torch.eye(steps, dtype=torch.bool, device=frames.device)
             mask = (visible[:, None, :] | itself).unsqueeze(1)
         x = frames + position_codes(steps, self.embed_dim, frames.device).to(frames.dtype)
-        states = []
-        for block in self.blocks:
-            x = block(x, mask)
-            states.append(x)
-        return [*states[:-1], self.norm(x)]
+        *states, last = outputs(self.blocks, x, mask)
+        return [*states, self.norm(last)]
 
 
 def _initialise(module: nn.Module) -> None:

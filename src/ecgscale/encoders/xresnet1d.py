@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgscale.encoders.base import Encoder, EncoderParams, encoders, hide_samples
+from ecgscale.encoders.base import Encoder, EncoderParams, encoders, hide_samples, outputs
 from ecgscale.encoders.net1d import BatchNorm
 
 STEM = (32, 32, 64)
@@ -45,15 +45,8 @@ class ConvNorm(nn.Sequential):
 class Block(nn.Module):
     """Bottleneck block: three normalised convolutions (1, 5, 1) and a shortcut.
 
-    The shortcut is averaged over pairs of samples where the block strides, and projected where
-    the number of channels changes.
-
-    Parameters
-    ----------
-    in_channels
-        Channels before; after, there are `WIDTH`.
-    stride
-        2 in the first block of every stage but the first, else 1.
+    The shortcut is averaged over pairs of samples where the block strides (by 2, in the first block
+    of every stage but the first), and projected where the number of channels changes to `WIDTH`.
     """
 
     def __init__(self, in_channels: int, stride: int) -> None:
@@ -136,11 +129,7 @@ class XResNet1d(Encoder):
         for layer in self.stem:
             features = F.relu(layer(features))
         features = F.max_pool1d(features, kernel_size=3, stride=2, padding=1)
-        states = []
-        for block in self.blocks:
-            features = block(features)
-            states.append(features.transpose(1, 2))
-        return states
+        return [state.transpose(1, 2) for state in outputs(self.blocks, features)]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -3,14 +3,12 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from ecgscale.encoders.base import Encoder
-from ecgscale.errors import BadInputError
 from ecgscale.objectives.search_space import TRAINING_SPACE, SearchSpace
 from ecgscale.registry import Registry
-from ecgscale.settings import first_problem
+from ecgscale.settings import Settings
 
 if TYPE_CHECKING:
     from ecgscale.data.augment import Augmenter
@@ -22,47 +20,31 @@ REFRESH_RECORDS = 1024
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of records on the training device.
-
-    Attributes
-    ----------
-    signal
-        Shape (batch, lead, time), float32 in mV, or int16 as stored
-        (`ecgscale.data.augment.millivolts`).
-    risk
-        Shape (batch,), cardiovascular risk in [0, 1]; NaN where unknown.
-    completeness
-        Shape (batch,), fraction of the risk score's inputs that were measured, in [0, 1].
-    targets
-        Shape (batch, label), 0, 1 or NaN for "not annotated"; None when the study has no labels.
-    """
+    """A batch of records on the training device."""
 
     signal: Tensor
+    """Shape (batch, lead, time), float32 in mV, or int16 as stored
+    (`ecgscale.data.augment.millivolts`)."""
     risk: Tensor
+    """Shape (batch,), cardiovascular risk in [0, 1]; NaN where unknown."""
     completeness: Tensor
+    """Shape (batch,), fraction of the risk score's inputs that were measured, in [0, 1]."""
     targets: Tensor | None = None
+    """Shape (batch, label), 0, 1 or NaN for "not annotated"; None when the study has no labels."""
 
 
 @dataclass(frozen=True)
 class LossOutput:
-    """A loss and the parts worth plotting.
-
-    Attributes
-    ----------
-    loss
-        Scalar, with gradient.
-    parts
-        Scalars without gradient, by name; they become curves in the tracker.
-    """
+    """A loss and the parts worth plotting."""
 
     loss: Tensor
+    """Scalar, with gradient."""
     parts: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars without gradient, by name; they become curves in the tracker."""
 
 
-class ObjectiveParams(BaseModel):
+class ObjectiveParams(Settings):
     """Base of every objective's typed parameters; unknown names are an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Objective(nn.Module):
@@ -70,28 +52,23 @@ class Objective(nn.Module):
 
     The trainer owns the encoder, the optimizer and the schedule. An objective owns what it adds
     (projector, queue, target network); those are in its `state_dict` and so in checkpoints.
-
-    Attributes
-    ----------
-    Params
-        The typed parameters with their published defaults.
-    reference
-        The paper, as a citation with its identifier.
-    needs_training
-        False for the random-initialised control.
-    needs_labels
-        True if `Batch.targets` must be given.
     """
 
     Params: ClassVar[type[ObjectiveParams]] = ObjectiveParams
+    """The typed parameters with their published defaults."""
     reference: ClassVar[str]
+    """The paper, as a citation with its identifier."""
     needs_training: ClassVar[bool] = True
+    """False for the random-initialised control."""
     needs_labels: ClassVar[bool] = False
+    """True if `Batch.targets` must be given."""
+    searched: ClassVar[SearchSpace] = {}
+    """What a tuning run varies beside the training's settings."""
 
     @classmethod
     def search_space(cls) -> SearchSpace:
         """Return what a tuning run varies; empty if there is nothing to train."""
-        return dict(TRAINING_SPACE) if cls.needs_training else {}
+        return TRAINING_SPACE | cls.searched if cls.needs_training else {}
 
     def __init__(self, encoder: Encoder, params: Any, n_labels: int = 0) -> None:
         super().__init__()
@@ -140,21 +117,6 @@ class Objective(nn.Module):
 objectives: Registry[Objective] = Registry("objective", "ecgscale.objectives")
 
 
-def parse_params(name: str, params: dict[str, Any]) -> ObjectiveParams:
-    """Validate the parameters of the objective `name`.
-
-    Raises
-    ------
-    BadInputError
-        If the objective does not exist or a parameter is unknown or out of range.
-    """
-    cls = objectives.get(name)
-    try:
-        return cls.Params(**params)
-    except ValidationError as error:
-        raise BadInputError(f"objective {name}, parameter {first_problem(error)}") from error
-
-
 def create(name: str, encoder: Encoder, *, n_labels: int = 0, **params: Any) -> Objective:
     """Create an objective for an encoder.
 
@@ -172,7 +134,7 @@ def create(name: str, encoder: Encoder, *, n_labels: int = 0, **params: Any) -> 
     Raises
     ------
     BadInputError
-        As `parse_params`.
+        If the objective does not exist or a parameter is unknown or out of range.
 
     Examples
     --------
@@ -182,5 +144,4 @@ def create(name: str, encoder: Encoder, *, n_labels: int = 0, **params: Any) -> 
     >>> objective.params.temperature
     0.2
     """
-    cls = objectives.get(name)
-    return cls(encoder, parse_params(name, params), n_labels=n_labels)
+    return objectives.get(name)(encoder, objectives.params(name, params), n_labels=n_labels)

@@ -1,6 +1,6 @@
 """BYOL: one view predicts how a slowly following network sees the other."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -8,13 +8,10 @@ from torch import Tensor, nn
 
 from ecgscale.distributed import gather_pairs
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
-from ecgscale.objectives.contrastive import embed_pair
+from ecgscale.objectives.base import LossOutput, ObjectiveParams, objectives
+from ecgscale.objectives.contrastive import PairObjective, embed_pair
 from ecgscale.objectives.search_space import FloatRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, cosine_momentum, spread, unit_rows
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
 
 
 class ByolParams(ObjectiveParams):
@@ -34,7 +31,7 @@ class ByolParams(ObjectiveParams):
 
 
 @objectives.register("byol")
-class Byol(Objective):
+class Byol(PairObjective):
     r"""BYOL.
 
     For views v, v' of a record, the online network gives the prediction ``p = q(g(f(v)))`` and the
@@ -69,6 +66,7 @@ class Byol(Objective):
         "Grill et al., Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning, "
         "NeurIPS 2020, arXiv 2006.07733"
     )
+    searched: ClassVar[SearchSpace] = {"params.momentum": FloatRange(0.9, 0.9999)}
 
     def __init__(self, encoder: Encoder, params: ByolParams, n_labels: int = 0) -> None:
         super().__init__(encoder, params, n_labels)
@@ -78,16 +76,6 @@ class Byol(Objective):
         self.predictor = perceptron(dim, hidden, dim)
         self.target_encoder = TargetNetwork(encoder)
         self.target_projector = TargetNetwork(self.projector)
-
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space and the momentum."""
-        return super().search_space() | {"params.momentum": FloatRange(0.9, 0.9999)}
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
-        """Return two augmented views, "first" and "second"."""
-        first, second = augment.pair(batch.signal)
-        return {"first": first, "second": second}
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
         """Return L; the parts are `spread` of the embeddings and of the target's projections."""

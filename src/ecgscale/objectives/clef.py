@@ -1,15 +1,17 @@
 """CLEF: contrastive learning guided by the cardiovascular risk of the patients."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from ecgscale.data.augment import Augmenter
 from ecgscale.distributed import gather, gather_pairs
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
+from ecgscale.objectives.base import Batch, LossOutput, ObjectiveParams, objectives
 from ecgscale.objectives.contrastive import (
+    PairObjective,
     cosine_matrix,
     embed_pair,
     nt_xent,
@@ -17,9 +19,6 @@ from ecgscale.objectives.contrastive import (
     tile_pairs,
 )
 from ecgscale.objectives.search_space import FloatRange, SearchSpace
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
 
 Weighting = Literal["paper", "public_code", "uniform", "uniform_public_code"]
 
@@ -45,7 +44,7 @@ class ClefParams(ObjectiveParams):
 
 
 @objectives.register("clef")
-class Clef(Objective):
+class Clef(PairObjective):
     r"""CLEF: risk-weighted negatives and dissimilarity alignment.
 
     Records i, k of a batch of B have risk r and completeness c = (A - m)/A, where m of the A inputs
@@ -94,24 +93,20 @@ class Clef(Objective):
 
     Params: ClassVar[type[ObjectiveParams]] = ClefParams
     reference: ClassVar[str] = "CLEF, arXiv 2512.02180"
+    searched: ClassVar[SearchSpace] = {
+        "params.temperature": FloatRange(0.02, 1.0, log=True),
+        "params.floor": FloatRange(0.0, 1.0),
+        "params.alignment": FloatRange(0.1, 10.0, log=True),
+    }
 
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space, the temperature, the floor and the alignment's weight."""
-        return super().search_space() | {
-            "params.temperature": FloatRange(0.02, 1.0, log=True),
-            "params.floor": FloatRange(0.0, 1.0),
-            "params.alignment": FloatRange(0.1, 10.0, log=True),
-        }
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
+    def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
         """Return two augmented views, "first" and "second", with "risk" and "completeness"."""
-        first, second = augment.pair(batch.signal)
+        pair = super().views(batch, augment)
         risk, completeness = batch.risk, batch.completeness
         if self.params.shuffle_risk:
             order = torch.randperm(len(risk), generator=augment.generator, device=risk.device)
             risk, completeness = risk[order], completeness[order]
-        return {"first": first, "second": second, "risk": risk, "completeness": completeness}
+        return pair | {"risk": risk, "completeness": completeness}
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
         """Return (L_w + a L_d) / (1 + a) over all processes' records; L_w and L_d are parts."""
@@ -134,19 +129,9 @@ class Clef(Objective):
 
 
 def risk_dissimilarity(risk: Tensor, floor: float) -> Tensor:
-    """Return D of `Clef`.
+    """Return D of `Clef`: risks (batch,), NaN where unknown, to (batch, batch).
 
-    Parameters
-    ----------
-    risk
-        Shape (batch,), NaN where unknown.
-    floor
-        alpha.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, batch): `floor` to 1 off the diagonal, 0 on it.
+    It is `floor`, alpha, to 1 off the diagonal and 0 on it.
     """
     known = ~risk.isnan()
     own = torch.eye(len(risk), dtype=torch.bool, device=risk.device)

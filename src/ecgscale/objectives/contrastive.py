@@ -8,7 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ecgscale.data.augment import Augmenter
 from ecgscale.encoders.base import Encoder
+from ecgscale.objectives.base import Batch, Objective
+from ecgscale.objectives.target import unit_rows
+
+
+class PairObjective(Objective):
+    """An objective on two augmented views of each record."""
+
+    def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
+        """Return two augmented views, "first" and "second"."""
+        first, second = augment.pair(batch.signal)
+        return {"first": first, "second": second}
 
 
 def embed_pair(encoder: Encoder, views: dict[str, Tensor]) -> Tensor:
@@ -21,10 +33,8 @@ def cosine_matrix(features: Tensor) -> Tensor:
 
     Autocast would round them to bf16, which at a temperature of .07 is an error of .05 nats.
     """
-    if features.dtype in (torch.float16, torch.bfloat16):
-        features = features.float()
     with torch.autocast(features.device.type, enabled=False):
-        features = F.normalize(features, dim=1)
+        features = unit_rows(features)
         return features @ features.T
 
 

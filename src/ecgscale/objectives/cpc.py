@@ -1,20 +1,18 @@
 """CPC: from the past of a record, tell its coming frames from its other frames."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
+from ecgscale.data.augment import Augmenter
 from ecgscale.encoders.base import Encoder, SequenceEncoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
 from ecgscale.objectives.search_space import FloatRange, SearchSpace
 from ecgscale.objectives.target import masked_mean
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
 
 
 class CpcParams(ObjectiveParams):
@@ -81,6 +79,8 @@ class Cpc(Objective):
         "van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018, "
         "arXiv 1807.03748; for ECG: Mehari and Strodthoff, arXiv 2103.12676; arXiv 2605.12241"
     )
+    # Not how far ahead: that goes with the crop.
+    searched: ClassVar[SearchSpace] = {"params.temperature": FloatRange(0.05, 2.0, log=True)}
 
     def __init__(self, encoder: Encoder, params: CpcParams, n_labels: int = 0) -> None:
         super().__init__(encoder, params, n_labels)
@@ -97,14 +97,7 @@ class Cpc(Objective):
             self.context = nn.GRU(frame_dim, context_dim, batch_first=True)
         self.predict = nn.Linear(context_dim, len(self.horizons) * frame_dim, bias=False)
 
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space and the temperature; how far ahead goes with the crop."""
-        return super().search_space() | {
-            "params.temperature": FloatRange(0.05, 2.0, log=True),
-        }
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
+    def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
         """Return an augmented view, "view", and what is predicted from where, against what.
 
         "contexts" has shape (batch, step), boolean: the steps t that predict. "candidates" is made

@@ -1,7 +1,7 @@
 """data2vec: predict what a slower copy of the encoder makes of the record without gaps."""
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +9,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
-from ecgscale.objectives.masking import span_mask
+from ecgscale.objectives.base import LossOutput, ObjectiveParams, objectives
+from ecgscale.objectives.masking import MaskedObjective
 from ecgscale.objectives.search_space import Choice, FloatRange, IntRange, SearchSpace
-from ecgscale.objectives.target import TargetNetwork, linear_momentum, masked_mean
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
+from ecgscale.objectives.target import TargetNetwork, hidden_sd, linear_momentum, masked_mean
 
 TargetNorm = Literal["instance", "layer"]
 
@@ -51,7 +48,7 @@ class MaskedDistillationParams(ObjectiveParams):
     (fairseq; so DinoSR's public code)."""
 
 
-class MaskedDistillation(Objective):
+class MaskedDistillation(MaskedObjective):
     """What data2vec and DinoSR share: a masked student, and a teacher that follows it.
 
     A view x of each record has T steps, M of which are hidden (`masking.span_mask`). The student f
@@ -71,39 +68,20 @@ class MaskedDistillation(Objective):
     after the residual connection (published: before it).
     """
 
+    searched: ClassVar[SearchSpace] = {
+        "params.mask_probability": FloatRange(0.1, 0.9),
+        "params.mask_length": IntRange(1, 20, log=True),
+        "params.top_layers": IntRange(1, 12),
+        "params.target_norm": Choice(("instance", "layer")),
+        "params.teacher_start": FloatRange(0.9, 0.9999),
+    }
+
     def __init__(
         self, encoder: Encoder, params: MaskedDistillationParams, n_labels: int = 0
     ) -> None:
         super().__init__(encoder, params, n_labels)
         self.mask_embedding = nn.Parameter(torch.rand(encoder.mask_dim))
         self.teacher: TargetNetwork[Encoder] = TargetNetwork(encoder)
-
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space, the mask's two numbers, the targets' and the teacher's."""
-        return super().search_space() | {
-            "params.mask_probability": FloatRange(0.1, 0.9),
-            "params.mask_length": IntRange(1, 20, log=True),
-            "params.top_layers": IntRange(1, 12),
-            "params.target_norm": Choice(("instance", "layer")),
-            "params.teacher_start": FloatRange(0.9, 0.9999),
-        }
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
-        """Return one augmented "view" (batch, lead, time) and its "mask" (batch, step).
-
-        Raises
-        ------
-        BadInputError
-            If a view has fewer than two steps.
-        """
-        view = augment(batch.signal)
-        steps = self.teacher.network.n_steps(view.shape[-1])
-        params = self.params
-        mask = span_mask(
-            len(view), steps, params.mask_probability, params.mask_length, augment.generator
-        )
-        return {"view": view, "mask": mask}
 
     def student(self, encoder: Encoder, views: dict[str, Tensor]) -> Tensor:
         """Return the tokens of the masked views, (batch, step, dim)."""
@@ -210,19 +188,3 @@ def regression_error(prediction: Tensor, target: Tensor, beta: float) -> Tensor:
         error = F.smooth_l1_loss(prediction, target, reduction="none", beta=beta)
     total: Tensor = error.sum(dim=-1)
     return total / math.sqrt(error.shape[-1])
-
-
-def hidden_sd(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the SD over the hidden steps of all records, averaged over channels.
-
-    Parameters
-    ----------
-    values
-        Shape (batch, step, dim).
-    mask
-        Shape (batch, step), boolean, true where hidden.
-    """
-    weight = mask.unsqueeze(-1) / mask.sum().clamp_min(1)
-    mean = (values * weight).sum(dim=(0, 1))
-    variance: Tensor = ((values - mean).square() * weight).sum(dim=(0, 1))
-    return variance.sqrt().mean()

@@ -69,6 +69,10 @@ class Dinosr(MaskedDistillation):
         "Liu et al., DinoSR: Self-Distillation and Online Clustering for Self-supervised Speech "
         "Representation Learning, NeurIPS 2023, arXiv 2305.10005"
     )
+    searched: ClassVar[SearchSpace] = MaskedDistillation.searched | {
+        "params.codewords": IntRange(16, 1024, log=True),
+        "params.codebook_decay": FloatRange(0.5, 0.99),
+    }
     codebook_sums: Tensor
     codebook_counts: Tensor
 
@@ -80,14 +84,6 @@ class Dinosr(MaskedDistillation):
         self.register_buffer("codebook_sums", start.contiguous())
         self.register_buffer("codebook_counts", torch.ones(layers, words))
         self._batch_clusters: tuple[Tensor, Tensor] | None = None
-
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return data2vec's space, the codewords and their decay."""
-        return super().search_space() | {
-            "params.codewords": IntRange(16, 1024, log=True),
-            "params.codebook_decay": FloatRange(0.5, 0.99),
-        }
 
     @property
     def codebooks(self) -> Tensor:
@@ -143,17 +139,7 @@ class Dinosr(MaskedDistillation):
 def nearest(targets: Tensor, codebooks: Tensor) -> Tensor:
     """Return the number of the codeword closest to each target.
 
-    Parameters
-    ----------
-    targets
-        Shape (layer, batch, step, dim).
-    codebooks
-        Shape (layer, codeword, dim).
-
-    Returns
-    -------
-    Tensor
-        Shape (layer, batch, step), integer.
+    Targets (layer, batch, step, dim) and codebooks (layer, codeword, dim) to (layer, batch, step).
     """
     with torch.autocast(targets.device.type, enabled=False):
         # The target's own square is the same for all codewords.
@@ -166,17 +152,8 @@ def nearest(targets: Tensor, codebooks: Tensor) -> Tensor:
 def cluster_sums(targets: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum and the number of the targets in each cluster.
 
-    Parameters
-    ----------
-    targets
-        Shape (layer, batch, step, dim).
-    chosen
-        Shape (layer, batch, step, codeword), 1 for a hidden step's codeword, else 0.
-
-    Returns
-    -------
-    tuple
-        Shapes (layer, codeword, dim) and (layer, codeword).
+    Targets (layer, batch, step, dim) and what they chose, (layer, batch, step, codeword), 1 for a
+    hidden step's codeword, else 0, to (layer, codeword, dim) and (layer, codeword).
     """
     with torch.autocast(targets.device.type, enabled=False):
         # A matrix product, because adding by index has no fixed order on a GPU.

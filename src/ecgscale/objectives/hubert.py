@@ -1,7 +1,7 @@
 """HuBERT: predict the cluster of hidden steps; clusters are refitted as the encoder learns."""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
+from ecgscale.objectives.base import LossOutput, ObjectiveParams, objectives
 from ecgscale.objectives.kmeans import kmeans, nearest
-from ecgscale.objectives.masking import span_mask
+from ecgscale.objectives.masking import MaskedObjective
 from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, masked_mean
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
 
 POWER_FLOOR = 1e-4
 """Least power of a band: a wave of 1 % of the record's standard deviation, below which is noise."""
@@ -62,7 +59,7 @@ class HubertParams(ObjectiveParams):
 
 
 @objectives.register("hubert")
-class Hubert(Objective):
+class Hubert(MaskedObjective):
     """HuBERT: masked prediction of cluster ids.
 
     Spans of an augmented view are hidden behind a learned mask embedding. From the tokens h of its
@@ -111,6 +108,12 @@ class Hubert(Objective):
         "Hsu et al., HuBERT, IEEE/ACM TASLP 2021, arXiv 2106.07447; for ECG: Coppola et al., "
         "HuBERT-ECG, doi:10.1101/2024.11.14.24317328; HuBERT++, arXiv 2605.12241"
     )
+    searched: ClassVar[SearchSpace] = {
+        "params.mask_probability": FloatRange(0.2, 0.9),
+        "params.mask_length": IntRange(1, 20, log=True),
+        "params.alpha": FloatRange(0.5, 1.0),
+        "params.temperature": FloatRange(0.05, 0.5, log=True),
+    }
 
     features_mean: Tensor
     features_sd: Tensor
@@ -142,16 +145,6 @@ class Hubert(Objective):
             self.teacher.eval()
         return self
 
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space, the mask, alpha and the temperature."""
-        return super().search_space() | {
-            "params.mask_probability": FloatRange(0.2, 0.9),
-            "params.mask_length": IntRange(1, 20, log=True),
-            "params.alpha": FloatRange(0.5, 1.0),
-            "params.temperature": FloatRange(0.05, 0.5, log=True),
-        }
-
     def get_extra_state(self) -> Tensor:
         """Return the number of fits so far: it decides what `loss` computes, so the host has it."""
         return torch.tensor(self.iteration)
@@ -159,22 +152,6 @@ class Hubert(Objective):
     def set_extra_state(self, state: Tensor) -> None:
         """Take the number of fits from a checkpoint."""
         self.iteration = int(state)
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
-        """Return one augmented "view" of each record and the "mask" of its hidden steps.
-
-        Raises
-        ------
-        BadInputError
-            If a view has fewer than two steps.
-        """
-        view = augment(batch.signal)
-        steps = -(-view.shape[-1] // self.step_samples)
-        params = self.params
-        mask = span_mask(
-            len(view), steps, params.mask_probability, params.mask_length, augment.generator
-        )
-        return {"view": view, "mask": mask}
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
         """Return L of `Hubert`.
@@ -197,14 +174,8 @@ class Hubert(Objective):
             hits = masked_mean((choice == target).float(), mask)
             parts.append(torch.stack([hits, perplexity(target, k), perplexity(choice, k)]))
         accuracy, targeted, predicted = torch.stack(parts).mean(dim=0)
-        return LossOutput(
-            torch.stack(losses).sum(),
-            {
-                "masked_accuracy": accuracy,
-                "target_perplexity": targeted,
-                "prediction_perplexity": predicted,
-            },
-        )
+        named = {"target_perplexity": targeted, "prediction_perplexity": predicted}
+        return LossOutput(torch.stack(losses).sum(), {"masked_accuracy": accuracy, **named})
 
     @torch.no_grad()
     def targets(self, view: Tensor) -> list[Tensor]:

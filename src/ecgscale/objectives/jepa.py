@@ -1,12 +1,13 @@
 """JEPA: from the context of a record, predict how a target network sees its hidden blocks."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 
+from ecgscale.data.augment import Augmenter
 from ecgscale.encoders.base import Encoder
 from ecgscale.encoders.vit1d import Block, position_codes
 from ecgscale.errors import BadInputError
@@ -14,9 +15,6 @@ from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectivePara
 from ecgscale.objectives.masking import block
 from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, linear_momentum, masked_mean
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
 
 HEAD_DIM = 32
 """Width of a predictor's attention head: 384 / 12 in I-JEPA, 192 / 6 in ECG-JEPA."""
@@ -96,24 +94,20 @@ class Jepa(Objective):
         "Architecture, CVPR 2023, arXiv 2301.08243; for ECG: Weimann and Conrad, ECG-JEPA, "
         "arXiv 2410.13867; arXiv 2605.12241"
     )
+    searched: ClassVar[SearchSpace] = {
+        "params.momentum": FloatRange(0.9, 0.9995),
+        "params.predictor_depth": IntRange(1, 12),
+    }
 
     def __init__(self, encoder: Encoder, params: JepaParams, n_labels: int = 0) -> None:
         super().__init__(encoder, params, n_labels)
+        self.n_steps = encoder.n_steps
         self.target = TargetNetwork(encoder)
         self.predictor = Predictor(
             encoder.embed_dim, params.predictor_ratio, params.predictor_depth
         )
-        self.n_steps = encoder.n_steps
 
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space, the momentum and the predictor's depth."""
-        return super().search_space() | {
-            "params.momentum": FloatRange(0.9, 0.9995),
-            "params.predictor_depth": IntRange(1, 12),
-        }
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
+    def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
         """Return one augmented view, "view", and which steps are shown and asked for.
 
         "context" has shape (batch, step), "targets" (batch, target, step), both boolean.
@@ -135,12 +129,9 @@ class Jepa(Objective):
             wanted = self.target.network(view).float()
             wanted = F.layer_norm(wanted, wanted.shape[-1:])
         predicted = self.predictor(encoder(view, ~context), context, targets).float()
-        errors = F.smooth_l1_loss(
-            predicted,
-            wanted.unsqueeze(1).expand_as(predicted),
-            reduction="none",
-            beta=self.params.beta,
-        )
+        wanted_each = wanted.unsqueeze(1).expand_as(predicted)
+        beta = self.params.beta
+        errors = F.smooth_l1_loss(predicted, wanted_each, reduction="none", beta=beta)
         loss = masked_mean(errors.mean(dim=-1), targets)
         parts = {
             "target_sd": wanted.flatten(0, 1).std(dim=0).mean(),
@@ -157,14 +148,8 @@ class Jepa(Objective):
 class Predictor(nn.Module):
     """A narrow transformer that fills in target steps from context tokens.
 
-    Parameters
-    ----------
-    dim
-        Width of the encoder's tokens.
-    ratio
-        Its own width per `dim`; at least one head of `HEAD_DIM`.
-    depth
-        Blocks.
+    It has `depth` blocks; its width is `ratio` times that of the encoder's tokens, `dim`, rounded
+    to whole heads of `HEAD_DIM`, at least one.
     """
 
     def __init__(self, dim: int, ratio: float, depth: int) -> None:

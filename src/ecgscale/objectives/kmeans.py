@@ -63,17 +63,7 @@ def seeds(points: Tensor, clusters: int, generator: Generator | None = None) -> 
 def nearest(points: Tensor, centroids: Tensor) -> Tensor:
     """Return the index of the nearest centroid; of equal ones any, as rounding decides.
 
-    Parameters
-    ----------
-    points
-        Shape (..., dim).
-    centroids
-        Shape (cluster, dim).
-
-    Returns
-    -------
-    Tensor
-        Shape (...), int64.
+    Points (..., dim) and centroids (cluster, dim) to (...), int64.
     """
     # The points' own norms are the same for every centroid.
     return (centroids.square().sum(dim=1) - 2 * points @ centroids.T).argmin(dim=-1)

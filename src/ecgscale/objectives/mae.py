@@ -1,21 +1,18 @@
 """MAE: hide most steps of a record and reconstruct their samples from the others."""
 
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from ecgscale.encoders.base import Encoder
 from ecgscale.encoders.vit1d import Block, position_codes
-from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
-from ecgscale.objectives.masking import random_mask
+from ecgscale.objectives.base import LossOutput, ObjectiveParams, objectives
+from ecgscale.objectives.masking import MaskedObjective, random_mask
 from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
-from ecgscale.objectives.target import masked_mean
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
+from ecgscale.objectives.target import hidden_sd, masked_mean
 
 VARIANCE_FLOOR = 1e-6
 """Added to a patch's variance before the division, as in MAE's public code."""
@@ -52,7 +49,7 @@ class MaeParams(ObjectiveParams):
 
 
 @objectives.register("mae")
-class Mae(Objective):
+class Mae(MaskedObjective):
     """Masked autoencoder.
 
     Of the S steps of a view, ``round(mask_ratio S)`` drawn uniformly are taken away from the
@@ -89,14 +86,18 @@ class Mae(Objective):
         "He et al., Masked Autoencoders Are Scalable Vision Learners, CVPR 2022, arXiv 2111.06377; "
         "for ECG: Na et al., ST-MEM, ICLR 2024, arXiv 2402.09450; OpenECG, arXiv 2503.00711"
     )
+    searched: ClassVar[SearchSpace] = {
+        "params.mask_ratio": FloatRange(0.3, 0.9),
+        "params.decoder_depth": IntRange(1, 8),
+    }
 
     def __init__(self, encoder: Encoder, params: MaeParams, n_labels: int = 0) -> None:
         super().__init__(encoder, params, n_labels)
         self.step_samples = encoder.step_samples
         heads = params.decoder_heads
-        width = params.decoder_width or _rounded_up(
-            max(self.embed_dim // 2, LEAST_WIDTH), 2 * heads
-        )
+        # Rounded up to what the heads can share and sinusoids need.
+        even = 2 * heads
+        width = params.decoder_width or -(-max(self.embed_dim // 2, LEAST_WIDTH) // even) * even
         self.embed = nn.Linear(self.embed_dim, width)
         self.mask_token = nn.Parameter(torch.empty(width))
         nn.init.normal_(self.mask_token, std=0.02)
@@ -104,26 +105,9 @@ class Mae(Objective):
         self.norm = nn.LayerNorm(width)
         self.predict = nn.Linear(width, encoder.params.in_channels * self.step_samples)
 
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space, the mask's ratio and the decoder's depth."""
-        return super().search_space() | {
-            "params.mask_ratio": FloatRange(0.3, 0.9),
-            "params.decoder_depth": IntRange(1, 8),
-        }
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
-        """Return one augmented "view" of each record and the "mask" of its hidden steps.
-
-        Raises
-        ------
-        BadInputError
-            If a view has fewer than two steps.
-        """
-        view = augment(batch.signal)
-        steps = -(-view.shape[-1] // self.step_samples)
-        mask = random_mask(len(view), steps, self.params.mask_ratio, augment.generator)
-        return {"view": view, "mask": mask}
+    def draw_mask(self, batch: int, steps: int, generator: Generator) -> Tensor:
+        """Return which steps are hidden: `random_mask` of `mask_ratio`."""
+        return random_mask(batch, steps, self.params.mask_ratio, generator)
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
         """Return L of `Mae`.
@@ -142,24 +126,14 @@ class Mae(Objective):
             energy = masked_mean(_mean_over_valid(patch.square(), valid), mask)
             parts = {
                 "explained": 1 - loss / energy.clamp_min(VARIANCE_FLOOR),
-                "reconstruction_sd": _sd_over_steps(prediction, mask),
+                "reconstruction_sd": hidden_sd(prediction, mask),
             }
         return LossOutput(loss, parts)
 
     def decode(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Reconstruct every step.
+        """Reconstruct every step: (batch, step, dim) to (batch, step, lead * step samples).
 
-        Parameters
-        ----------
-        tokens
-            Shape (batch, step, dim); those of hidden steps are not read.
-        mask
-            Shape (batch, step), boolean, true where hidden.
-
-        Returns
-        -------
-        Tensor
-            Shape (batch, step, lead * step samples).
+        Tokens of hidden steps, those where `mask` (batch, step) is true, are not read.
         """
         embedded = self.embed(tokens)
         hidden = self.mask_token.to(embedded.dtype)
@@ -208,14 +182,3 @@ def normalise_patches(patch: Tensor, valid: Tensor) -> Tensor:
 
 def _mean_over_valid(values: Tensor, valid: Tensor) -> Tensor:
     return (values * valid).sum(dim=-1) / valid.sum(dim=-1)
-
-
-def _sd_over_steps(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the SD over the steps in `mask`, mean over the last dimension."""
-    weight = mask.unsqueeze(-1) / mask.sum().clamp_min(1)
-    mean = (values * weight).sum(dim=(0, 1))
-    return ((values - mean).square() * weight).sum(dim=(0, 1)).sqrt().mean()
-
-
-def _rounded_up(width: int, unit: int) -> int:
-    return -(-width // unit) * unit

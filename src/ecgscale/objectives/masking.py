@@ -4,11 +4,41 @@ All draws come from the generator given, their number never depends on an outcom
 known beforehand: nothing waits for the device.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from ecgscale.data.augment import Augmenter
+from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
+from ecgscale.objectives.base import Batch, Objective
+
+
+class MaskedObjective(Objective):
+    """An objective on one view of each record, some steps of which are hidden."""
+
+    def __init__(self, encoder: Encoder, params: Any, n_labels: int = 0) -> None:
+        super().__init__(encoder, params, n_labels)
+        self.n_steps = encoder.n_steps
+
+    def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
+        """Return one augmented "view" (batch, lead, time) and its "mask" (batch, step).
+
+        Raises
+        ------
+        BadInputError
+            If a view has fewer than two steps.
+        """
+        view = augment(batch.signal)
+        steps = self.n_steps(view.shape[-1])
+        return {"view": view, "mask": self.draw_mask(len(view), steps, augment.generator)}
+
+    def draw_mask(self, batch: int, steps: int, generator: Generator) -> Tensor:
+        """Return which steps are hidden: `span_mask` with the parameters."""
+        params = self.params
+        return span_mask(batch, steps, params.mask_probability, params.mask_length, generator)
 
 
 def random_mask(batch: int, steps: int, ratio: float, generator: Generator) -> Tensor:
@@ -50,15 +80,7 @@ def span_mask(
     every record. Here the number is rounded to the nearest, every step can be hidden and spans stay
     whole.
 
-    Returns
-    -------
-    Tensor
-        Shape (batch, step), boolean, true where hidden.
-
-    Raises
-    ------
-    BadInputError
-        If there are fewer than two steps.
+    Return and errors are those of `random_mask`.
     """
     _need_two(steps)
     length = min(length, steps // 2)
@@ -72,14 +94,10 @@ def span_mask(
 
 
 def block(batch: int, steps: int, scale: tuple[float, float], generator: Generator) -> Tensor:
-    """Draw one contiguous block per record, its length uniform in `scale` of all steps.
+    """Draw one contiguous block per record: (batch, step), boolean, true inside of it.
 
-    The length is rounded to whole steps, at least one; its place is uniform among those it fits in.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, step), boolean, true inside the block.
+    Its length is uniform in `scale` of all steps, rounded to whole ones, at least one; its place is
+    uniform among those it fits in.
     """
     low, high = scale
     device = generator.device

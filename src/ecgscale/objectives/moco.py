@@ -1,20 +1,18 @@
 """MoCo: a query is told from the keys of a momentum encoder that wait in a queue."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ecgscale.data.augment import millivolts
+from ecgscale.data.augment import Augmenter, millivolts
 from ecgscale.distributed import gather
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
+from ecgscale.objectives.base import Batch, LossOutput, ObjectiveParams, objectives
+from ecgscale.objectives.contrastive import PairObjective
 from ecgscale.objectives.search_space import FloatRange, IntRange, SearchSpace
 from ecgscale.objectives.target import TargetNetwork, spread, unit_rows
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
 
 
 class MocoParams(ObjectiveParams):
@@ -35,7 +33,7 @@ class MocoParams(ObjectiveParams):
 
 
 @objectives.register("moco")
-class Moco(Objective):
+class Moco(PairObjective):
     r"""MoCo: InfoNCE against a queue of keys.
 
     The query q_i is the projection of a record's first view, of shape (dim,), the key k_i that of
@@ -79,6 +77,11 @@ class Moco(Objective):
         "arXiv 1911.05722; Chen et al., Improved Baselines with Momentum Contrastive Learning, "
         "arXiv 2003.04297 (v2)"
     )
+    searched: ClassVar[SearchSpace] = {
+        "params.temperature": FloatRange(0.02, 1.0, log=True),
+        "params.momentum": FloatRange(0.9, 0.9999),
+        "params.queue_size": IntRange(256, 65_536, log=True),
+    }
     queue: Tensor
     queue_record: Tensor
     pointer: Tensor
@@ -93,19 +96,9 @@ class Moco(Objective):
         self.register_buffer("queue_record", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
 
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space, the temperature, the momentum and the queue's size."""
-        return super().search_space() | {
-            "params.temperature": FloatRange(0.02, 1.0, log=True),
-            "params.momentum": FloatRange(0.9, 0.9999),
-            "params.queue_size": IntRange(256, 65_536, log=True),
-        }
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
+    def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
         """Return two augmented views, "first" and "second", and the "record" they show."""
-        first, second = augment.pair(batch.signal)
-        return {"first": first, "second": second, "record": record_key(millivolts(batch.signal))}
+        return super().views(batch, augment) | {"record": record_key(millivolts(batch.signal))}
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
         """Return `info_nce` of the queries, with its parts and two more.
@@ -197,16 +190,7 @@ def record_key(signal: Tensor) -> Tensor:
 
     Sums of the samples' bits weighted by their time, modulo 2^64: integers, so that neither the
     batch nor the order of summation matters. Two different records agree by chance only.
-
-    Parameters
-    ----------
-    signal
-        Shape (batch, lead, time), float32.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch,), int64.
+    Signals (batch, lead, time), float32, to (batch,), int64.
     """
     bits = signal.contiguous().view(torch.int32).sum(dim=1)
     return (bits * torch.arange(1, bits.shape[1] + 1, device=bits.device)).sum(dim=1)

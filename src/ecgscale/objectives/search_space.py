@@ -5,17 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Real numbers from `low` to `high`, both included.
-
-    Attributes
-    ----------
-    log
-        Whether equal ratios are equally likely, not equal differences.
-    """
+    """Real numbers from `low` to `high`, both included."""
 
     low: float
     high: float
     log: bool = False
+    """Whether equal ratios are equally likely, not equal differences."""
 
 
 @dataclass(frozen=True)

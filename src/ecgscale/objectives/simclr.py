@@ -1,18 +1,21 @@
 """SimCLR: two views of a record attract, views of other records repel."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from ecgscale.distributed import gather_pairs
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
-from ecgscale.objectives.contrastive import cosine_matrix, embed_pair, nt_xent, similarity_parts
+from ecgscale.objectives.base import LossOutput, ObjectiveParams, objectives
+from ecgscale.objectives.contrastive import (
+    PairObjective,
+    cosine_matrix,
+    embed_pair,
+    nt_xent,
+    similarity_parts,
+)
 from ecgscale.objectives.search_space import FloatRange, SearchSpace
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
 
 
 class SimclrParams(ObjectiveParams):
@@ -25,7 +28,7 @@ class SimclrParams(ObjectiveParams):
 
 
 @objectives.register("simclr")
-class Simclr(Objective):
+class Simclr(PairObjective):
     """SimCLR.
 
     The loss is NT-Xent (`ecgscale.objectives.contrastive.nt_xent` without weights) on the cosines
@@ -39,6 +42,7 @@ class Simclr(Objective):
         "Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, "
         "ICML 2020, arXiv 2002.05709"
     )
+    searched: ClassVar[SearchSpace] = {"params.temperature": FloatRange(0.02, 1.0, log=True)}
 
     def __init__(self, encoder: Encoder, params: SimclrParams, n_labels: int = 0) -> None:
         super().__init__(encoder, params, n_labels)
@@ -48,16 +52,6 @@ class Simclr(Objective):
             self.projector = nn.Sequential(
                 nn.Linear(width, width), nn.ReLU(), nn.Linear(width, params.projector_dim)
             )
-
-    @classmethod
-    def search_space(cls) -> SearchSpace:
-        """Return the training's space and the temperature."""
-        return super().search_space() | {"params.temperature": FloatRange(0.02, 1.0, log=True)}
-
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
-        """Return two augmented views, "first" and "second"."""
-        first, second = augment.pair(batch.signal)
-        return {"first": first, "second": second}
 
     def loss(self, encoder: Encoder, views: dict[str, Tensor]) -> LossOutput:
         """Return NT-Xent over the 2B views (of all processes)."""

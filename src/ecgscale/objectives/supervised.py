@@ -1,16 +1,14 @@
 """The control that learns the labels of a task from scratch."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ecgscale.data.augment import Augmenter
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.base import Batch, LossOutput, Objective, ObjectiveParams, objectives
-
-if TYPE_CHECKING:
-    from ecgscale.data.augment import Augmenter
 
 
 @objectives.register("supervised")
@@ -35,7 +33,7 @@ class Supervised(Objective):
             raise BadInputError("objective supervised needs labels: n_labels must be 1 or more")
         self.head = nn.Linear(encoder.embed_dim, n_labels)
 
-    def views(self, batch: Batch, augment: "Augmenter") -> dict[str, Tensor]:
+    def views(self, batch: Batch, augment: Augmenter) -> dict[str, Tensor]:
         """Return one augmented view, "view", and the batch's "targets"."""
         if batch.targets is None:
             raise BadInputError("objective supervised was given a batch without targets")

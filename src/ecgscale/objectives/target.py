@@ -19,22 +19,15 @@ class TargetNetwork(nn.Module, Generic[N]):
 
     Its weights take no gradient. Buffers (running statistics) are copied, not averaged. Dropout is
     always off; batch norm keeps to the mode of training, so that it uses the batch's statistics
-    then.
-
-    Parameters
-    ----------
-    online
-        Copied as it is now.
-
-    Attributes
-    ----------
-    network
-        The copy; call it under ``torch.no_grad``.
+    then. The online network is copied as it is when this is made.
     """
+
+    network: N
+    """The copy; call it under ``torch.no_grad``."""
 
     def __init__(self, online: N) -> None:
         super().__init__()
-        self.network: N = copy.deepcopy(online).requires_grad_(False)
+        self.network = copy.deepcopy(online).requires_grad_(False)
         self.train(online.training)
 
     def train(self, mode: bool = True) -> "TargetNetwork[N]":
@@ -74,16 +67,22 @@ def linear_momentum(start: float, end: float, progress: float, anneal: float = 1
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` where `mask` is true (0 where it nowhere is), without waiting.
+    """Return the mean of `values` where `mask`, of the same shape, is true; without waiting.
 
-    Parameters
-    ----------
-    values
-        Any shape.
-    mask
-        Boolean, of the same shape.
+    It is 0 where the mask is true nowhere.
     """
     return (values * mask).sum() / mask.sum().clamp_min(1)
+
+
+def hidden_sd(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the SD over the hidden steps of all records, averaged over channels.
+
+    Values (batch, step, dim) and a mask (batch, step), true where hidden, to a scalar.
+    """
+    weight = mask.unsqueeze(-1) / mask.sum().clamp_min(1)
+    mean = (values * weight).sum(dim=(0, 1))
+    variance: Tensor = ((values - mean).square() * weight).sum(dim=(0, 1))
+    return variance.sqrt().mean()
 
 
 def unit_rows(features: Tensor) -> Tensor:
@@ -95,20 +94,10 @@ def unit_rows(features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def spread(unit: Tensor) -> Tensor:
-    """Return how far unit vectors are spread over the sphere, for the curves.
+    """Return how far unit vectors (row, dim) are spread over the sphere: a scalar for the curves.
 
     The mean over dimensions of the standard deviation over rows, times ``sqrt(dim)``: 0 when all
     rows are the same (collapse), near 1 when they point everywhere alike (Chen and He 2021,
     SimSiam, arXiv 2011.10566, section 4.1).
-
-    Parameters
-    ----------
-    unit
-        Shape (row, dim), rows of length 1.
-
-    Returns
-    -------
-    Tensor
-        Scalar.
     """
     return unit.std(dim=0, correction=0).mean() * math.sqrt(unit.shape[1])

@@ -144,14 +144,7 @@ def _environment(study: Study, root: Path) -> dict[str, str]:
 
 def _stages(root: Path, environment: dict[str, str]) -> dict[str, list[str]]:
     """Return DVC's stage names by the part before ``@``."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    listed = _dvc(root, environment, "stage", "list", "--name-only")
     if listed.returncode != 0:
         raise BadInputError(f"dvc.yaml cannot be read: {listed.stderr.strip().splitlines()[-1]}")
     names: dict[str, list[str]] = defaultdict(list)
@@ -214,16 +207,18 @@ def _end(shard: _Shard) -> None:
 
 
 def _confirm(root: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "report"],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = _dvc(root, environment, "--wait-for-lock", "repro", "report")
     if done.returncode != 0:
         raise StageFailedError(f"{done.stdout}\n{done.stderr}"[-3000:])
+
+
+def _dvc(
+    root: Path, environment: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def _last_lines(log: Path, count: int = 15) -> str:

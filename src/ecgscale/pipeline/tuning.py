@@ -4,6 +4,7 @@ A trial pretrains the objective on one subset and reads the linear probe on a ta
 split several times on the way; the pruner may end it there. The test split is never read.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -46,24 +47,17 @@ Suggestion = dict[str, str | int | float | bool]
 
 @dataclass(frozen=True)
 class Winner:
-    """The best finished trial of a search.
-
-    Attributes
-    ----------
-    params, training
-        Overrides for the objective's parameters and for its training settings.
-    value
-        Validation macro AUROC of its linear probe.
-    trials
-        Trials by final state.
-    """
+    """The best finished trial of a search."""
 
     objective: str
     trial: int
     value: float
+    """Validation macro AUROC of its linear probe."""
     params: dict[str, Any]
     training: dict[str, Any]
+    """Overrides for the objective's parameters and for its training settings."""
     trials: dict[str, int]
+    """Trials by final state."""
 
     def describe(self) -> str:
         """Return one line for people."""
@@ -367,13 +361,8 @@ class _Search:
 
     def finish(self) -> Winner:
         """Write the winner and return it."""
-        from optuna.trial import TrialState
-
-        trials = self.optuna.get_trials()
-        states: dict[str, int] = {}
-        for trial in trials:
-            states[trial.state.name.lower()] = states.get(trial.state.name.lower(), 0) + 1
-        if not any(trial.state == TrialState.COMPLETE for trial in trials):
+        states = Counter(trial.state.name.lower() for trial in self.optuna.get_trials())
+        if not states["complete"]:
             raise BadInputError(f"tune: no trial of {self.objective} was completed: raise trials")
         best = self.optuna.best_trial
         suggestion = {key: best.params[key] for key in self.search_space}
@@ -381,13 +370,9 @@ class _Search:
             objective=self.objective,
             trial=best.number,
             value=float(best.value or 0.0),
-            trials=states,
+            trials=dict(states),
             **_split(suggestion),
         )
-        self._write_winner(winner, suggestion)
-        return winner
-
-    def _write_winner(self, winner: Winner, suggestion: Suggestion) -> None:
         with self._run(f"{self.objective}/winner", suggestion) as run:
             counts = {f"trials.{state}": float(count) for state, count in winner.trials.items()}
             run.finish(
@@ -396,6 +381,7 @@ class _Search:
                 details={"winner": {"params": winner.params, "training": winner.training}},
             )
         tracking.nest_trials(self.root)
+        return winner
 
     def _run(self, cell: str, suggestion: Suggestion) -> AbstractContextManager[ActiveRun]:
         """Open the run of a trial or of the winner; what is killed is begun anew as another."""
@@ -409,10 +395,7 @@ class _Search:
             self.root,
             axes={
                 "objective": self.objective,
-                "encoder": settings.encoder,
-                "size": settings.size,
-                "order": settings.order,
-                "seed": settings.seed,
+                **settings.model_dump(include={"encoder", "size", "order", "seed"}),
                 "role": "winner" if cell.endswith("/winner") else "trial",
             },
             params={"task": settings.task, "steps": settings.steps, **suggestion},

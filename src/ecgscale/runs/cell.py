@@ -12,25 +12,17 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One pretraining: objective x encoder x subset x seed.
-
-    Attributes
-    ----------
-    objective, encoder
-        The names that the study gives them.
-    size
-        Pretraining patients; 0 for controls that see no subset.
-    order
-        Seed of the nesting order of the subsets.
-    seed
-        Seed of weights, batches and augmentation.
-    """
+    """One pretraining: objective x encoder x subset x seed."""
 
     objective: str
     encoder: str
+    """Objective and encoder by the names that the study gives them."""
     size: int
+    """Pretraining patients; 0 for controls that see no subset."""
     order: int
+    """Seed of the nesting order of the subsets."""
     seed: int
+    """Seed of weights, batches and augmentation."""
 
     @property
     def name(self) -> str:

@@ -14,13 +14,7 @@ ACTIVE_STUDY = "params.yaml"
 
 
 def lineage_tags(root: Path) -> dict[str, str]:
-    """Return the tags that every run carries.
-
-    Parameters
-    ----------
-    root
-        The project: its git checkout is described, or "unknown" where there is none.
-    """
+    """Return the tags that every run carries; the commit is "unknown" outside of a git checkout."""
     commit = _git(root, "rev-parse", "HEAD")
     return {
         "git_commit": commit or "unknown",

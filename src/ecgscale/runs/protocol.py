@@ -10,7 +10,7 @@ from ecgscale.runs import resume
 from ecgscale.runs.lineage import dvc_tags, lineage_tags
 from ecgscale.runs.record import DatasetInput, Phase, RunRecord, Scalar, result_path
 from ecgscale.runs.settings import StudyInfo
-from ecgscale.runs.tracking import Points, TrackedRun, start_run
+from ecgscale.runs.tracking import Points, TrackedRun
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def open_run(
                 "started": resume.started(folder) if folder else resume.now(),
             }
             run_id = folder / "run_id" if folder else None
-            tracked = start_run(phase, study.name, cell, root, run_id, study.live_tracking_after)
+            tracked = TrackedRun(phase, study.name, cell, root, run_id, study.live_tracking_after)
             run.begin(held.enter_context(tracked), known)
         # No other process reads what the work directory holds before the first one has it alone.
         distributed.barrier()

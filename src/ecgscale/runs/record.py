@@ -29,29 +29,7 @@ class DatasetInput(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """All that one run logged.
-
-    Attributes
-    ----------
-    cell
-        ``<objective>/<encoder>/n<size>-o<order>-s<seed>``, or ``baseline/<name>``.
-    axes
-        The cell's coordinates: objective (the study's name for it), kind (the registered
-        objective), encoder, size (patients), order, seed, regime, role ("objective", "control" or
-        "baseline").
-    params
-        Flat, dotted names.
-    metrics
-        Final values; NaN is written as null and read back as NaN.
-    curves
-        Name to a list of [step, value].
-    tags
-        Lineage: git commit, dirty flag, DVC digests, subset digest, model digest, environment.
-    details
-        What the report needs beyond scalars (per-label tables, bootstrap replicates).
-    artifacts
-        Files that belong to the run, relative to the project.
-    """
+    """All that one run logged."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -59,14 +37,23 @@ class RunRecord(BaseModel):
     phase: Phase
     study: str
     cell: str
+    """``<objective>/<encoder>/n<size>-o<order>-s<seed>``, or ``baseline/<name>``."""
     axes: dict[str, Scalar]
+    """The cell's coordinates: objective (the study's name for it), kind (the registered objective),
+    encoder, size (patients), order, seed, regime, role ("objective", "control" or "baseline")."""
     params: dict[str, Scalar]
+    """Flat, dotted names."""
     metrics: dict[str, float]
+    """Final values; NaN is written as null and read back as NaN."""
     curves: dict[str, list[tuple[int, float]]] = {}
+    """Name to a list of [step, value]."""
     tags: dict[str, str] = {}
+    """Lineage: git commit, dirty flag, DVC digests, subset digest, model digest, environment."""
     inputs: list[DatasetInput] = []
     details: dict[str, Any] = {}
+    """What the report needs beyond scalars (per-label tables, bootstrap replicates)."""
     artifacts: list[str] = []
+    """Files that belong to the run, relative to the project."""
     started: str
     ended: str
 

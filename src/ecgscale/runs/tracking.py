@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,34 +47,23 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class SyncSummary:
-    """What `sync` found and did.
-
-    Attributes
-    ----------
-    created
-        Cells whose run was written now.
-    present
-        Cells whose run was there.
-    """
+    """What `sync` found and did."""
 
     created: list[str]
+    """Cells whose run was written now."""
     present: list[str]
+    """Cells whose run was there."""
 
 
 @dataclass(frozen=True)
 class TrackedRecord:
-    """A finished run as the tracking store holds it.
-
-    Attributes
-    ----------
-    record
-        The run's record; its parameters and metrics are those the store answered with.
-    """
+    """A finished run as the tracking store holds it."""
 
     run_id: str
     cell: str
     tags: dict[str, str]
     record: RunRecord
+    """The run's record; its parameters and metrics are those the store answered with."""
 
 
 def tracking_uri(root: Path) -> str:
@@ -129,7 +118,23 @@ def serve(root: Path, port: int) -> None:
 
 
 class TrackedRun:
-    """One MLflow run being written; trouble with the store is remembered, never raised.
+    """The MLflow run of a cell, begun or continued; use it in a ``with`` block.
+
+    Trouble with the store is remembered, never raised.
+
+    Parameters
+    ----------
+    phase
+        Chooses the experiment.
+    study, cell
+        Become the tags by which runs are found.
+    root
+        The project.
+    id_file
+        Where the run's id is kept: while the file is there, the same run is continued.
+    live_after
+        Seconds after which the run is opened in the store. To import MLflow and reach the store
+        costs seconds; a run that ends before is left to `sync`.
 
     Attributes
     ----------
@@ -141,17 +146,14 @@ class TrackedRun:
 
     def __init__(
         self,
-        root: Path,
         phase: Phase,
         study: str,
         cell: str,
+        root: Path,
         id_file: Path | None = None,
         live_after: float = 0.0,
     ) -> None:
-        self.root = root
-        self.phase = phase
-        self.study = study
-        self.cell = cell
+        self.phase, self.study, self.cell, self.root = phase, study, cell, root
         self.run_id: str | None = None
         self.trouble: str | None = None
         self._id_file = id_file
@@ -293,16 +295,13 @@ class TrackedRun:
         client, run_id = self._writer()
         known = client.get_run(run_id).data.params
         new = [Param(key, _cut(value)) for key, value in params.items() if key not in known]
-        for part in _chunks(new, PARAMS_PER_BATCH):
-            client.log_batch(run_id, params=part)
+        _log(client, run_id, "params", new)
 
     def _log_tags(self, tags: dict[str, str]) -> None:
         from mlflow.entities import RunTag
 
         client, run_id = self._writer()
-        entities = [RunTag(key, value[:TAG_LIMIT]) for key, value in tags.items()]
-        for part in _chunks(entities, PARAMS_PER_BATCH):
-            client.log_batch(run_id, tags=part)
+        _log(client, run_id, "tags", [RunTag(key, tags[key][:TAG_LIMIT]) for key in tags])
 
     def _log_points(self, points: Points) -> None:
         from mlflow.entities import Metric
@@ -315,41 +314,13 @@ class TrackedRun:
             for step, value in curve
             if step > self._last_step.get(name, -1)
         ]
-        for part in _chunks(metrics, BATCH_LIMIT):
-            client.log_batch(run_id, metrics=part)
+        _log(client, run_id, "metrics", metrics)
         for metric in metrics:
             self._last_step[metric.key] = max(metric.step, self._last_step.get(metric.key, -1))
 
     def _terminate(self, status: str, ended: str | None = None) -> None:
         client, run_id = self._writer()
         client.set_terminated(run_id, status, _milliseconds(ended) if ended else None)
-
-
-def start_run(
-    phase: Phase,
-    study: str,
-    cell: str,
-    root: Path,
-    run_id_file: Path | None = None,
-    live_after: float = 0.0,
-) -> TrackedRun:
-    """Begin or continue the run of a cell; use it in a ``with`` block.
-
-    Parameters
-    ----------
-    phase
-        Chooses the experiment.
-    study, cell
-        Become the tags by which runs are found.
-    root
-        The project.
-    run_id_file
-        Where the run's id is kept: while the file is there, the same run is continued.
-    live_after
-        Seconds after which the run is opened in the store. To import MLflow and reach the store
-        costs seconds; a run that ends before is left to `sync`.
-    """
-    return TrackedRun(root, phase, study, cell, run_id_file, live_after)
 
 
 def sync(results: Path, root: Path) -> SyncSummary:
@@ -420,7 +391,7 @@ def nest_trials(root: Path) -> None:
 
 def _write_record(client: "MlflowClient", record: RunRecord, root: Path) -> None:
     """Write a whole run from its record, into the unfinished run it left behind if there is one."""
-    run = TrackedRun(root, record.phase, record.study, record.cell, live_after=math.inf)
+    run = TrackedRun(record.phase, record.study, record.cell, root, live_after=math.inf)
     run.attach(client, _orphan(client, record), _milliseconds(record.started))
     run.write(record)
 
@@ -439,15 +410,15 @@ def _orphan(client: "MlflowClient", record: RunRecord) -> "Run | None":
 
 def _mend_links(client: "MlflowClient") -> None:
     """Point every evaluation at the pretraining run of the same cell and weights."""
-    pretrained = {
-        (run.data.tags.get(STUDY), run.data.tags.get(CELL), run.data.tags.get("model_digest")): run
-        for run in _runs(client, "pretrain")
-    }
+
+    def weights(run: "Run") -> tuple[str | None, ...]:
+        return tuple(run.data.tags.get(tag) for tag in (STUDY, CELL, "model_digest"))
+
+    pretrained = {weights(run): run.info.run_id for run in _runs(client, "pretrain")}
     for run in _runs(client, "evaluate"):
-        tags = run.data.tags
-        source = pretrained.get((tags.get(STUDY), tags.get(CELL), tags.get("model_digest")))
-        if source and tags.get(PRETRAIN_RUN) != source.info.run_id:
-            client.set_tag(run.info.run_id, PRETRAIN_RUN, source.info.run_id)
+        source = pretrained.get(weights(run))
+        if source and run.data.tags.get(PRETRAIN_RUN) != source:
+            client.set_tag(run.info.run_id, PRETRAIN_RUN, source)
 
 
 def _nest_trials(client: "MlflowClient") -> None:
@@ -590,6 +561,14 @@ def _last_steps(client: "MlflowClient", run: "Run") -> dict[str, int]:
     }
 
 
+def _log(client: "MlflowClient", run_id: str, kind: str, items: list[Any]) -> None:
+    """Log "params", "tags" or "metrics", in as many batches as MLflow's limits ask for."""
+    size = BATCH_LIMIT if kind == "metrics" else PARAMS_PER_BATCH
+    for start in range(0, len(items), size):
+        part: dict[str, Any] = {kind: items[start : start + size]}
+        client.log_batch(run_id, **part)
+
+
 def _log_metrics(client: "MlflowClient", run_id: str, record: RunRecord) -> None:
     """Log final values; a metric that is also a curve gets its value at the curve's last step."""
     from mlflow.entities import Metric
@@ -600,8 +579,7 @@ def _log_metrics(client: "MlflowClient", run_id: str, record: RunRecord) -> None
         Metric(_metric_name(name), value, when, last.get(name, 0))
         for name, value in record.metrics.items()
     ]
-    for part in _chunks(metrics, BATCH_LIMIT):
-        client.log_batch(run_id, metrics=part)
+    _log(client, run_id, "metrics", metrics)
 
 
 def _metric_name(name: str) -> str:
@@ -612,15 +590,11 @@ def _metric_name(name: str) -> str:
 def _log_inputs(client: "MlflowClient", run_id: str, record: RunRecord) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    inputs = [
-        DatasetInput(
-            Dataset(
-                item.name, item.digest[:DIGEST_LIMIT], "local", json.dumps({"uri": item.source})
-            ),
-            [InputTag("mlflow.data.context", item.context)],
-        )
-        for item in record.inputs
-    ]
+    inputs = []
+    for item in record.inputs:
+        place = json.dumps({"uri": item.source})
+        dataset = Dataset(item.name, item.digest[:DIGEST_LIMIT], "local", place)
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", item.context)]))
     if inputs:
         client.log_inputs(run_id, datasets=inputs)
 
@@ -650,10 +624,6 @@ def _commit(record: RunRecord) -> dict[str, str]:
 def _cut(value: Scalar) -> str:
     text = str(value)
     return text if len(text) <= PARAM_LIMIT else text[: PARAM_LIMIT - 1] + "…"
-
-
-def _chunks(items: list[Any], size: int) -> Iterable[list[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _now_ms() -> int:

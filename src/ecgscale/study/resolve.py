@@ -54,10 +54,10 @@ def resolve_encoder(study: Study, name: str) -> ResolvedEncoder:
     BadInputError
         If the kind does not exist or a parameter is unknown or out of range.
     """
-    from ecgscale.encoders.base import parse_params
+    from ecgscale.encoders.base import encoders
 
     config = study.encoders[name]
-    params = parse_params(config.kind, config.params).model_dump(mode="json")
+    params = encoders.params(config.kind, config.params).model_dump(mode="json")
     return ResolvedEncoder(name, config.kind, params)
 
 
@@ -73,7 +73,7 @@ def resolve_objective(study: Study, name: str) -> ResolvedObjective:
         If the kind does not exist, a parameter is unknown or out of range, or the study asks for a
         tuned winner that has not been computed.
     """
-    from ecgscale.objectives.base import parse_params
+    from ecgscale.objectives.base import objectives
 
     config = study.objectives[name]
     tuned = _winner(name, config.tuned) if config.tuned else {}
@@ -83,7 +83,7 @@ def resolve_objective(study: Study, name: str) -> ResolvedObjective:
         name=name,
         kind=config.kind,
         control_of=config.control_of,
-        params=parse_params(config.kind, params).model_dump(mode="json"),
+        params=objectives.params(config.kind, params).model_dump(mode="json"),
         training=study.training_for(name),
         augment=study.augment_for(name),
     )

@@ -1,5 +1,6 @@
 """The model card that lies beside every encoder, pretrained here or imported."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,33 +8,27 @@ import yaml
 
 from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder
+from ecgscale.objectives.base import objectives
 from ecgscale.runs.cell import Cell
+from ecgscale.training.settings import ResolvedObjective
 
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The data of a training, as its card and its record describe them.
-
-    Attributes
-    ----------
-    name, digest
-        The list of records and its digest.
-    place
-        Where that list lies, relative to the project.
-    stores
-        Source to the digest of its store.
-    sources
-        Records per source.
-    """
+    """The data of a training, as its card and its record describe them."""
 
     name: str
     digest: str
+    """Name and digest of the list of records."""
     place: str
+    """Where that list lies, relative to the project."""
     stores: dict[str, str]
+    """Source to the digest of its store."""
     patients: int
     records: int
     hours: float
     sources: dict[str, int]
+    """Records per source."""
 
 
 NO_DATA = TrainedOn("none", "none", "none", {}, patients=0, records=0, hours=0.0, sources={})
@@ -41,56 +36,27 @@ NO_DATA = TrainedOn("none", "none", "none", {}, patients=0, records=0, hours=0.0
 
 
 @dataclass(frozen=True)
-class CardObjective:
-    """What the card says of the objective.
-
-    Attributes
-    ----------
-    name, kind
-        The study's name for it, and the registered objective.
-    reference
-        Citation.
-    settings
-        Parameters, training and augmentation settings, by section.
-    """
-
-    name: str
-    kind: str
-    reference: str
-    settings: dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
 class CardOrigin:
-    """What the card of an imported encoder says of the file it came from.
-
-    Attributes
-    ----------
-    file, sha256
-        Name and SHA-256 of the checkpoint.
-    format, title
-        Name of its format, and the project that publishes it.
-    published_parameters
-        Parameters of the published network, without its head.
-    passed_over
-        What was recognised and left out, with the number of entries.
-    beyond_recipe
-        What of the published preprocessing the recipe cannot express.
-    """
+    """What the card of an imported encoder says of the file it came from."""
 
     file: str
     sha256: str
+    """Name and SHA-256 of the checkpoint."""
     format: str
     title: str
+    """Name of its format, and the project that publishes it."""
     published_parameters: int
+    """Parameters of the published network, without its head."""
     passed_over: dict[str, int]
+    """What was recognised and left out, with the number of entries."""
     beyond_recipe: str
+    """What of the published preprocessing the recipe cannot express."""
 
 
 def model_card(
     cell: Cell,
     encoder: Encoder,
-    objective: CardObjective,
+    objective: ResolvedObjective,
     data: TrainedOn,
     recipe: Recipe,
     measured: dict[str, float],
@@ -111,28 +77,21 @@ def model_card(
     measured
         Final loss and collapse monitors; empty for an encoder that was not trained.
     """
-    return (
-        "\n\n".join(
-            [
-                f"# {cell.name}",
-                _summary(cell, objective, data),
-                "## Encoder",
-                _encoder(encoder),
-                "## Load",
-                _usage(f"models/{cell.name}", encoder, recipe),
-                "## Preprocessing",
-                _preprocessing(recipe),
-                "## Data",
-                _data(data),
-                "## Objective",
-                _objective(objective),
-                "## Measured after training",
-                _measured(measured),
-                "## Use and limits",
-                _LIMITS,
-            ]
-        )
-        + "\n"
+    return _page(
+        f"# {cell.name}",
+        _summary(cell, objective, data),
+        "## Encoder",
+        _encoder(encoder),
+        "## Load",
+        _usage(f"models/{cell.name}", encoder, recipe),
+        "## Preprocessing",
+        _preprocessing(recipe),
+        "## Data",
+        _data(data),
+        "## Objective",
+        _objective(objective),
+        "## Measured after training",
+        _measured(measured),
     )
 
 
@@ -150,25 +109,18 @@ def imported_card(directory: str, encoder: Encoder, origin: CardOrigin, recipe: 
     recipe
         What a recipe can express of the published preprocessing.
     """
-    return (
-        "\n\n".join(
-            [
-                f"# {directory.removeprefix('models/')}",
-                f"An ECG encoder that was trained elsewhere and imported: {origin.title}.",
-                "## Encoder",
-                _encoder(encoder),
-                "## Load",
-                _usage(directory, encoder, recipe),
-                "## Origin",
-                _origin(encoder, origin),
-                "## Preprocessing",
-                _preprocessing(recipe),
-                f"Published, and not expressed by the recipe: {origin.beyond_recipe}",
-                "## Use and limits",
-                _LIMITS,
-            ]
-        )
-        + "\n"
+    return _page(
+        f"# {directory.removeprefix('models/')}",
+        f"An ECG encoder that was trained elsewhere and imported: {origin.title}.",
+        "## Encoder",
+        _encoder(encoder),
+        "## Load",
+        _usage(directory, encoder, recipe),
+        "## Origin",
+        _origin(encoder, origin),
+        "## Preprocessing",
+        _preprocessing(recipe),
+        f"Published, and not expressed by the recipe: {origin.beyond_recipe}",
     )
 
 
@@ -183,7 +135,11 @@ _LIMITS = """\
   agreements of the sources they were trained on; check those before passing the weights on."""
 
 
-def _summary(cell: Cell, objective: CardObjective, data: TrainedOn) -> str:
+def _page(*parts: str) -> str:
+    return "\n\n".join([*parts, "## Use and limits", _LIMITS]) + "\n"
+
+
+def _summary(cell: Cell, objective: ResolvedObjective, data: TrainedOn) -> str:
     if not data.records:
         return (
             "An ECG encoder with its initial, random weights: a control that has seen no data "
@@ -211,12 +167,11 @@ def _count(encoder: Encoder) -> int:
 
 
 def _origin(encoder: Encoder, origin: CardOrigin) -> str:
-    rows = [f"| {what} | {count:,} |" for what, count in origin.passed_over.items()]
     return (
         f"`{origin.file}`, format `{origin.format}`, SHA-256 `{origin.sha256}`. The published "
         f"network has {origin.published_parameters:,} parameters without its head, this one "
         f"{_count(encoder):,}. Every entry of the file is in this one, but for:\n\n"
-        "| Passed over | Entries |\n|---|---:|\n" + "\n".join(rows)
+        + _table("Passed over", "Entries", origin.passed_over, ",")
     )
 
 
@@ -253,24 +208,28 @@ def _preprocessing(recipe: Recipe) -> str:
 def _data(data: TrainedOn) -> str:
     if not data.records:
         return "None."
-    rows = [f"| {source} | {count:,} |" for source, count in sorted(data.sources.items())]
     return (
         f"`{data.name}`, digest `{data.digest}`: {data.patients:,} patients, {data.records:,} "
-        f"recordings, {data.hours:.2f} hours.\n\n| Source | Recordings |\n|---|---:|\n"
-        + "\n".join(rows)
+        f"recordings, {data.hours:.2f} hours.\n\n"
+        + _table("Source", "Recordings", dict(sorted(data.sources.items())), ",")
     )
 
 
-def _objective(objective: CardObjective) -> str:
-    head = f"`{objective.name}` (`{objective.kind}`). {objective.reference}."
+def _objective(objective: ResolvedObjective) -> str:
+    reference = objectives.get(objective.kind).reference
+    head = f"`{objective.name}` (`{objective.kind}`). {reference}."
     return f"{head}\n\n{_yaml(objective.settings)}"
 
 
 def _measured(measured: dict[str, float]) -> str:
     if not measured:
         return "Nothing: it was not trained."
-    rows = [f"| {name} | {value:.4g} |" for name, value in measured.items()]
-    return "| Quantity | Value |\n|---|---:|\n" + "\n".join(rows)
+    return _table("Quantity", "Value", measured, ".4g")
+
+
+def _table(what: str, number: str, rows: Mapping[str, float], form: str) -> str:
+    lines = [f"| {name} | {value:{form}} |" for name, value in rows.items()]
+    return "\n".join([f"| {what} | {number} |", "|---|---:|", *lines])
 
 
 def _yaml(settings: dict[str, Any]) -> str:

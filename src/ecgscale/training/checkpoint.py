@@ -33,14 +33,9 @@ class CheckpointDirectory:
         self.path = path
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write a checkpoint, then delete all but the newest `KEPT`.
+        """Write a checkpoint after `step` optimizer steps, then delete all but the newest `KEPT`.
 
-        Parameters
-        ----------
-        step
-            Optimizer steps done.
-        state
-            Tensors, numbers, strings and containers of them (what ``weights_only`` can load).
+        The state is tensors, numbers, strings and containers of them (what ``weights_only`` loads).
         """
         # To memory first: the name carries the digest of what was meant, not of what was written.
         buffer = io.BytesIO()
@@ -52,12 +47,9 @@ class CheckpointDirectory:
         return path
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """Return the newest undamaged checkpoint, or None; a damaged one is warned of.
+        """Return the newest undamaged checkpoint, its tensors on a device, or None.
 
-        Parameters
-        ----------
-        device
-            Where its tensors go.
+        A damaged one is warned of.
         """
         for path in reversed(self._files()):
             content = path.read_bytes()

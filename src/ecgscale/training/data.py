@@ -25,26 +25,18 @@ _CHUNK = 1024
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The records of a cell.
-
-    Attributes
-    ----------
-    signal
-        Shape (record, lead, time), int16 as stored; on the training device if it fits there, else
-        in host memory (pinned).
-    risk, completeness
-        Shape (record,), float32, on the training device (`ecgscale.objectives.base.Batch`).
-    targets
-        Shape (record, label), float32, on the training device, or None.
-    device
-        Where batches are made.
-    """
+    """The records of a cell."""
 
     signal: Tensor
+    """Shape (record, lead, time), int16 as stored; on the training device if it fits there, else in
+    host memory (pinned)."""
     risk: Tensor
     completeness: Tensor
+    """Both of shape (record,), float32, on the training device; see `Batch`."""
     targets: Tensor | None
+    """Shape (record, label), float32, on the training device, or None."""
     device: torch.device
+    """Where batches are made."""
 
     def __len__(self) -> int:
         return len(self.signal)

@@ -18,14 +18,8 @@ def step_flops(encoder: Encoder, objective: Objective, views: dict[str, Tensor])
     Counts the matrix products, attention and convolutions (not those by FFT) of one forward pass
     of the loss (encoder on every view, projector, target network) and adds a backward pass of
     twice that. A target network has no backward pass, so for objectives that have one the result
-    is an upper bound. Works on copies: neither network changes.
-
-    Parameters
-    ----------
-    encoder, objective
-        As trained.
-    views
-        What `objective.views` made of a batch.
+    is an upper bound. `views` are what `objective.views` made of a batch. Works on copies: neither
+    network changes.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode

@@ -42,22 +42,15 @@ class TrainingDivergedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Monitor:
-    """What is observed of the encoder while it trains.
-
-    Attributes
-    ----------
-    every
-        Steps between two observations; there is always one after the last step.
-    observe
-        Called with the steps done and the encoder; what it returns becomes points of the curves of
-        these names. What it raises ends the training (a pruned trial).
-    at_start
-        Whether to observe the initialised encoder too, as step 0.
-    """
+    """What is observed of the encoder while it trains."""
 
     every: int
+    """Steps between two observations; there is always one after the last step."""
     observe: Callable[[int, Encoder], dict[str, float]]
+    """Called with the steps done and the encoder; what it returns becomes points of the curves of
+    these names. What it raises ends the training (a pruned trial)."""
     at_start: bool = False
+    """Whether to observe the initialised encoder too, as step 0."""
 
     def due(self, step: int, steps: int) -> bool:
         """Return whether to observe after `step` of `steps` steps."""
@@ -68,41 +61,28 @@ class Monitor:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What a finished training leaves besides the weights.
-
-    Attributes
-    ----------
-    steps
-        Optimizer steps.
-    samples_seen
-        Records in all batches, repeats counted.
-    epochs
-        Mean number of times a record was seen.
-    loss
-        Mean training loss over the last tenth of the steps (whole logging intervals).
-    flops
-        `step_flops` times steps.
-    seconds
-        Wall time of the steps, observations and checkpoints, over all interruptions.
-    pairs_per_second
-        Records trained on per second of that time; each gives a pair of views to a contrastive
-        objective.
-    resumed_at
-        Steps that a checkpoint supplied; 0 for an uninterrupted run.
-    curves
-        ``train/loss``, ``train/grad_norm`` and ``train/<part>`` for the objective's parts (means
-        since the last point), ``train/lr``, and what was measured.
-    """
+    """What a finished training leaves besides the weights."""
 
     steps: int
+    """Optimizer steps."""
     samples_seen: int
+    """Records in all batches, repeats counted."""
     epochs: float
+    """Mean number of times a record was seen."""
     loss: float
+    """Mean training loss over the last tenth of the steps (whole logging intervals)."""
     flops: float
+    """`step_flops` times steps."""
     seconds: float
+    """Wall time of the steps, observations and checkpoints, over all interruptions."""
     pairs_per_second: float
+    """Records trained on per second of that time; each gives a pair of views to a contrastive
+    objective."""
     resumed_at: int
+    """Steps that a checkpoint supplied; 0 for an uninterrupted run."""
     curves: Curves
+    """``train/loss``, ``train/grad_norm`` and ``train/<part>`` for the objective's parts (means
+    since the last point), ``train/lr``, and what was measured."""
 
 
 def train(
@@ -280,8 +260,9 @@ class Training:
         title: str,
     ) -> None:
         """Take all steps that are left."""
-        clock, outbox = _Clock(self.seconds), _Outbox(report)
-        saver = _Saver(checkpoints, self.config.checkpoint_seconds)
+        outbox = _Outbox(report)
+        saved = time.monotonic()
+        begun = time.perf_counter() - self.seconds  # as if earlier runs had just been before it
         with Bars(shown=distributed.rank() == 0) as bars:
             bar = bars.bar(title, total=self.steps, done=self.step)
             if self.step == 0:  # a continued training has these points in its checkpoint
@@ -296,10 +277,12 @@ class Training:
                 # A checkpoint only where losses were just read: those still on the device would be
                 # lost with it, and it would keep weights that have diverged unnoticed.
                 if reading_due:
-                    self.seconds = clock.seconds
+                    self.seconds = time.perf_counter() - begun
                     bars.update(bar, completed=self.step, note=self._summary())
                     outbox.post(self.curves)
-                    saver.save_if_due(self)
+                    if checkpoints and time.monotonic() - saved >= self.config.checkpoint_seconds:
+                        checkpoints.save(self.step, self.state())
+                        saved = time.monotonic()
         outbox.flush(self.curves)
 
     def _batch(self, step: int) -> Batch:
@@ -366,31 +349,6 @@ class Training:
     def _summary(self) -> str:
         rate = self.step * self.config.batch_size / self.seconds
         return f"loss {self.curves[LOSS][-1][1]:.4f}, {rate:,.0f} pairs/s"
-
-
-class _Clock:
-    """Seconds since its making, added to those of earlier runs."""
-
-    def __init__(self, before: float) -> None:
-        self._origin = time.perf_counter() - before
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._origin
-
-
-class _Saver:
-    """Saves checkpoints, not more often than asked for."""
-
-    def __init__(self, checkpoints: CheckpointDirectory | None, least_seconds: float) -> None:
-        self._checkpoints = checkpoints
-        self._least_seconds = least_seconds
-        self._last = time.monotonic()
-
-    def save_if_due(self, training: Training) -> None:
-        if self._checkpoints and time.monotonic() - self._last >= self._least_seconds:
-            self._checkpoints.save(training.step, training.state())
-            self._last = time.monotonic()
 
 
 class _Outbox:

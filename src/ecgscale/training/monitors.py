@@ -20,32 +20,22 @@ _BATCH = 256
 
 
 def embedding_sd(embeddings: Tensor) -> float:
-    """Return how far embeddings spread over the sphere: 0 collapsed, 1 isotropic.
+    """Return how far embeddings (record, dim) spread over the sphere: 0 collapsed, 1 isotropic.
 
     The standard deviation of each dimension of the L2-normalised embeddings, averaged over the
     dimensions, times sqrt(dim): an isotropic distribution has 1 / sqrt(dim) in each (Chen & He,
     SimSiam, arXiv 2011.10566, section 4.1).
-
-    Parameters
-    ----------
-    embeddings
-        Shape (record, dim).
     """
     z = torch.nn.functional.normalize(embeddings.double(), dim=1)
     return float(z.std(dim=0, correction=0).mean()) * math.sqrt(embeddings.shape[1])
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """Return the effective rank, between 1 and min(record, dim).
+    """Return the effective rank of embeddings (record, dim), between 1 and min(record, dim).
 
     ``exp(-sum(p * log(p)))`` with ``p = s / sum(s)`` over the singular values ``s`` (Roy &
     Vetterli, EUSIPCO 2007; RankMe, arXiv 2210.02885). The embeddings are not centred, so that a
     constant embedding has rank 1. NaN if an embedding is not finite.
-
-    Parameters
-    ----------
-    embeddings
-        Shape (record, dim).
     """
     if not embeddings.isfinite().all():
         return math.nan
@@ -61,12 +51,7 @@ def retrieval_accuracy(first: Tensor, second: Tensor) -> float:
 
     ``mean_i [argmax_j cos(first_i, second_j) == i]``, averaged with the same from `second` to
     `first`: a 1-nearest-neighbour probe that needs no labels. Chance is 1 / record; a tie is
-    not a hit.
-
-    Parameters
-    ----------
-    first, second
-        Shape (record, dim): embeddings of the first and the second half of each recording.
+    not a hit. Embeddings of the first and the second half of each recording are both (record, dim).
     """
     a = torch.nn.functional.normalize(first.double(), dim=1)
     b = torch.nn.functional.normalize(second.double(), dim=1)
@@ -86,12 +71,8 @@ def is_collapsed(values: dict[str, float]) -> bool:
 class CollapseMonitor:
     """Embedding SD, effective rank and half-to-half retrieval on fixed records.
 
-    Parameters
-    ----------
-    signal
-        Shape (record, lead, time), mV, on the training device, with the encoder's leads.
-    recipe
-        Says how inputs are normalised.
+    The signal, (record, lead, time) in mV, is on the training device and has the encoder's leads;
+    the recipe says how it is normalised.
     """
 
     def __init__(self, signal: Tensor, recipe: Recipe) -> None:

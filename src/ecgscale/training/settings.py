@@ -43,19 +43,13 @@ class TrainingConfig(Settings):
 
 @dataclass(frozen=True)
 class ResolvedEncoder:
-    """An encoder as a study asks for it.
-
-    Attributes
-    ----------
-    name, kind
-        The study's name for it, and the registered encoder.
-    params
-        Every parameter, defaults included.
-    """
+    """An encoder as a study asks for it."""
 
     name: str
     kind: str
+    """The study's name for it, and the registered encoder."""
     params: dict[str, Any]
+    """Every parameter, defaults included."""
 
     @property
     def digest(self) -> str:
@@ -65,26 +59,18 @@ class ResolvedEncoder:
 
 @dataclass(frozen=True)
 class ResolvedObjective:
-    """An objective as a study asks for it.
-
-    Attributes
-    ----------
-    name, kind
-        The study's name for it, and the registered objective.
-    control_of
-        The objective that this one is a control for, or None.
-    params
-        Every parameter: the published default, else the tuned winner's, else the study's.
-    training, augment
-        The study's settings with the objective's overrides (and the tuned winner's).
-    """
+    """An objective as a study asks for it."""
 
     name: str
     kind: str
+    """The study's name for it, and the registered objective."""
     control_of: str | None
+    """The objective that this one is a control for, or None."""
     params: dict[str, Any]
+    """Every parameter: the published default, else the tuned winner's, else the study's."""
     training: TrainingConfig
     augment: AugmentConfig
+    """Both are the study's settings with the objective's overrides (and the tuned winner's)."""
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -103,30 +89,20 @@ class ResolvedObjective:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """All that decides what the pretraining of a cell writes, beside its data.
-
-    Attributes
-    ----------
-    study
-        Name, threads and device.
-    axes
-        The cell's coordinates as its record states them.
-    recipe
-        How the signals were prepared, and how they are normalised.
-    lead
-        The lead that the collapse monitor of a one-lead encoder sees; None for other encoders.
-    tasks
-        Whose training labels an objective that needs labels learns.
-    code
-        Digest of the code and libraries behind it.
-    """
+    """All that decides what the pretraining of a cell writes, beside its data."""
 
     study: StudyInfo
+    """Name, threads and device."""
     cell: Cell
     axes: dict[str, Scalar]
+    """The cell's coordinates as its record states them."""
     recipe: Recipe
+    """How the signals were prepared, and how they are normalised."""
     encoder: ResolvedEncoder
     objective: ResolvedObjective
     lead: str | None
+    """The lead that the collapse monitor of a one-lead encoder sees; None for other encoders."""
     tasks: tuple[str, ...]
+    """Whose training labels an objective that needs labels learns."""
     code: str
+    """Digest of the code and libraries behind it."""

@@ -15,12 +15,12 @@ from ecgscale.objectives.base import objectives
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
 from ecgscale.settings import digest_of
-from ecgscale.training.card import NO_DATA, CardObjective, TrainedOn, model_card
+from ecgscale.training.card import NO_DATA, TrainedOn, model_card
 from ecgscale.training.schedule import derived_seed
 from ecgscale.training.settings import Pretraining, ResolvedEncoder
 
 if TYPE_CHECKING:
-    from ecgscale.training.trainer import Trained, Trainer
+    from ecgscale.training.trainer import Trained
 
 UNTRAINED: dict[str, float] = {
     **dict.fromkeys(("loss", "embedding_sd", "effective_rank", "knn", "collapsed"), math.nan),
@@ -60,7 +60,11 @@ def pretrain(plan: Pretraining, root: Path) -> RunRecord:
     torch.set_num_threads(plan.study.threads)
     device = study_device(plan.study.device)
     with distributed.process_group(device):
-        trainer = _trainer(plan, root)
+        trainer = None  # a control that is not trained does without the module
+        if objectives.get(plan.objective.kind).needs_training:
+            from ecgscale.training.trainer import Trainer
+
+            trainer = Trainer(plan, root)
         seen = trainer.trained_on if trainer else NO_DATA
         with open_run(
             "pretrain",
@@ -102,15 +106,6 @@ def initial_encoder(encoder: ResolvedEncoder, seed: int) -> Encoder:
     return encoders.create(encoder.kind, **encoder.params)
 
 
-def _trainer(plan: Pretraining, root: Path) -> "Trainer | None":
-    """Return what trains the cell; None for a control that is not trained."""
-    if not objectives.get(plan.objective.kind).needs_training:
-        return None
-    from ecgscale.training.trainer import Trainer
-
-    return Trainer(plan, root)
-
-
 def _key(plan: Pretraining, seen: TrainedOn, device: torch.device) -> str:
     """Return the digest of all inputs: the name of the cell's work directory."""
     inputs = {
@@ -137,16 +132,8 @@ def _write_model(
     """Write the encoder directory aside and rename it into place."""
     aside = final.with_name(f".{final.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
-    objective, recipe = plan.objective, plan.recipe
-    reference = objectives.get(objective.kind).reference
-    card = model_card(
-        plan.cell,
-        encoder,
-        CardObjective(objective.name, objective.kind, reference, objective.settings),
-        seen,
-        recipe,
-        trained.measured if trained else {},
-    )
+    recipe, measured = plan.recipe, trained.measured if trained else {}
+    card = model_card(plan.cell, encoder, plan.objective, seen, recipe, measured)
     encoders.save(encoder, aside, {**recipe.model_dump(mode="json"), "digest": recipe.digest}, card)
     shutil.rmtree(final, ignore_errors=True)
     aside.rename(final)

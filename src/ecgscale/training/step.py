@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,19 +65,9 @@ class Step:
         )
 
     def __call__(self, batch: Batch, lr: float) -> dict[str, Tensor]:
-        """Take a step.
+        """Take a step on this process's share of the batch, with the learning rate `lr`.
 
-        Parameters
-        ----------
-        batch
-            This process's share of the batch.
-        lr
-            Learning rate.
-
-        Returns
-        -------
-        dict
-            Scalars without gradient: the loss, the gradient norm before clipping, the parts.
+        Returns scalars without gradient: the loss, the gradient norm before clipping, the parts.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -124,21 +115,16 @@ class CapturedStep(Step):
     Parameters and attributes are those of `Step`.
     """
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        objective: Objective,
-        config: TrainingConfig,
-        augment: Augmenter,
-        device: torch.device,
-    ) -> None:
-        super().__init__(encoder, objective, config, augment, device)
+    _batch: Batch
+    _measured: dict[str, Tensor]
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         torch.backends.cudnn.benchmark = True
+        device = self.parameters[0].device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._taken = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._batch: Batch
-        self._measured: dict[str, Tensor]
 
     def __call__(self, batch: Batch, lr: float) -> dict[str, Tensor]:
         """Take a step: as usual, by a capture and its replay, or by a replay."""

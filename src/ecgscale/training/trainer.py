@@ -33,6 +33,7 @@ from ecgscale.training.schedule import derived_seed
 from ecgscale.training.settings import Pretraining
 
 MONITORS = ("embedding_sd", "effective_rank", "knn")
+SPENT = ("steps", "samples_seen", "epochs", "flops", "seconds", "pairs_per_second")
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,7 @@ class Trained:
         return {
             **measured,
             "collapsed": float(is_collapsed(measured)),
-            "steps": outcome.steps,
-            "samples_seen": outcome.samples_seen,
-            "epochs": outcome.epochs,
-            "flops": outcome.flops,
-            "seconds": outcome.seconds,
-            "pairs_per_second": outcome.pairs_per_second,
+            **{name: getattr(outcome, name) for name in SPENT},
         }
 
 
@@ -97,18 +93,10 @@ class Trainer:
         checkpoints: Path | None,
         report: Callable[[Curves], None],
     ) -> Trained:
-        """Train an encoder in place, from the newest checkpoint if there is one.
+        """Train an encoder of `ecgscale.training.stage.initial_encoder` in place, on a device.
 
-        Parameters
-        ----------
-        encoder
-            As `ecgscale.training.stage.initial_encoder` makes it.
-        device
-            Where to train.
-        checkpoints
-            Folder of the work checkpoints; None keeps none.
-        report
-            As in `ecgscale.training.loop.train`.
+        `checkpoints` is the folder of the work checkpoints; None keeps none. As in
+        `ecgscale.training.loop.train` the newest is gone on from, and `report` is given points.
 
         Raises
         ------

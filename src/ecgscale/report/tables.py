@@ -71,7 +71,7 @@ def correlations_table(
     mixed = _has_errors(endpoints)
     rows: Rows = []
     for group, found in results:
-        digits = group.endpoint.measure.slope_digits
+        digits = group.endpoint.metric.slope_digits
         names = [_task(group.endpoint), group.objective, group.encoder]
         names.append(group.regime.replace("_", " "))
         rows.append(
@@ -125,18 +125,18 @@ def means_table(analysis: Analysis) -> Table:
 
 def readout_slopes_table(analysis: Analysis) -> Table:
     """Return the slopes of the primary task, a row for each protocol."""
-    design, table, measure = analysis.design, analysis.collection.table, analysis.primary_measure
+    design, table, metric = analysis.design, analysis.collection.table, analysis.primary_metric
     slopes = {
         (group.endpoint, group.encoder, group.objective): (
-            with_interval(found.slope, measure.slope_digits) if found else DASH
+            with_interval(found.slope, metric.slope_digits) if found else DASH
         )
         for group, found in analysis.results_of(design.readouts)
     }
     return Table(
         "readouts",
-        f"Slope of {measure.label} per doubling on the primary task, with "
+        f"Slope of {metric.label} per doubling on the primary task, with "
         f"{analysis.confidence:.0%} intervals. The first row is that of the answer; the others "
-        f"were not declared as tests. A dash: not estimable.{if_error(measure, LOWER)}",
+        f"were not declared as tests. A dash: not estimable.{if_error(metric, LOWER)}",
         ("Readout", "Encoder", "Labelled patients", *design.objectives),
         [
             [
@@ -156,12 +156,12 @@ def readout_means_table(analysis: Analysis) -> Table:
 
     Baselines have no readout, so they have no column.
     """
-    design, means, measure = analysis.design, analysis.means, analysis.primary_measure
+    design, means, metric = analysis.design, analysis.means, analysis.primary_metric
     return Table(
         "readout-levels",
-        f"Mean test {measure.label} of the same: objectives at {means.largest:,} pretraining "
+        f"Mean test {metric.label} of the same: objectives at {means.largest:,} pretraining "
         "patients, then controls, which see none. A dash: a run is missing."
-        f"{if_error(measure, LOWER)}",
+        f"{if_error(metric, LOWER)}",
         ("Readout", "Encoder", *means.with_encoder),
         [
             [readout_of(endpoint), encoder, *_means(means, endpoint, encoder, means.with_encoder)]
@@ -174,7 +174,7 @@ def readout_means_table(analysis: Analysis) -> Table:
 def _means(
     means: MeanScores, endpoint: Endpoint, encoder: str, columns: Sequence[str]
 ) -> Iterator[str]:
-    return (score_text(means.mean(endpoint, encoder, c), endpoint.measure) for c in columns)
+    return (score_text(means.mean(endpoint, encoder, c), endpoint.metric) for c in columns)
 
 
 def _labelled(table: pd.DataFrame, endpoint: Endpoint) -> str:
@@ -184,23 +184,23 @@ def _labelled(table: pd.DataFrame, endpoint: Endpoint) -> str:
 
 def _task(endpoint: Endpoint) -> str:
     """Return the title of a row; what is not an AUROC is named with its unit."""
-    return title_of(endpoint) + if_error(endpoint.measure, f": {endpoint.measure.label}")
+    return title_of(endpoint) + if_error(endpoint.metric, f": {endpoint.metric.label}")
 
 
 def _has_errors(measured: Sequence[Endpoint]) -> bool:
-    return any(not endpoint.measure.higher_is_better for endpoint in measured)
+    return any(not endpoint.metric.higher_is_better for endpoint in measured)
 
 
 def comparisons_table(analysis: Analysis) -> Table:
     """Return the objectives against their controls, at the primary endpoint."""
-    comparisons, measure = analysis.primary_comparisons, analysis.primary_measure
+    comparisons, metric = analysis.primary_comparisons, analysis.primary_metric
     rows: Rows = [
         [
             c.group.objective,
             c.control,
             c.group.encoder,
-            with_interval(c.slope, measure.slope_digits) if c.slope else DASH,
-            with_interval(c.level, measure.digits),
+            with_interval(c.slope, metric.slope_digits) if c.slope else DASH,
+            with_interval(c.level, metric.digits),
             c.level.covers,
         ]
         for c in comparisons
@@ -209,10 +209,10 @@ def comparisons_table(analysis: Analysis) -> Table:
         "comparisons",
         "Objective minus control on the primary task, "
         "paired by order and seed where the control scales too, with "
-        f"{analysis.confidence:.0%} intervals.{if_error(measure, LOWER)}",
+        f"{analysis.confidence:.0%} intervals.{if_error(metric, LOWER)}",
         (
             *("Objective", "Control", "Encoder", "Slope per doubling"),
-            *(f"{name_of_change(measure)} at the largest size", "Interval covers"),
+            *(f"{name_of_change(metric)} at the largest size", "Interval covers"),
         ),
         rows,
         stub=2,
@@ -222,8 +222,8 @@ def comparisons_table(analysis: Analysis) -> Table:
 def laws_table(analysis: Analysis) -> Table:
     """Return the scaling laws of the primary groups."""
     rows: Rows = []
-    measure = analysis.primary_measure
-    error = f"error 1 \u2212 {measure.short}" if measure.higher_is_better else measure.label
+    metric = analysis.primary_metric
+    error = f"error 1 \u2212 {metric.short}" if metric.higher_is_better else metric.label
     for group, comparison in analysis.laws:
         if comparison.problem:
             rows.append([group.objective, f"not fitted: {comparison.problem}", "", "", "", ""])
@@ -238,14 +238,14 @@ def laws_table(analysis: Analysis) -> Table:
                     *names,
                     ", ".join(f"{key} = {value:.4g}" for key, value in law.params.items()),
                     number(law.aicc - usable[0], 1),
-                    signed(law.extrapolation, measure.slope_digits),
+                    signed(law.extrapolation, metric.slope_digits),
                 ]
             )
     return Table(
         "laws",
         f"Laws of the {error}, "
         "best first. A difference of AICc below 2 does not tell two laws apart. The last column is "
-        f"the predicted minus the observed {measure.short} at the largest size, from a fit that "
+        f"the predicted minus the observed {metric.short} at the largest size, from a fit that "
         "had not seen it.",
         ("Objective", "Law", "Form", "Fit", "\u0394 AICc", "Held-out largest size"),
         rows,
@@ -257,7 +257,7 @@ def tasks_table(analysis: Analysis) -> Table:
     """Return what each task measures: labels used, labels left out, test positives."""
     rows: Rows = []
     for endpoint in analysis.design.tasks:
-        if not endpoint.measure.higher_is_better:
+        if not endpoint.metric.higher_is_better:
             rows.append([_task(endpoint), "a number", DASH, DASH, "none"])
             continue
         known = analysis.collection.labels.get(endpoint.name, [])

@@ -88,4 +88,4 @@ def _verdict(correlation: Correlation | None, p_holm: float, alpha: float) -> Ve
     slope, rho = correlation.slope, correlation.rho.value
     if slope.low <= 0 <= slope.high or slope.value * rho < 0:
         return "these patients only"
-    return "better" if correlation.group.endpoint.measure.better(rho) else "worse"
+    return "better" if correlation.group.endpoint.metric.better(rho) else "worse"

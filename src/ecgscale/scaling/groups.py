@@ -26,7 +26,7 @@ class Group:
     Attributes
     ----------
     endpoint
-        What was measured; its measure says in which direction a score is better.
+        What was measured; its metric says in which direction a score is better.
     sizes
         Shape (size,), pretraining patients, ascending.
     blocks

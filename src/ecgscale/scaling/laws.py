@@ -164,11 +164,11 @@ def fit_laws(group: Group) -> LawComparison:
         return LawComparison(
             problem=f"{len(group.sizes)} sizes; laws are fitted from {MIN_SIZES} upwards"
         )
-    measure = group.endpoint.measure
-    rising = measure.higher_is_better
+    metric = group.endpoint.metric
+    rising = metric.higher_is_better
     error = 1 - group.score if rising else group.score
     if (error <= 0).any():
-        best = f"an {measure.short} of 1" if rising else "an error of 0"
+        best = f"an {metric.short} of 1" if rising else "an error of 0"
         return LawComparison(problem=f"{best} leaves no error to fit")
     n = np.broadcast_to(group.sizes.astype(np.float64), error.shape)
     laws = [_law(form, n, error, -1 if rising else 1) for form in _FORMS]

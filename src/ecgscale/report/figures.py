@@ -82,7 +82,7 @@ def scaling_figure(name: str, panel: Panel, confidence: float) -> Drawing:
         figure = blank(8.6, 4.7) if wide else blank(4.9, 4.9)
         right = 0.80 if wide else 0.665
         axes = figure.add_axes((0.082 if wide else 0.13, 0.125, right - 0.1, 0.835))
-        _draw_panel(axes, panel, confidence, tips if wide else {}, every=1)
+        _draw_panel(axes, panel, confidence, tips if wide else {}, every=1, small=False)
         axes.set_ylabel(f"Test {metric.label}")
         axes.set_xlabel("Pretraining patients (log scale)")
         _direct_labels(axes, panel)
@@ -220,12 +220,7 @@ def _slope_alt(estimate: Correlation, row_title: Callable[[Endpoint], str]) -> s
 
 
 def _draw_panel(
-    axes: "Axes",
-    panel: Panel,
-    confidence: float,
-    tips: dict[str, str],
-    every: int,
-    small: bool = False,
+    axes: "Axes", panel: Panel, confidence: float, tips: dict[str, str], every: int, small: bool
 ) -> None:
     from matplotlib.ticker import FuncFormatter
 
@@ -255,26 +250,13 @@ def _draw_panel(
             )
         if group.problem:
             continue
-        level = [
-            level_estimate(group.score, group.replicates, i, confidence)
-            for i in range(len(group.sizes))
-        ]
-        axes.plot(
-            group.sizes,
-            [estimate.value for estimate in level],
-            color=colour,
-            linewidth=1.4 if small else 2.0,
-            zorder=3 + place,
-        )
-        if not math.isnan(level[0].low):
-            axes.fill_between(
-                group.sizes,
-                [estimate.low for estimate in level],
-                [estimate.high for estimate in level],
-                color=colour,
-                alpha=0.10,
-                linewidth=0,
-            )
+        score, replicates, places = group.score, group.replicates, range(len(group.sizes))
+        level = [level_estimate(score, replicates, i, confidence) for i in places]
+        means, lows, highs = ([getattr(e, p) for e in level] for p in ("value", "low", "high"))
+        width = 1.4 if small else 2.0
+        axes.plot(group.sizes, means, color=colour, linewidth=width, zorder=3 + place)
+        if not math.isnan(lows[0]):
+            axes.fill_between(group.sizes, lows, highs, color=colour, alpha=0.10, linewidth=0)
     low, high = axes.get_ylim()
     reach = 1.2 * max(high - low, 0.02)  # what lies further off would flatten the curves
     for value in panel.references.values():

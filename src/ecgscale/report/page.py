@@ -35,13 +35,7 @@ Page = dict[str, Any]
 
 
 def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) -> Page:
-    """Return everything that the page shows, in the order of its sections.
-
-    Parameters
-    ----------
-    runs
-        All tracked runs, which say where they come from.
-    """
+    """Return everything that the page shows, in the order of its sections, of all tracked runs."""
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
     shown = panels(analysis)

@@ -10,6 +10,7 @@ from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.design import Design
+from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import Estimate
 
 _REGIME_LIMITS = {
@@ -37,15 +38,13 @@ def answer(claims: Sequence[Claim], confidence: float) -> list[str]:
 def headline(claim: Claim) -> str:
     """Return what one pre-declared test allows to be said: one short sentence without numbers."""
     group = claim.group
-    if claim.verdict == "not estimable":
-        text = f"the correlation is not estimable, because {group.problem}."
-    else:
-        text = _finding(claim.verdict, group.endpoint.metric)
-    return f"{group.objective} ({group.encoder}): {text}"
+    return f"{group.objective} ({group.encoder}): {_finding(claim.verdict, group)}"
 
 
-def _finding(verdict: Verdict, metric: MainMetric) -> str:
-    what = metric.subject
+def _finding(verdict: Verdict, group: Group) -> str:
+    metric, what = group.endpoint.metric, group.endpoint.metric.subject
+    if verdict == "not estimable":
+        return f"the correlation is not estimable, because {group.problem}."
     if verdict == "none":
         return "no correlation with the number of pretraining patients was detected."
     if verdict == "these patients only":
@@ -157,13 +156,7 @@ def completeness(collection: Collection) -> str:
 
 
 def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str, str]]:
-    """Return how each number is made, by the name of the method.
-
-    Parameters
-    ----------
-    resamples
-        Of the test patients.
-    """
+    """Return how each number is made, by the name of the method; resamples are of test patients."""
     from ecgscale.evaluation.readouts import readouts as known
 
     errors = any(not endpoint.metric.higher_is_better for endpoint in design.endpoints)
@@ -222,13 +215,7 @@ def _baselines(names: Sequence[str]) -> str:
 
 
 def limits(design: Design, simulated: Sequence[str]) -> list[str]:
-    """Return what the numbers cannot say, whatever they are.
-
-    Parameters
-    ----------
-    simulated
-        The simulated sources that the study uses.
-    """
+    """Return what the numbers of a study, with these simulated sources, cannot say."""
     sentences = []
     if simulated:
         sentences.append(

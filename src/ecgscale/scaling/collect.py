@@ -207,17 +207,13 @@ def _row(
         "task_kind": details.get("kind"),
         **_coordinates(endpoint, details, record),
         **{name: protocol.get(name, math.nan) for name in ("train_examples", "train_patients")},
-        "metric": metric.name,
-        "unit": metric.unit,
-        "higher_is_better": metric.higher_is_better,
+        **{"metric": metric.name, "unit": metric.unit, "higher_is_better": metric.higher_is_better},
         "score": _metric(endpoint, record, metric.name),
-        "low": _metric(endpoint, record, f"{metric.name}_low"),
-        "high": _metric(endpoint, record, f"{metric.name}_high"),
+        **{end: _metric(endpoint, record, f"{metric.name}_{end}") for end in ("low", "high")},
         **{name: _metric(endpoint, record, name) for name in _METRICS},
         "pretrain_run_id": pretrain.run_id if pretrain else None,
         "evaluate_run_id": evaluate.run_id,
-        "git_commit": record.tags.get("git_commit"),
-        "git_dirty": record.tags.get("git_dirty"),
+        **{tag: record.tags.get(tag) for tag in ("git_commit", "git_dirty")},
     }
 
 

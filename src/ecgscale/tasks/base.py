@@ -163,7 +163,7 @@ def measurement(records: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
 def patient_split(
     patients: Iterable[str], salt: str, validation: float, test: float
 ) -> npt.NDArray[np.str_]:
-    """Return the split of each record, of shape (record,), for data without a published split.
+    """Return "train", "validation" or "test", shape (record,), for data without published splits.
 
     Patients are dealt by a hash of their id and the salt alone, so that a patient's split stays
     when records come or go, and tasks that share a salt share the split.

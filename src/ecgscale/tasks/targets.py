@@ -22,8 +22,12 @@ MANIFEST = "manifest.json"
 SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
-        *((name, pa.string()) for name in ("record_id", "patient_id", "split")),
-        *(("age", pa.float64()), ("sex", pa.string()), ("y", pa.list_(pa.float32()))),
+        ("record_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("split", pa.string()),
+        ("age", pa.float64()),
+        ("sex", pa.string()),
+        ("y", pa.list_(pa.float32())),
     ]
 )
 

@@ -23,7 +23,7 @@ Bools = npt.NDArray[np.bool_]
 def included_labels(y: npt.ArrayLike, minimum_positives: int) -> Bools:
     """Return shape (label,): which labels enter a macro mean.
 
-    Those of `y`, shape (example, label), with the minimum of positives and at least one negative.
+    Those of `y`, shape (example, label), 0 or 1, with the minimum of positives and a negative.
     """
     truth = np.asarray(y) == 1
     return np.asarray((truth.sum(axis=0) >= max(minimum_positives, 1)) & ~truth.all(axis=0))

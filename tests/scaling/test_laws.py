@@ -13,10 +13,10 @@ from ecgscale.scaling.laws import fit_laws
 AUROC, MAE = MacroAuroc(), Mae("mmHg")
 
 
-def make_group(error, sizes, problem="", measure=AUROC):
+def make_group(error, sizes, problem="", metric=AUROC):
     error = np.atleast_2d(error)
-    score = 1 - error if measure.higher_is_better else error
-    endpoint = Endpoint("t", "t", Protocol(), measure)
+    score = 1 - error if metric.higher_is_better else error
+    endpoint = Endpoint("t", "t", Protocol(), metric)
     blocks = tuple((order, 0) for order in range(len(error)))
     empty = np.empty((0, *error.shape))
     return Group("clef", "e", "r", endpoint, sizes, blocks, score, empty, problem=problem)
@@ -87,14 +87,14 @@ def test_five_runs_are_too_few_for_the_aicc_of_three_parameters():
 def test_problems_are_passed_on():
     assert fit_laws(make_group([0.3] * 5, SIZES[:5], problem="gone")).problem == "gone"
     assert "AUROC of 1" in fit_laws(make_group([0.3, 0.2, 0.1, 0.05, 0.0], SIZES[:5])).problem
-    none = fit_laws(make_group([3.0, 2.0, 1.0, 0.5, 0.0], SIZES[:5], measure=MAE))
+    none = fit_laws(make_group([3.0, 2.0, 1.0, 0.5, 0.0], SIZES[:5], metric=MAE))
     assert "error of 0" in none.problem
 
 
 def test_laws_of_a_mean_absolute_error_are_those_of_the_error_itself():
     rng = np.random.default_rng(4)
     error = (8.0 + 90 * SIZES**-0.5) * np.exp(rng.normal(0, 0.001, (4, len(SIZES))))
-    best = fit_laws(make_group(error, SIZES, measure=MAE)).laws[0]
+    best = fit_laws(make_group(error, SIZES, metric=MAE)).laws[0]
     assert best.name == "power law with floor"
     assert best.params["E"] == pytest.approx(8.0, rel=0.05)
     assert best.params["A"] == pytest.approx(90, rel=0.3)
@@ -105,8 +105,8 @@ def test_extrapolation_is_predicted_minus_observed_in_the_metrics_own_direction(
     """A curve that stops falling: without its last size, laws predict too small an error."""
     error = np.tile(0.5 * SIZES**-0.3, (3, 1))
     error[:, -1] = error[:, -2]
-    for measure, sign in ((AUROC, 1), (MAE, -1)):
-        law = by_name(fit_laws(make_group(error, SIZES, measure=measure)))["power law"]
+    for metric, sign in ((AUROC, 1), (MAE, -1)):
+        law = by_name(fit_laws(make_group(error, SIZES, metric=metric)))["power law"]
         expected = 0.5 * SIZES[-1] ** -0.3 - error[0, -1]
         assert expected < 0
         assert law.extrapolation == pytest.approx(-sign * expected)

@@ -19,7 +19,7 @@ def test_first_protocol_has_the_tasks_names_and_comes_first():
         "mc-med-sbp@linear-1pct-d50",
     ]
     assert primary(study) == found[0]
-    assert [endpoint.measure.name for endpoint in found] == ["macro_auroc", "mae"] * 2
+    assert [endpoint.metric.name for endpoint in found] == ["macro_auroc", "mae"] * 2
 
 
 def test_metrics_come_from_the_tasks_and_know_what_is_better():

@@ -156,7 +156,7 @@ def _result(endpoint, value, replicates, patient_sd):
         "train_examples": round(1000 * endpoint.protocol.fraction),
         "train_patients": round(800 * endpoint.protocol.fraction),
     }
-    if endpoint.measure.name == "mae":
+    if endpoint.metric.name == "mae":
         error = ERROR + PER_AUROC * (value - 0.7)
         low, high = sorted((error - 2 * PER_AUROC * patient_sd, error + 2 * PER_AUROC * patient_sd))
         return (

@@ -60,14 +60,9 @@ def patient_weights(patients: int, resamples: int, seed: int, task: str) -> Floa
 
 
 def interval(replicates: npt.ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the percentile interval of replicates, NaN where there are none or they are NaN.
+    """Return the percentile interval of replicates, shape (resample,).
 
-    Parameters
-    ----------
-    replicates
-        Shape (resample,).
-    confidence
-        Coverage asked for.
+    NaN where there are none or they are NaN.
     """
     values = np.asarray(replicates, dtype=np.float64)
     if not len(values):
@@ -82,12 +77,7 @@ def paired_interval(
 ) -> tuple[float, float]:
     """Return the percentile interval of ``first - second``, taken resample by resample.
 
-    Parameters
-    ----------
-    first, second
-        Shape (resample,), replicates of one task from the same resamples, in their order.
-    confidence
-        Coverage asked for.
+    Both have shape (resample,): replicates of one task from the same resamples, in their order.
 
     Raises
     ------

@@ -53,19 +53,7 @@ def compare(
 
     The b-th resample of a task holds the same patients in every cell, so replicates are subtracted
     resample by resample: what makes a test set easy or hard for both cancels. Of different numbers
-    of resamples the shared first ones are used.
-
-    Parameters
-    ----------
-    first, second
-        Records of the phase ``evaluate``.
-    confidence
-        Coverage of the intervals.
-
-    Returns
-    -------
-    list of Difference
-        In the order of the endpoints of `first`.
+    of resamples the shared first ones are used. The order is that of the endpoints of `first`.
 
     Raises
     ------
@@ -87,38 +75,16 @@ def compare(
             for details in (ones, others)
         )
         resamples = min(len(one), len(other))
-        low, high = paired_interval(one[:resamples], other[:resamples], confidence)
-        differences.append(
-            Difference(
-                endpoint=endpoint,
-                metric=metric,
-                first=first.metrics[f"{endpoint}.{metric}"],
-                second=second.metrics[f"{endpoint}.{metric}"],
-                low=low,
-                high=high,
-                resamples=resamples,
-            )
-        )
+        ends = paired_interval(one[:resamples], other[:resamples], confidence)
+        a, b = (record.metrics[f"{endpoint}.{metric}"] for record in (first, second))
+        differences.append(Difference(endpoint, metric, a, b, *ends, resamples))
     return differences
 
 
 def difference_table(
     first: RunRecord, second: RunRecord, differences: Sequence[Difference]
 ) -> "Table":
-    """Lay differences out for `rich.print`.
-
-    Parameters
-    ----------
-    first, second
-        The cells that were compared.
-    differences
-        As `compare` returned them.
-
-    Returns
-    -------
-    Table
-        A row per endpoint; an interval that excludes 0 is marked with *.
-    """
+    """Lay out what `compare` returned for `rich.print`; an interval that excludes 0 has a *."""
     from rich.table import Table
 
     table = Table(title=f"first: {first.cell}\nsecond: {second.cell}", title_justify="left")

@@ -68,9 +68,8 @@ def embed_store(
     BadInputError
         If the encoder wants other leads than recipe and store have, or an embedding is not finite.
     """
-    return embed_depths(encoder, store, rows, recipe, lead, batch_size, (1.0,), device, advance)[
-        1.0
-    ]
+    whole = (1.0,)
+    return embed_depths(encoder, store, rows, recipe, lead, batch_size, whole, device, advance)[1.0]
 
 
 def embed_depths(
@@ -84,15 +83,13 @@ def embed_depths(
     device: torch.device | str = "cpu",
     advance: Callable[[int], None] = lambda records: None,
 ) -> dict[float, Embeddings]:
-    """Embed records at several depths of a frozen encoder, in one pass.
+    """Embed records as `embed_store`, at several depths of a frozen encoder, in one pass.
 
     The embedding at a depth is the mean over steps of the output of block ``ceil(depth * blocks)``
     (`ecgscale.encoders.base.Encoder.hidden_states`); depth 1 is `Encoder.embed`.
 
     Parameters
     ----------
-    encoder, store, rows, recipe, lead, batch_size, device, advance
-        As `embed_store`.
     depths
         Shares of the encoder's blocks, in whole percent.
 
@@ -100,11 +97,6 @@ def embed_depths(
     -------
     dict
         Depth to an array of shape (record, dim of the block), float32.
-
-    Raises
-    ------
-    BadInputError
-        As `embed_store`.
     """
     leads = input_leads(encoder, store, recipe, lead)
     encoder = encoder.to(device).eval()
@@ -149,11 +141,6 @@ def cached_embeddings(
     cache
         Folder of cached embeddings, made if absent, with a file per depth. A file is named by the
         digest of everything that decides its content; a damaged one is computed again.
-
-    Raises
-    ------
-    BadInputError
-        As `embed_store`.
     """
     inputs = {
         "model": model_digest(directory),
@@ -164,18 +151,17 @@ def cached_embeddings(
         "recipe": recipe.digest,
     }
     paths = {depth: cache / f"{digest_of({**inputs, 'depth': depth})}.npy" for depth in depths}
-    kept = {depth: _read(path, len(rows)) for depth, path in paths.items()}
-    missing = [depth for depth, embeddings in kept.items() if embeddings is None]
+    found = {depth: _read(path, len(rows)) for depth, path in paths.items()}
+    kept = {depth: embeddings for depth, embeddings in found.items() if embeddings is not None}
+    missing = [depth for depth in depths if depth not in kept]
     if missing:
-        computed = embed_depths(
-            encoder, store, rows, recipe, lead, batch_size, missing, device, advance
-        )
-        for depth, embeddings in computed.items():
+        given = (encoder, store, rows, recipe, lead, batch_size, missing, device, advance)
+        for depth, embeddings in embed_depths(*given).items():
             _write(paths[depth], embeddings)
+            kept[depth] = embeddings
     else:
         advance(len(rows))
-        computed = {}
-    return {depth: computed[depth] if e is None else e for depth, e in kept.items()}
+    return kept
 
 
 def input_leads(encoder: Encoder, store: "Store", recipe: Recipe, lead: str) -> tuple[str, ...]:

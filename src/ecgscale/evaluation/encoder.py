@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def evaluate_encoder(
         If the directory is no encoder, a task was made from another store or lacks examples, or an
         embedding is not finite.
     TrainingDivergedError
-        As `evaluate`.
+        If the loss of a readout that is trained is not finite.
     """
     for table in tables:
         check_store(table, stores[table.source])
@@ -91,87 +91,77 @@ def evaluate_encoder(
     return results
 
 
+@dataclass
 class _EncoderOnTasks:
     """An encoder with the data that it is evaluated on; all that is costly waits for its use."""
 
-    def __init__(
-        self,
-        directory: Path,
-        tables: Sequence[TaskTable],
-        stores: Mapping[str, Store],
-        settings: EvaluationSettings,
-        recipe: Recipe,
-        cache: Path,
-        device: torch.device | str,
-        bars: Bars,
-    ) -> None:
-        self._directory = directory
-        self._tables = tables
-        self._stores = stores
-        self._settings = settings
-        self._recipe = recipe
-        self._cache = cache
-        self._device = device
-        self._bars = bars
-        self._embedded: dict[str, dict[float, Embeddings]] = {}
+    directory: Path
+    tables: Sequence[TaskTable]
+    stores: Mapping[str, Store]
+    settings: EvaluationSettings
+    recipe: Recipe
+    cache: Path
+    device: torch.device | str
+    bars: Bars
+    embedded: dict[str, dict[float, Embeddings]] = field(default_factory=dict)
 
     def result(self, table: TaskTable, protocol: Protocol) -> TaskResult:
         """Read a task out under a protocol, and compute its metrics."""
-        train = labelled_share(table, protocol.fraction, self._settings.seed)
+        train = labelled_share(table, protocol.fraction, self.settings.seed)
         predictions = readouts.get(protocol.readout)().predict(
             Problem(
                 table=table,
                 train=train,
-                minimum_positives=minimum_positives(table, self._settings),
+                minimum_positives=minimum_positives(table, self.settings),
                 settings=parse_settings(
-                    protocol.readout, self._settings.readouts.get(protocol.readout, {})
+                    protocol.readout, self.settings.readouts.get(protocol.readout, {})
                 ),
-                seed=self._settings.seed,
-                batch_size=self._settings.batch_size,
-                device=self._device,
+                seed=self.settings.seed,
+                batch_size=self.settings.batch_size,
+                device=self.device,
                 embeddings=lambda: self._embeddings(table, protocol.depth),
                 signals=lambda positions: self._signals(table, positions),
                 encoder=lambda: copy.deepcopy(self._encoder),
             )
         )
         named = {"name": protocol.name, **protocol.model_dump()}
-        return task_result(table, predictions, train, self._settings, named)
+        return task_result(table, predictions, train, self.settings, named)
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return encoders.load(self._directory, self._device)
+        return encoders.load(self.directory, self.device)
 
     def _embeddings(self, table: TaskTable, depth: float) -> Embeddings:
         """Return shape (example, dim); the first call embeds the whole source, at all depths."""
-        rows = rows_of(self._tables, table.source)
-        if table.source not in self._embedded:
+        rows = rows_of(self.tables, table.source)
+        if table.source not in self.embedded:
             depths = {
                 protocol.depth
-                for protocol in self._settings.protocols
+                for protocol in self.settings.protocols
                 if readouts.get(protocol.readout).reads_depths
             }
-            bar = self._bars.bar(f"embedding {table.source}", len(rows))
-            self._embedded[table.source] = cached_embeddings(
-                self._directory,
+            bar = self.bars.bar(f"embedding {table.source}", len(rows))
+            self.embedded[table.source] = cached_embeddings(
+                self.directory,
                 self._encoder,
-                self._stores[table.source],
+                self.stores[table.source],
                 rows,
-                self._recipe,
-                self._settings.lead,
-                self._settings.batch_size,
+                self.recipe,
+                self.settings.lead,
+                self.settings.batch_size,
                 sorted(depths),
-                self._device,
-                self._cache,
-                lambda records: self._bars.advance(bar, records),
+                self.device,
+                self.cache,
+                lambda records: self.bars.advance(bar, records),
             )
         places = np.searchsorted(rows, table.frame["row"].to_numpy())
-        return self._embedded[table.source][depth][places]
+        return self.embedded[table.source][depth][places]
 
     def _signals(self, table: TaskTable, positions: npt.NDArray[np.intp]) -> Tensor:
-        store = self._stores[table.source]
-        leads = input_leads(self._encoder, store, self._recipe, self._settings.lead)
+        store = self.stores[table.source]
+        leads = input_leads(self._encoder, store, self.recipe, self.settings.lead)
         signal = store.signals(table.frame["row"].to_numpy()[positions], leads)
-        return normalise(torch.from_numpy(signal).to(self._device), self._recipe)
+        return normalise(torch.from_numpy(signal).to(self.device), self.recipe)
 
 
 def _once(file: Path | None, action: Callable[[], TaskResult]) -> TaskResult:

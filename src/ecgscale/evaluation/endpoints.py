@@ -19,7 +19,7 @@ class Endpoint:
     name: str
     task: str
     protocol: Protocol
-    measure: MainMetric
+    metric: MainMetric
 
 
 def protocol_words(protocol: Protocol) -> str:

@@ -32,32 +32,11 @@ RATE = 500
 """Hz at which everything is measured, so that a beat is placed more finely than it was sampled."""
 
 GLOBAL_FEATURES: tuple[str, ...] = (
-    "heart_rate",
-    "rr_sd",
-    "rr_rmssd",
-    "rr_shortest",
-    "rr_longest",
-    "rr_entropy",
-    "pr",
-    "p_duration",
-    "qrs",
-    "qt",
-    "qtc",
-    "t_peak_end",
-    "p_size",
-    "qrs_size",
-    "t_size",
-    "qrs_axis",
-    "t_axis",
-    "qrs_t_angle",
-    "beat_likeness",
-    "unlike_beats",
-    "residual",
-    "residual_4_9_hz",
-    "power_below_4_hz",
-    "power_4_9_hz",
-    "power_9_15_hz",
-    "spectral_entropy",
+    *("heart_rate", "rr_sd", "rr_rmssd", "rr_shortest", "rr_longest", "rr_entropy"),
+    *("pr", "p_duration", "qrs", "qt", "qtc", "t_peak_end"),
+    *("p_size", "qrs_size", "t_size", "qrs_axis", "t_axis", "qrs_t_angle"),
+    *("beat_likeness", "unlike_beats", "residual", "residual_4_9_hz"),
+    *("power_below_4_hz", "power_4_9_hz", "power_9_15_hz", "spectral_entropy"),
 )
 """Features of the whole record. Rate in beats a minute; intervals in ms (`rr_shortest` and
 `rr_longest` relative to the median RR); sizes and `residual` in mV, root mean squares over leads;
@@ -154,24 +133,9 @@ def store_features(
     rows: npt.NDArray[np.int64],
     advance: Callable[[int], object] = lambda records: None,
 ) -> Features:
-    """Measure the features of some records of a store.
+    """Measure rows of a store, with all its leads, as `ecg_features`.
 
-    Parameters
-    ----------
-    rows
-        Row numbers.
-    advance
-        Called with the number of records after each block.
-
-    Returns
-    -------
-    Features
-        In the order of `rows`, of all leads of the store.
-
-    Raises
-    ------
-    BadInputError
-        As `ecg_features`.
+    `advance` is called with the number of records after each block.
     """
     names = feature_names(store.leads)
     values = np.empty((len(rows), len(names)), dtype=np.float32)

@@ -25,8 +25,8 @@ _SUFFICIENT = 1e-4
 
 
 @dataclass(frozen=True)
-class LinearProbe:
-    """The probe of every label of a task, at one penalty.
+class Probe:
+    """The probe of every label of a task, or of every number, at one penalty.
 
     Attributes
     ----------
@@ -36,6 +36,23 @@ class LinearProbe:
         Shape (dim, label), for embeddings as they are (standardisation is folded in).
     bias
         Shape (label,).
+    """
+
+    penalty: float
+    weight: Floats
+    bias: Floats
+
+    def scores(self, x: npt.ArrayLike) -> Floats:
+        """Return log odds or values, shape (example, label), of embeddings (example, dim)."""
+        return np.asarray(np.asarray(x, dtype=np.float64) @ self.weight + self.bias)
+
+
+@dataclass(frozen=True)
+class LinearProbe(Probe):
+    """A logistic probe, which is fitted by iteration, and how that ended.
+
+    Attributes
+    ----------
     loss
         Shape (label,), the minimised objective in nats: mean logistic loss plus
         ``penalty / 2 * |w|^2``, with w the weights on the standardised embedding.
@@ -45,16 +62,9 @@ class LinearProbe:
         Shape (label,), labels of one class in training; they predict their smoothed prevalence.
     """
 
-    penalty: float
-    weight: Floats
-    bias: Floats
     loss: Floats
     converged: Bools
     constant: Bools
-
-    def scores(self, x: npt.ArrayLike) -> Floats:
-        """Return the log odds, shape (example, label), of embeddings (example, dim)."""
-        return np.asarray(np.asarray(x, dtype=np.float64) @ self.weight + self.bias)
 
 
 def fit_linear_probes(
@@ -94,48 +104,18 @@ def fit_linear_probes(
     features = torch.as_tensor(np.asarray(x), device=device).double()
     target = torch.as_tensor(np.asarray(y) == 1, device=device).double()
     mean, scale = _standard(features)
-    axes, variance = _principal_axes((features - mean) * scale)
-    problem = _Logistic(((features - mean) * scale) @ axes, target, variance)
+    standard = (features - mean) * scale
+    axes, variance = _principal_axes(standard)
+    problem = _Logistic(standard @ axes, target, variance)
     fitted = torch.zeros(len(variance) + 1, target.shape[1], dtype=torch.float64, device=device)
     fitted[-1] = problem.prior
     probes = []
     for penalty in sorted(set(penalties), reverse=True):
         fitted, loss, converged = problem.minimise(fitted, penalty, max_iterations)
         weight = scale[:, None] * (axes @ fitted[:-1])
-        probes.append(
-            LinearProbe(
-                penalty=penalty,
-                weight=weight.cpu().numpy(),
-                bias=(fitted[-1] - mean @ weight).cpu().numpy(),
-                loss=loss.cpu().numpy(),
-                converged=converged.cpu().numpy(),
-                constant=problem.constant.cpu().numpy(),
-            )
-        )
+        parts = (weight, fitted[-1] - mean @ weight, loss, converged, problem.constant)
+        probes.append(LinearProbe(penalty, *(part.cpu().numpy() for part in parts)))
     return probes
-
-
-@dataclass(frozen=True)
-class RidgeProbe:
-    """Ridge regressions of several columns, at one penalty.
-
-    Attributes
-    ----------
-    penalty
-        L2 penalty per training example.
-    weight
-        Shape (dim, column), for embeddings as they are (standardisation is folded in).
-    bias
-        Shape (column,).
-    """
-
-    penalty: float
-    weight: Floats
-    bias: Floats
-
-    def scores(self, x: npt.ArrayLike) -> Floats:
-        """Return the predicted values, shape (example, column), of embeddings (example, dim)."""
-        return np.asarray(np.asarray(x, dtype=np.float64) @ self.weight + self.bias)
 
 
 def fit_ridge_probes(
@@ -144,7 +124,7 @@ def fit_ridge_probes(
     penalties: Sequence[float],
     *,
     device: torch.device | str = "cpu",
-) -> list[RidgeProbe]:
+) -> list[Probe]:
     """Fit a ridge regression of every column for every penalty, in closed form.
 
     Minimises ``mean((w x + b - y)^2) / 2 + penalty / 2 * |w|^2`` over w and b (the intercept is not
@@ -153,21 +133,7 @@ def fit_ridge_probes(
     correlation matrix, ``w = sum_k v_k (v_k' X'y / n) / (d_k + penalty)`` (Hoerl & Kennard,
     Technometrics 12:55-67, 1970), so one decomposition serves all penalties.
 
-    Parameters
-    ----------
-    x
-        Shape (example, dim), training embeddings.
-    y
-        Shape (example, column), the values.
-    penalties
-        L2 penalties per training example.
-    device
-        Where to compute (in float64).
-
-    Returns
-    -------
-    list of RidgeProbe
-        One per distinct penalty, strongest first.
+    Parameters and order of the result are those of `fit_linear_probes`; y has values.
     """
     features = torch.as_tensor(np.asarray(x), device=device).double()
     target = torch.as_tensor(np.asarray(y), device=device).double()
@@ -180,7 +146,7 @@ def fit_ridge_probes(
     for penalty in sorted(set(penalties), reverse=True):
         weight = scale[:, None] * (axes @ (along / (variance[:, None] + penalty)))
         bias = level - mean @ weight
-        probes.append(RidgeProbe(penalty, weight.cpu().numpy(), bias.cpu().numpy()))
+        probes.append(Probe(penalty, weight.cpu().numpy(), bias.cpu().numpy()))
     return probes
 
 
@@ -236,7 +202,8 @@ class _Logistic:
                 break
             direction = -_inverse_hessian_times(gradient, memory, preconditioner)
             direction[:, done] = 0.0
-            step, value, z = self._search(theta, direction, z, value, gradient, ridge)
+            slope = (gradient * direction).sum(dim=0)
+            step, value, z = self._search(theta, direction, z, value, slope, ridge)
             moved = step * direction
             theta = theta + moved
             before, gradient = gradient, self._gradient(theta, z, ridge)
@@ -266,7 +233,7 @@ class _Logistic:
         direction: Tensor,
         z: Tensor,
         value: Tensor,
-        gradient: Tensor,
+        slope: Tensor,
         ridge: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Halve each label's step until it decreases the objective enough.
@@ -274,7 +241,6 @@ class _Logistic:
         Returns the steps, the objective there and the log odds there.
         """
         change = self.x @ direction
-        slope = (gradient * direction).sum(dim=0)
         step = torch.ones_like(value)
         for _ in range(40):
             reached = self._value(theta + step * direction, z + step * change, ridge)

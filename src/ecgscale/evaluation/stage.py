@@ -4,7 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,9 @@ class Subject:
 
     cell: str
     axes: dict[str, Scalar]
-    params: dict[str, Scalar]
-    tags: dict[str, str]
-    details: dict[str, Any]
+    params: dict[str, Scalar] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) -> RunRecord:
@@ -75,10 +75,8 @@ def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) 
     ----------
     plan
         How to evaluate, and on which tasks.
-    cell
-        The cell.
     axes
-        Its coordinates, as its record states them.
+        The cell's coordinates, as its record states them.
     root
         The project.
 
@@ -91,7 +89,7 @@ def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) 
     ------
     BadInputError
         If an input is missing, the encoder was trained on signals that were prepared by another
-        recipe, or a task was made from another store.
+        recipe (the message names the setting), or a task was made from another store.
     TrainingDivergedError
         If the loss of a readout that is trained is not finite.
     """
@@ -104,13 +102,14 @@ def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) 
     directory = root / "models" / cell.name
     tags = {"subset_digest": subset_digest, "model_digest": model_digest(directory)}
     tables = [read_targets(root / "data/tasks", name) for name in plan.settings.tasks]
-    return _evaluated(plan, Subject(cell.name, axes | scale, {}, tags, {}), directory, tables, root)
+    subject = Subject(cell.name, axes | scale, tags=tags)
+    return _evaluated(plan, subject, directory, tables, root)
 
 
 def evaluate_directory(
     plan: Evaluation, directory: Path, task_names: Sequence[str], root: Path, name: str
 ) -> RunRecord:
-    """Evaluate any encoder directory on the study's data, an imported one for instance.
+    """Evaluate any encoder directory, an imported one for instance, as `evaluate` does a cell's.
 
     Reads ``data/tasks`` and ``data/store``; writes ``results/evaluate/external/<name>.json``. Of a
     subset that the encoder was trained on nothing is known here, so its axes are empty but for the
@@ -119,30 +118,18 @@ def evaluate_directory(
 
     Parameters
     ----------
-    plan
-        How to evaluate; its tasks are not used.
     directory
         Written by `ecgscale.encoders.save`, anywhere.
     task_names
-        Tasks; those that the study has no data of are left out, with a warning, and listed in the
-        record's details as ``without_data``.
-    root
-        The project.
+        In place of the plan's; those that the study has no data of are left out, with a warning,
+        and listed in the record's details as ``without_data``.
     name
         Of the record: letters, digits, dots, dashes and underscores.
-
-    Returns
-    -------
-    RunRecord
-        As written.
 
     Raises
     ------
     BadInputError
-        If it is no encoder directory, the study's signals were prepared by another recipe than the
-        encoder's (the message names the setting), or no task has data.
-    TrainingDivergedError
-        As `evaluate`.
+        If it is no encoder directory, or no task has data.
     """
     if not _NAME.fullmatch(name):
         raise BadInputError(f"name {name!r} must be letters, digits, dots, dashes, underscores")
@@ -170,24 +157,10 @@ def evaluate_directory(
 
 
 def evaluate_baseline(plan: Evaluation, name: str, root: Path) -> RunRecord:
-    """Evaluate predictions that need no encoder on every task of the study.
+    """Evaluate a baseline (`ecgscale.evaluation.baselines`) on every task of the study.
 
     Reads ``data/tasks``, and ``data/store`` where signals are measured; writes
-    ``results/evaluate/baseline/<name>.json``.
-
-    Parameters
-    ----------
-    plan
-        How to evaluate, and on which tasks.
-    name
-        Of a baseline (`ecgscale.evaluation.baselines`).
-    root
-        The project.
-
-    Returns
-    -------
-    RunRecord
-        As written.
+    ``results/evaluate/baseline/<name>.json`` and returns the record.
 
     Raises
     ------
@@ -210,7 +183,7 @@ def evaluate_baseline(plan: Evaluation, name: str, root: Path) -> RunRecord:
             for table in tables
         }
 
-    return _recorded(plan, Subject(f"baseline/{name}", axes, {}, {}, {}), tables, root, results)
+    return _recorded(plan, Subject(f"baseline/{name}", axes), tables, root, results)
 
 
 def _evaluated(
@@ -226,36 +199,18 @@ def _evaluated(
 
     def results(finished: Path | None) -> Results:
         return evaluate_encoder(
-            directory,
-            tables,
-            stores,
-            plan.settings,
-            plan.recipe,
+            *(directory, tables, stores, plan.settings, plan.recipe),
             cache=root / ".ecgscale" / "embeddings",
             device=device,
             finished=finished,
         )
 
-    tags = {**subject.tags, "device": device_name(device)}
-    key = _key(plan, subject, tables, directory, device)
-    return _recorded(plan, replace(subject, tags=tags), tables, root, results, key)
-
-
-def _key(
-    plan: Evaluation,
-    subject: Subject,
-    tables: Sequence[TaskTable],
-    directory: Path,
-    device: torch.device,
-) -> str:
-    """Return the digest of all inputs: the name of the work directory."""
+    encoder = encoders.encoders.get(read_config(directory)["encoder"]["name"])
     inputs = {
         "phase": "evaluate",
         "cell": subject.cell,
         "model": subject.tags["model_digest"],
-        "encoder": closure(
-            entry_of(encoders.encoders.get(read_config(directory)["encoder"]["name"]))
-        ).digest,
+        "encoder": closure(entry_of(encoder)).digest,
         "code": plan.code,
         "settings": plan.settings.model_dump(mode="json"),
         "recipe": plan.recipe.digest,
@@ -267,7 +222,9 @@ def _key(
         "device": device.type,
         "torch": torch.__version__,
     }
-    return digest_of(inputs)[:32]
+    tags = {**subject.tags, "device": device_name(device)}
+    key = digest_of(inputs)[:32]
+    return _recorded(plan, replace(subject, tags=tags), tables, root, results, key)
 
 
 def _recorded(
@@ -348,13 +305,10 @@ def _features(
 def _params(plan: Evaluation, tables: Sequence[TaskTable]) -> dict[str, Scalar]:
     """Return the settings that decided the results: of readouts, those that were used."""
     settings = plan.settings
+    alone = ("lead", "bootstrap", "bootstrap_seed", "minimum_positives", "seed")
     return {
-        "lead": settings.lead,
-        "bootstrap": settings.bootstrap,
-        "bootstrap_seed": settings.bootstrap_seed,
-        "minimum_positives": settings.minimum_positives,
+        **{name: getattr(settings, name) for name in alone},
         "protocols": ", ".join(protocol.name for protocol in settings.protocols),
-        "seed": settings.seed,
         **{
             f"{readout}.{name}": ", ".join(map(str, value)) if isinstance(value, list) else value
             for readout, used in sorted(settings.readouts.items())

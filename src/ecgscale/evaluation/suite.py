@@ -83,16 +83,12 @@ def evaluate_suite(
 
     Parameters
     ----------
-    plan
-        How to evaluate.
-    directory
-        Written by `ecgscale.encoders.save` or by ``import-weights``.
+    plan, directory, root
+        As `ecgscale.evaluation.stage.evaluate_directory`.
     name
         The suite; None for the study's tasks.
     known
         Every task, with what to do where its data is missing (`ecgscale.tasks.catalogue`).
-    root
-        The project.
 
     Raises
     ------

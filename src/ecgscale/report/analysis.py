@@ -49,9 +49,9 @@ class Analysis:
     means: MeanScores
 
     @property
-    def primary_measure(self) -> MainMetric:
+    def primary_metric(self) -> MainMetric:
         """What the primary endpoint is measured by."""
-        return self.design.primary.measure
+        return self.design.primary.metric
 
     @property
     def primary_comparisons(self) -> list[Comparison]:

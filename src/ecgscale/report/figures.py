@@ -75,15 +75,15 @@ def panels(analysis: Analysis) -> list[Panel]:
 
 def scaling_figure(name: str, panel: Panel, confidence: float) -> Drawing:
     """Draw the runs, means and intervals of one panel against log2 of the patients."""
-    measure, tips = panel.endpoint.measure, dict[str, str]()
+    metric, tips = panel.endpoint.metric, dict[str, str]()
 
     def draw(layout: Layout) -> "Figure":
         wide = layout == "wide"
         figure = blank(8.6, 4.7) if wide else blank(4.9, 4.9)
         right = 0.80 if wide else 0.665
         axes = figure.add_axes((0.082 if wide else 0.13, 0.125, right - 0.1, 0.835))
-        _draw_panel(axes, panel, confidence, tips if wide else {}, every=1)
-        axes.set_ylabel(f"Test {measure.label}")
+        _draw_panel(axes, panel, confidence, tips if wide else {}, every=1, small=False)
+        axes.set_ylabel(f"Test {metric.label}")
         axes.set_xlabel("Pretraining patients (log scale)")
         _direct_labels(axes, panel)
         return figure
@@ -101,8 +101,8 @@ def scaling_figure(name: str, panel: Panel, confidence: float) -> Drawing:
 
 def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Drawing:
     """Draw one small panel per task, each with its own scale; all of one kind of metric."""
-    labels = [panel.endpoint.measure.label for panel in shown]
-    named, measure = [text[0].upper() + text[1:] for text in labels], shown[0].endpoint.measure
+    labels = [panel.endpoint.metric.label for panel in shown]
+    named, metric = [text[0].upper() + text[1:] for text in labels], shown[0].endpoint.metric
 
     def draw(layout: Layout) -> "Figure":
         wide = layout == "wide"
@@ -125,8 +125,8 @@ def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Dr
 
     return drawing(
         name,
-        f"The other {'tasks' if measure.higher_is_better else 'regressions'}, "
-        f"each with its own scale of {measure.short}; colours and bands as "
+        f"The other {'tasks' if metric.higher_is_better else 'regressions'}, "
+        f"each with its own scale of {metric.short}; colours and bands as "
         "above. Controls and baselines far off a scale are left to the table of controls."
         f"{_direction(shown[0].endpoint)}",
         " ".join(_alt(panel) for panel in shown),
@@ -141,7 +141,7 @@ def slopes_figures(
     row_title: Callable[[Endpoint], str],
     caption: str,
 ) -> list[Drawing]:
-    """Draw slopes per doubling with their intervals, each measure on axes of its own.
+    """Draw slopes per doubling with their intervals, each metric on axes of its own.
 
     One figure, or none where nothing could be estimated.
     """
@@ -152,8 +152,8 @@ def slopes_figures(
     several = len({(c.group.encoder, c.group.regime) for c in estimates}) > 1
     drawn = [name for name in objectives if any(c.group.objective == name for c in estimates)]
     parts = [
-        [c for c in estimates if c.group.endpoint.measure == measure]
-        for measure in dict.fromkeys(c.group.endpoint.measure for c in estimates)
+        [c for c in estimates if c.group.endpoint.metric == metric]
+        for metric in dict.fromkeys(c.group.endpoint.metric for c in estimates)
     ]
 
     def draw(layout: Layout) -> "Figure":
@@ -183,7 +183,7 @@ def slopes_figures(
             axes.grid(visible=False, axis="y")
             axes.spines["left"].set_visible(False)
             axes.locator_params(axis="x", nbins=6 if wide else 4)
-            axes.set_xlabel(f"{name_of_change(rows[0][0].measure)} per doubling of patients")
+            axes.set_xlabel(f"{name_of_change(rows[0][0].metric)} per doubling of patients")
         figure.tight_layout(pad=0.4, h_pad=1.2)
         return figure
 
@@ -209,27 +209,22 @@ def _rows(estimates: Sequence[Correlation]) -> list[tuple[Endpoint, str, str]]:
 
 def _slope_alt(estimate: Correlation, row_title: Callable[[Endpoint], str]) -> str:
     group, slope = estimate.group, estimate.slope
-    measure = group.endpoint.measure
+    metric = group.endpoint.metric
     value, low, high = (
-        signed(end, measure.slope_digits) for end in (slope.value, slope.low, slope.high)
+        signed(end, metric.slope_digits) for end in (slope.value, slope.low, slope.high)
     )
     return (
-        f"{group.objective}, {row_title(group.endpoint)}: {measure.short} {value}"
-        f"{measure.suffix} ({low} to {high})"
+        f"{group.objective}, {row_title(group.endpoint)}: {metric.short} {value}"
+        f"{metric.suffix} ({low} to {high})"
     )
 
 
 def _draw_panel(
-    axes: "Axes",
-    panel: Panel,
-    confidence: float,
-    tips: dict[str, str],
-    every: int,
-    small: bool = False,
+    axes: "Axes", panel: Panel, confidence: float, tips: dict[str, str], every: int, small: bool
 ) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    measure = panel.endpoint.measure
+    metric = panel.endpoint.metric
     axes.set_xscale("log", base=2)
     sizes = sorted({int(size) for _, group in panel.series for size in group.sizes})
     for place, (series, group) in enumerate(panel.series):
@@ -240,7 +235,7 @@ def _draw_panel(
             gid = f"{group.objective}-n{size}-o{order}-s{seed}"
             tips[gid] = (
                 f"{group.objective}, {size:,} patients, order {order}, seed {seed}: "
-                f"{value:.{measure.slope_digits}f}{measure.suffix}"
+                f"{value:.{metric.slope_digits}f}{metric.suffix}"
                 f"{', collapsed' if row['collapsed'] else ''}"
             )
             axes.plot(
@@ -255,26 +250,13 @@ def _draw_panel(
             )
         if group.problem:
             continue
-        level = [
-            level_estimate(group.score, group.replicates, i, confidence)
-            for i in range(len(group.sizes))
-        ]
-        axes.plot(
-            group.sizes,
-            [estimate.value for estimate in level],
-            color=colour,
-            linewidth=1.4 if small else 2.0,
-            zorder=3 + place,
-        )
-        if not math.isnan(level[0].low):
-            axes.fill_between(
-                group.sizes,
-                [estimate.low for estimate in level],
-                [estimate.high for estimate in level],
-                color=colour,
-                alpha=0.10,
-                linewidth=0,
-            )
+        score, replicates, places = group.score, group.replicates, range(len(group.sizes))
+        level = [level_estimate(score, replicates, i, confidence) for i in places]
+        means, lows, highs = ([getattr(e, p) for e in level] for p in ("value", "low", "high"))
+        width = 1.4 if small else 2.0
+        axes.plot(group.sizes, means, color=colour, linewidth=width, zorder=3 + place)
+        if not math.isnan(lows[0]):
+            axes.fill_between(group.sizes, lows, highs, color=colour, alpha=0.10, linewidth=0)
     low, high = axes.get_ylim()
     reach = 1.2 * max(high - low, 0.02)  # what lies further off would flatten the curves
     for value in panel.references.values():
@@ -286,7 +268,7 @@ def _draw_panel(
     axes.set_xlim(sizes[0] / 1.18, sizes[-1] * 1.18)
     axes.locator_params(axis="y", nbins=4 if small else 7)
     ticks = axes.get_yticks()
-    fewest = range(2 if measure.higher_is_better else 0, 4)
+    fewest = range(2 if metric.higher_is_better else 0, 4)
     digits = next((d for d in fewest if np.allclose(ticks, np.round(ticks, d))), 3)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{digits}f}"))
 
@@ -301,7 +283,7 @@ def _direct_labels(axes: "Axes", panel: Panel) -> None:
     for line, (name, value) in enumerate(sorted(beyond, key=lambda entry: -entry[1])):
         arrow = "\N{DOWNWARDS ARROW}" if value < low else "\N{UPWARDS ARROW}"
         axes.annotate(
-            f"{name} {value:.{panel.endpoint.measure.digits - 1}f} {arrow}",
+            f"{name} {value:.{panel.endpoint.metric.digits - 1}f} {arrow}",
             xy=(1.045, low - (line + 0.2) * gap),
             xycoords=axes.get_yaxis_transform(),
             color=MUTED,
@@ -354,23 +336,23 @@ def _band_covers(panel: Panel) -> str:
 
 
 def _direction(endpoint: Endpoint) -> str:
-    measure = endpoint.measure
-    return if_error(measure, f" Lower {measure.short} is better.")
+    metric = endpoint.metric
+    return if_error(metric, f" Lower {metric.short} is better.")
 
 
 def _alt(panel: Panel) -> str:
-    parts, measure = [], panel.endpoint.measure
+    parts, metric = [], panel.endpoint.metric
     for _, group in panel.series:
         if group.problem:
             parts.append(f"{group.objective}: {group.problem}")
             continue
         first, last = (float(value) for value in group.score.mean(axis=0)[[0, -1]])
         parts.append(
-            f"{group.objective}: mean {measure.label} {number(first, measure.digits)} at "
-            f"{group.sizes[0]:,} patients, {number(last, measure.digits)} at {group.sizes[-1]:,}"
+            f"{group.objective}: mean {metric.label} {number(first, metric.digits)} at "
+            f"{group.sizes[0]:,} patients, {number(last, metric.digits)} at {group.sizes[-1]:,}"
         )
     parts += [
-        f"{name}: {number(value, measure.digits)} without pretraining data"
+        f"{name}: {number(value, metric.digits)} without pretraining data"
         for name, value in panel.references.items()
     ]
     return f"{panel.title}. {'; '.join(parts)}."

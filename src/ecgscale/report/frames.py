@@ -75,7 +75,7 @@ def metrics(analysis: Analysis) -> dict[str, Any]:
         largest = float(group.score[:, -1].mean()) if claim.correlation else None
         found[f"{group.objective}/{group.encoder}"] = {
             **{key: _finite(numbers.get(key)) for key in _HEADLINE_NUMBERS},
-            "metric": group.endpoint.measure.name,
+            "metric": group.endpoint.metric.name,
             "score_largest": _finite(largest),
         }
     return found
@@ -91,9 +91,9 @@ def _group_columns(group: Group, **control: str) -> dict[str, Any]:
         "endpoint": endpoint.name,
         "task": endpoint.task,
         **endpoint.protocol.model_dump(),
-        "metric": endpoint.measure.name,
-        "unit": endpoint.measure.unit,
-        "higher_is_better": endpoint.measure.higher_is_better,
+        "metric": endpoint.metric.name,
+        "unit": endpoint.metric.unit,
+        "higher_is_better": endpoint.metric.higher_is_better,
     }
 
 

@@ -35,20 +35,14 @@ Page = dict[str, Any]
 
 
 def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) -> Page:
-    """Return everything that the page shows, in the order of its sections.
-
-    Parameters
-    ----------
-    runs
-        All tracked runs, which say where they come from.
-    """
+    """Return everything that the page shows, in the order of its sections, of all tracked runs."""
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
     shown = panels(analysis)
     others = [panel for panel in shown if panel.endpoint != primary]
     small_panels = {
-        "tasks": [panel for panel in others if panel.endpoint.measure.higher_is_better],
-        "regressions": [panel for panel in others if not panel.endpoint.measure.higher_is_better],
+        "tasks": [panel for panel in others if panel.endpoint.metric.higher_is_better],
+        "regressions": [panel for panel in others if not panel.endpoint.metric.higher_is_better],
     }
     return {
         "study": study.study.name,
@@ -120,12 +114,12 @@ def drawings(page: Page) -> list[Drawing]:
 
 def _card(claim: Claim, confidence: float) -> dict[str, str]:
     """Return the figures of the answer to one pre-declared test."""
-    found, group, measure = claim.correlation, claim.group, claim.group.endpoint.measure
+    found, group, metric = claim.correlation, claim.group, claim.group.endpoint.metric
     card = {"headline": prose.headline(claim)}
     if found is None:
         return card
     orders, seeds = (len(set(axis)) for axis in zip(*group.blocks, strict=True))
-    digits = measure.slope_digits
+    digits = metric.slope_digits
     return card | {
         "rho": words.signed(found.rho.value, 2),
         "rho_interval": words.interval(found.rho, 2),
@@ -133,10 +127,10 @@ def _card(claim: Claim, confidence: float) -> dict[str, str]:
         "p_kind": f"{found.rho_test.draws:,} draws" if found.rho_test.draws else "exact",
         "p_holm": words.p_text(claim.p_holm),
         "slope": words.signed(found.slope.value, digits),
-        "slope_of": words.name_of_change(measure),
-        "direction": words.if_error(measure, "lower is better"),
+        "slope_of": words.name_of_change(metric),
+        "direction": words.if_error(metric, "lower is better"),
         "slope_interval": words.interval(found.slope, digits),
-        "detectable": words.number(found.detectable_slope, digits) + measure.suffix,
+        "detectable": words.number(found.detectable_slope, digits) + metric.suffix,
         "confidence": f"{confidence:.0%}",
         "design": f"{words.count(len(group.sizes), 'size')}, {words.count(orders, 'order')}, "
         f"{words.count(seeds, 'seed')}",

@@ -10,6 +10,7 @@ from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.design import Design
+from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import Estimate
 
 _REGIME_LIMITS = {
@@ -37,15 +38,13 @@ def answer(claims: Sequence[Claim], confidence: float) -> list[str]:
 def headline(claim: Claim) -> str:
     """Return what one pre-declared test allows to be said: one short sentence without numbers."""
     group = claim.group
-    if claim.verdict == "not estimable":
-        text = f"the correlation is not estimable, because {group.problem}."
-    else:
-        text = _finding(claim.verdict, group.endpoint.measure)
-    return f"{group.objective} ({group.encoder}): {text}"
+    return f"{group.objective} ({group.encoder}): {_finding(claim.verdict, group)}"
 
 
-def _finding(verdict: Verdict, measure: MainMetric) -> str:
-    what = measure.subject
+def _finding(verdict: Verdict, group: Group) -> str:
+    metric, what = group.endpoint.metric, group.endpoint.metric.subject
+    if verdict == "not estimable":
+        return f"the correlation is not estimable, because {group.problem}."
     if verdict == "none":
         return "no correlation with the number of pretraining patients was detected."
     if verdict == "these patients only":
@@ -53,37 +52,37 @@ def _finding(verdict: Verdict, measure: MainMetric) -> str:
             f"{what} follows the number of pretraining patients on these test patients, but the "
             "interval of the slope includes zero, so it is not established for others."
         )
-    verb = "rises" if measure.higher_is_better == (verdict == "better") else "falls"
-    verb += if_error(measure, " (lower is better)")
+    verb = "rises" if metric.higher_is_better == (verdict == "better") else "falls"
+    verb += if_error(metric, " (lower is better)")
     if verdict == "better":
         return f"{what} {verb} with the number of pretraining patients."
     return f"{what} {verb} as the number of pretraining patients grows."
 
 
 def _numbers(claim: Claim, correlation: Correlation, tests: int, confidence: float) -> str:
-    percent, measure = f"{confidence:.0%}", claim.group.endpoint.measure
-    test, digits = correlation.rho_test, measure.slope_digits
+    percent, metric = f"{confidence:.0%}", claim.group.endpoint.metric
+    test, digits = correlation.rho_test, metric.slope_digits
     kind = "exact permutation" if not test.draws else f"permutation ({test.draws:,} draws)"
     over = f" (Holm-adjusted over {tests} tests: {p_text(claim.p_holm)})" if tests > 1 else ""
-    of = if_error(measure, f" of {measure.short} with size")
+    of = if_error(metric, f" of {metric.short} with size")
     return (
         f"Spearman's rho{of} {signed(correlation.rho.value, 2)} "
         f"({percent} interval {interval(correlation.rho, 2)}), {kind} p {p_text(test.p)}{over}; "
-        f"{_moves(correlation.slope, measure, claim.verdict)} per doubling "
+        f"{_moves(correlation.slope, metric, claim.verdict)} per doubling "
         f"({percent} interval {interval(correlation.slope, digits)}"
-        f"{if_error(measure, ', lower is better')}). "
+        f"{if_error(metric, ', lower is better')}). "
         f"The smallest slope that this design would detect with 80% power is "
-        f"{number(correlation.detectable_slope, digits)}{measure.suffix} per doubling."
+        f"{number(correlation.detectable_slope, digits)}{metric.suffix} per doubling."
     )
 
 
-def _moves(slope: Estimate, measure: MainMetric, verdict: Verdict) -> str:
+def _moves(slope: Estimate, metric: MainMetric, verdict: Verdict) -> str:
     """Return a slope in words that claim a direction only where one is established."""
-    digits = measure.slope_digits
+    digits = metric.slope_digits
     if verdict not in ("better", "worse"):
-        return f"slope {signed(slope.value, digits)} {measure.unit or measure.short}"
+        return f"slope {signed(slope.value, digits)} {metric.unit or metric.short}"
     verb = "rises" if slope.value > 0 else "falls"
-    return f"{measure.short} {verb} by {number(abs(slope.value), digits)}{measure.suffix}"
+    return f"{metric.short} {verb} by {number(abs(slope.value), digits)}{metric.suffix}"
 
 
 def notes(claim: Claim, confidence: float) -> list[str]:
@@ -93,7 +92,7 @@ def notes(claim: Claim, confidence: float) -> list[str]:
     if found is None:
         return left_out
     slope, reseed, smallest_p = abs(found.slope.value), found.reseed_sd, found.rho_test.smallest_p
-    measure, alpha = group.endpoint.measure, 1 - confidence
+    metric, alpha = group.endpoint.metric, 1 - confidence
     if len(group.blocks) == 1:
         sentences.append(
             "One replicate per size: how much a rerun would differ is not estimable, and the "
@@ -108,28 +107,27 @@ def notes(claim: Claim, confidence: float) -> list[str]:
             f"{alpha:.2g}."
         )
     if math.isfinite(reseed) and slope < reseed:
-        by, sd = (number(x, measure.slope_digits) + measure.suffix for x in (slope, reseed))
+        by, sd = (number(x, metric.slope_digits) + metric.suffix for x in (slope, reseed))
         sentences.append(
-            f"One doubling moves {measure.short} less ({by}) than a new order and seed do "
-            f"(SD {sd})."
+            f"One doubling moves {metric.short} less ({by}) than a new order and seed do (SD {sd})."
         )
     return sentences + left_out
 
 
 def comparison_sentence(comparison: Comparison, confidence: float) -> str:
     """Say what a comparison with a control shows."""
-    group, measure, parts = comparison.group, comparison.group.endpoint.measure, []
+    group, metric, parts = comparison.group, comparison.group.endpoint.metric, []
     if comparison.slope is not None:
-        what = f"slope{if_error(measure, f' of {measure.short}')} per doubling"
-        slope_digits = measure.slope_digits
-        parts.append(_difference(what, comparison.slope, measure, slope_digits, confidence))
-    what = f"{measure.short} at {group.sizes[-1]:,} patients"
-    parts.append(_difference(what, comparison.level, measure, measure.digits, confidence))
+        what = f"slope{if_error(metric, f' of {metric.short}')} per doubling"
+        slope_digits = metric.slope_digits
+        parts.append(_difference(what, comparison.slope, metric, slope_digits, confidence))
+    what = f"{metric.short} at {group.sizes[-1]:,} patients"
+    parts.append(_difference(what, comparison.level, metric, metric.digits, confidence))
     return f"{group.objective} against {comparison.control}: {'; '.join(parts)}."
 
 
 def _difference(
-    what: str, estimate: Estimate, measure: MainMetric, digits: int, confidence: float
+    what: str, estimate: Estimate, metric: MainMetric, digits: int, confidence: float
 ) -> str:
     if math.isnan(estimate.low):
         state = "difference without an interval"
@@ -137,10 +135,10 @@ def _difference(
         state = "no detectable difference"
     else:
         state = "higher" if estimate.low > 0 else "lower"
-        better = measure.better(estimate.value)
-        state += if_error(measure, ", better" if better else ", worse")
+        better = metric.better(estimate.value)
+        state += if_error(metric, ", better" if better else ", worse")
     return (
-        f"{what} {state} ({signed(estimate.value, digits)}{measure.suffix}, "
+        f"{what} {state} ({signed(estimate.value, digits)}{metric.suffix}, "
         f"{confidence:.0%} interval {interval(estimate, digits)})"
     )
 
@@ -158,16 +156,10 @@ def completeness(collection: Collection) -> str:
 
 
 def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str, str]]:
-    """Return how each number is made, by the name of the method.
-
-    Parameters
-    ----------
-    resamples
-        Of the test patients.
-    """
+    """Return how each number is made, by the name of the method; resamples are of test patients."""
     from ecgscale.evaluation.readouts import readouts as known
 
-    errors = any(not endpoint.measure.higher_is_better for endpoint in design.endpoints)
+    errors = any(not endpoint.metric.higher_is_better for endpoint in design.endpoints)
     score = "macro AUROC (of a regression: the mean absolute error)" if errors else "macro AUROC"
     readouts = dict.fromkeys(known.get(e.protocol.readout).method for e in design.endpoints)
     return [
@@ -223,13 +215,7 @@ def _baselines(names: Sequence[str]) -> str:
 
 
 def limits(design: Design, simulated: Sequence[str]) -> list[str]:
-    """Return what the numbers cannot say, whatever they are.
-
-    Parameters
-    ----------
-    simulated
-        The simulated sources that the study uses.
-    """
+    """Return what the numbers of a study, with these simulated sources, cannot say."""
     sentences = []
     if simulated:
         sentences.append(

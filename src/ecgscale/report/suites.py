@@ -22,12 +22,12 @@ def suites_table(analysis: Analysis) -> Table:
     rows: Rows = [
         [
             f"{suite.name}\u00a0v{suite.version}",
-            _behind(suite, measure, len(measured)),
+            _behind(suite, metric, len(measured)),
             encoder,
-            *(score_text(_mean(means, measured, encoder, c), measure) for c in means.columns),
+            *(score_text(_mean(means, measured, encoder, c), metric) for c in means.columns),
         ]
         for suite in _present([endpoint.task for endpoint in design.tasks])
-        for measure, measured in _by_measure(design.tasks, suite)
+        for metric, measured in _by_metric(design.tasks, suite)
         for encoder in design.encoders
     ]
     return Table(
@@ -87,21 +87,21 @@ def _present(wanted: Sequence[str]) -> list[Suite]:
     return [suite for suite in SUITES.values() if set(wanted) & set(suite.declared)]
 
 
-def _by_measure(
+def _by_metric(
     measured: Sequence[Endpoint], suite: Suite
 ) -> Iterator[tuple[MainMetric, list[Endpoint]]]:
     mine = [endpoint for endpoint in measured if endpoint.task in suite.declared]
-    for measure in dict.fromkeys(endpoint.measure for endpoint in mine):
-        yield measure, [endpoint for endpoint in mine if endpoint.measure == measure]
+    for metric in dict.fromkeys(endpoint.metric for endpoint in mine):
+        yield metric, [endpoint for endpoint in mine if endpoint.metric == metric]
 
 
-def _behind(suite: Suite, measure: MainMetric, count: int) -> str:
+def _behind(suite: Suite, metric: MainMetric, count: int) -> str:
     total = len(suite.declared)
     if count == total:
-        return f"score: mean {measure.label} of all {total} tasks"
+        return f"score: mean {metric.label} of all {total} tasks"
     if count == 1:
-        return f"{measure.label} of 1 of the {total} tasks"
-    return f"mean {measure.label} of {count} of the {total} tasks"
+        return f"{metric.label} of 1 of the {total} tasks"
+    return f"mean {metric.label} of {count} of the {total} tasks"
 
 
 def _mean(means: MeanScores, measured: Sequence[Endpoint], encoder: str, objective: str) -> float:

@@ -70,8 +70,19 @@ class Drawing:
 
     def inline(self, layout: Layout) -> str:
         """Return the SVG to be put into the page: unique ids, the page's colours and tool tips."""
-        svg = self.wide if layout == "wide" else self.narrow
-        return _inline(svg, f"{self.name}-{layout}", self.alt, self.tips)
+        body, prefix = self.wide if layout == "wide" else self.narrow, f"{self.name}-{layout}"
+        for gid, tip in self.tips.items():
+            body = body.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(tip)}</title>')
+        body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
+        body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
+        body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
+        body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+        for colour, variable in VARIABLES.items():
+            body = body.replace(colour, variable)
+        head = re.search(r'viewBox="([^"]+)"', body)
+        view = head.group(1) if head else "0 0 1 1"
+        label = f'role="img" aria-label="{escape(self.alt)}"'
+        return re.sub(r"<svg[^>]*>", f'<svg viewBox="{view}" {label}>', body, count=1)
 
 
 def drawing(
@@ -81,15 +92,7 @@ def drawing(
     draw: Callable[[Layout], "Figure"],
     tips: dict[str, str] | None = None,
 ) -> Drawing:
-    """Return a figure, drawn once for each layout.
-
-    Parameters
-    ----------
-    draw
-        Makes the figure (with `blank`) in the report's style.
-    tips
-        As in `Drawing`; `draw` may fill it.
-    """
+    """Return a figure, drawn (with `blank`) once for each layout; `draw` may fill the tips."""
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):
@@ -118,19 +121,3 @@ def _svg(figure: "Figure") -> str:
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
-
-
-def _inline(svg: str, prefix: str, alt: str, tips: dict[str, str]) -> str:
-    body = svg
-    for gid, tip in tips.items():
-        body = body.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(tip)}</title>')
-    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
-    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
-    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    for colour, variable in VARIABLES.items():
-        body = body.replace(colour, variable)
-    head = re.search(r'viewBox="([^"]+)"', body)
-    view = head.group(1) if head else "0 0 1 1"
-    label = f'role="img" aria-label="{escape(alt)}"'
-    return re.sub(r"<svg[^>]*>", f'<svg viewBox="{view}" {label}>', body, count=1)

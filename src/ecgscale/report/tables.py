@@ -1,7 +1,7 @@
 """Tables of the report: plain text cells, the same for HTML and Markdown."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -21,7 +21,6 @@ from ecgscale.report.words import (
     title_of,
     with_interval,
 )
-from ecgscale.scaling.means import MeanScores
 
 Rows = list[list[str]]
 LOWER = " Of an error (MAE) lower is better."
@@ -71,14 +70,9 @@ def correlations_table(
     mixed = _has_errors(endpoints)
     rows: Rows = []
     for group, found in results:
-        digits = group.endpoint.measure.slope_digits
-        names = [_task(group.endpoint), group.objective, group.encoder]
-        names.append(group.regime.replace("_", " "))
-        rows.append(
-            [*names, f"not estimable: {group.problem}", *[""] * 6]
-            if found is None
-            else [
-                *names,
+        digits, cells = group.endpoint.metric.slope_digits, [f"not estimable: {group.problem}"]
+        if found is not None:
+            cells = [
                 with_interval(found.rho, 2),
                 p_text(found.rho_test.p).removeprefix("= "),
                 with_interval(found.tau, 2),
@@ -87,7 +81,8 @@ def correlations_table(
                 number(found.detectable_slope, digits),
                 number(found.reseed_sd, digits),
             ]
-        )
+        names = [_task(group.endpoint), group.objective, group.encoder]
+        rows.append([*names, group.regime.replace("_", " "), *cells, *[""] * (7 - len(cells))])
     table = Table(
         name,
         f"{'The main metric' if mixed else 'Macro AUROC'} against log2 of the pretraining "
@@ -107,36 +102,30 @@ def correlations_table(
 
 def means_table(analysis: Analysis) -> Table:
     """Return mean scores of objectives at the largest size, of controls and of baselines."""
-    design, means = analysis.design, analysis.means
-    mixed = _has_errors(design.tasks)
-    return Table(
-        "levels",
+    means, tasks = analysis.means, analysis.design.tasks
+    mixed = _has_errors(tasks)
+    caption = (
         f"Mean test {'score' if mixed else 'macro AUROC'}: objectives at {means.largest:,} "
         "pretraining patients, then controls and baselines, which see none. Objectives with a "
-        f"missing run show a dash.{LOWER if mixed else ''}",
-        ("Task", "Encoder", *means.columns),
-        [
-            [_task(endpoint), encoder, *_means(means, endpoint, encoder, means.columns)]
-            for endpoint, encoder in product(design.tasks, design.encoders)
-        ],
-        stub=2,
-    ).without("Encoder", unless=len(design.encoders) > 1)
+        f"missing run show a dash.{LOWER if mixed else ''}"
+    )
+    return _table_of_means(analysis, "levels", caption, "Task", _task, tasks, means.columns)
 
 
 def readout_slopes_table(analysis: Analysis) -> Table:
     """Return the slopes of the primary task, a row for each protocol."""
-    design, table, measure = analysis.design, analysis.collection.table, analysis.primary_measure
+    design, table, metric = analysis.design, analysis.collection.table, analysis.primary_metric
     slopes = {
         (group.endpoint, group.encoder, group.objective): (
-            with_interval(found.slope, measure.slope_digits) if found else DASH
+            with_interval(found.slope, metric.slope_digits) if found else DASH
         )
         for group, found in analysis.results_of(design.readouts)
     }
     return Table(
         "readouts",
-        f"Slope of {measure.label} per doubling on the primary task, with "
+        f"Slope of {metric.label} per doubling on the primary task, with "
         f"{analysis.confidence:.0%} intervals. The first row is that of the answer; the others "
-        f"were not declared as tests. A dash: not estimable.{if_error(measure, LOWER)}",
+        f"were not declared as tests. A dash: not estimable.{if_error(metric, LOWER)}",
         ("Readout", "Encoder", "Labelled patients", *design.objectives),
         [
             [
@@ -156,25 +145,32 @@ def readout_means_table(analysis: Analysis) -> Table:
 
     Baselines have no readout, so they have no column.
     """
-    design, means, measure = analysis.design, analysis.means, analysis.primary_measure
-    return Table(
-        "readout-levels",
-        f"Mean test {measure.label} of the same: objectives at {means.largest:,} pretraining "
+    means, metric, readouts = analysis.means, analysis.primary_metric, analysis.design.readouts
+    caption = (
+        f"Mean test {metric.label} of the same: objectives at {means.largest:,} pretraining "
         "patients, then controls, which see none. A dash: a run is missing."
-        f"{if_error(measure, LOWER)}",
-        ("Readout", "Encoder", *means.with_encoder),
-        [
-            [readout_of(endpoint), encoder, *_means(means, endpoint, encoder, means.with_encoder)]
-            for endpoint, encoder in product(design.readouts, design.encoders)
-        ],
-        stub=2,
-    ).without("Encoder", unless=len(design.encoders) > 1)
+        f"{if_error(metric, LOWER)}"
+    )
+    shown = (readout_of, readouts, means.with_encoder)
+    return _table_of_means(analysis, "readout-levels", caption, "Readout", *shown)
 
 
-def _means(
-    means: MeanScores, endpoint: Endpoint, encoder: str, columns: Sequence[str]
-) -> Iterator[str]:
-    return (score_text(means.mean(endpoint, encoder, c), endpoint.measure) for c in columns)
+def _table_of_means(
+    analysis: Analysis,
+    name: str,
+    caption: str,
+    heading: str,
+    row_title: Callable[[Endpoint], str],
+    endpoints: Sequence[Endpoint],
+    columns: Sequence[str],
+) -> Table:
+    means, encoders = analysis.means, analysis.design.encoders
+    rows: Rows = [
+        [row_title(e), encoder, *(score_text(means.mean(e, encoder, c), e.metric) for c in columns)]
+        for e, encoder in product(endpoints, encoders)
+    ]
+    table = Table(name, caption, (heading, "Encoder", *columns), rows, stub=2)
+    return table.without("Encoder", unless=len(encoders) > 1)
 
 
 def _labelled(table: pd.DataFrame, endpoint: Endpoint) -> str:
@@ -184,23 +180,23 @@ def _labelled(table: pd.DataFrame, endpoint: Endpoint) -> str:
 
 def _task(endpoint: Endpoint) -> str:
     """Return the title of a row; what is not an AUROC is named with its unit."""
-    return title_of(endpoint) + if_error(endpoint.measure, f": {endpoint.measure.label}")
+    return title_of(endpoint) + if_error(endpoint.metric, f": {endpoint.metric.label}")
 
 
 def _has_errors(measured: Sequence[Endpoint]) -> bool:
-    return any(not endpoint.measure.higher_is_better for endpoint in measured)
+    return any(not endpoint.metric.higher_is_better for endpoint in measured)
 
 
 def comparisons_table(analysis: Analysis) -> Table:
     """Return the objectives against their controls, at the primary endpoint."""
-    comparisons, measure = analysis.primary_comparisons, analysis.primary_measure
+    comparisons, metric = analysis.primary_comparisons, analysis.primary_metric
     rows: Rows = [
         [
             c.group.objective,
             c.control,
             c.group.encoder,
-            with_interval(c.slope, measure.slope_digits) if c.slope else DASH,
-            with_interval(c.level, measure.digits),
+            with_interval(c.slope, metric.slope_digits) if c.slope else DASH,
+            with_interval(c.level, metric.digits),
             c.level.covers,
         ]
         for c in comparisons
@@ -209,10 +205,10 @@ def comparisons_table(analysis: Analysis) -> Table:
         "comparisons",
         "Objective minus control on the primary task, "
         "paired by order and seed where the control scales too, with "
-        f"{analysis.confidence:.0%} intervals.{if_error(measure, LOWER)}",
+        f"{analysis.confidence:.0%} intervals.{if_error(metric, LOWER)}",
         (
             *("Objective", "Control", "Encoder", "Slope per doubling"),
-            *(f"{name_of_change(measure)} at the largest size", "Interval covers"),
+            *(f"{name_of_change(metric)} at the largest size", "Interval covers"),
         ),
         rows,
         stub=2,
@@ -222,30 +218,26 @@ def comparisons_table(analysis: Analysis) -> Table:
 def laws_table(analysis: Analysis) -> Table:
     """Return the scaling laws of the primary groups."""
     rows: Rows = []
-    measure = analysis.primary_measure
-    error = f"error 1 \u2212 {measure.short}" if measure.higher_is_better else measure.label
+    metric = analysis.primary_metric
+    error = f"error 1 \u2212 {metric.short}" if metric.higher_is_better else metric.label
     for group, comparison in analysis.laws:
         if comparison.problem:
             rows.append([group.objective, f"not fitted: {comparison.problem}", "", "", "", ""])
         usable = [law.aicc for law in comparison.laws if not law.problem]
         for law in comparison.laws:
-            names = [group.objective, law.name, law.formula]
-            if law.problem:
-                rows.append([*names, law.problem, "", ""])
-                continue
-            rows.append(
-                [
-                    *names,
+            cells = [law.problem, "", ""]
+            if not law.problem:
+                cells = [
                     ", ".join(f"{key} = {value:.4g}" for key, value in law.params.items()),
                     number(law.aicc - usable[0], 1),
-                    signed(law.extrapolation, measure.slope_digits),
+                    signed(law.extrapolation, metric.slope_digits),
                 ]
-            )
+            rows.append([group.objective, law.name, law.formula, *cells])
     return Table(
         "laws",
         f"Laws of the {error}, "
         "best first. A difference of AICc below 2 does not tell two laws apart. The last column is "
-        f"the predicted minus the observed {measure.short} at the largest size, from a fit that "
+        f"the predicted minus the observed {metric.short} at the largest size, from a fit that "
         "had not seen it.",
         ("Objective", "Law", "Form", "Fit", "\u0394 AICc", "Held-out largest size"),
         rows,
@@ -257,22 +249,15 @@ def tasks_table(analysis: Analysis) -> Table:
     """Return what each task measures: labels used, labels left out, test positives."""
     rows: Rows = []
     for endpoint in analysis.design.tasks:
-        if not endpoint.measure.higher_is_better:
+        if not endpoint.metric.higher_is_better:
             rows.append([_task(endpoint), "a number", DASH, DASH, "none"])
             continue
         known = analysis.collection.labels.get(endpoint.name, [])
-        used = [label for label in known if label.get("included")]
-        positives = [int(label.get("positives") or 0) for label in used]
+        positives = [int(label.get("positives") or 0) for label in known if label.get("included")]
         absent = [str(label["name"]) for label in known if not label.get("included")]
-        rows.append(
-            [
-                title_of(endpoint),
-                f"{len(used)} of {len(known)}",
-                f"{sum(positives):,}" if positives else DASH,
-                f"{min(positives):,}" if positives else DASH,
-                ", ".join(absent) or "none",
-            ]
-        )
+        used = f"{len(positives)} of {len(known)}"
+        counts = [f"{of(positives):,}" if positives else DASH for of in (sum, min)]
+        rows.append([title_of(endpoint), used, *counts, ", ".join(absent) or "none"])
     return Table(
         "tasks",
         "Labels that enter each macro mean. A label with too few test positives has no usable "
@@ -285,18 +270,11 @@ def tasks_table(analysis: Analysis) -> Table:
 def data_table(analysis: Analysis) -> Table:
     """Return what each pretraining size held; ranges are over nesting orders and objectives."""
     scaled = analysis.scaled_rows.drop_duplicates("cell")
-    rows: Rows = [
-        [
-            f"{size:,}",
-            str(regime).replace("_", " "),
-            _range(here["records"], 0),
-            _range(here["hours"], 1),
-            _range(here["sources"], 0),
-            _range(here["samples_seen"], 0),
-            _range(here["epochs"], 1),
-        ]
-        for (regime, size), here in scaled.groupby(["regime", "size"], sort=True)
-    ]
+    shown = {"records": 0, "hours": 1, "sources": 0, "samples_seen": 0, "epochs": 1}
+    rows: Rows = []
+    for (regime, size), here in scaled.groupby(["regime", "size"], sort=True):
+        ranges = (_range(here[column], digits) for column, digits in shown.items())
+        rows.append([f"{size:,}", str(regime).replace("_", " "), *ranges])
     return Table(
         "data",
         "Pretraining data at each size: subsets of patients, nested within an order. A range is "

@@ -49,9 +49,9 @@ def p_text(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"= {p:.2g}"
 
 
-def score_text(value: float, measure: MainMetric) -> str:
+def score_text(value: float, metric: MainMetric) -> str:
     """Format a score; a dash where there is none."""
-    return DASH if math.isnan(value) else number(value, measure.digits)
+    return DASH if math.isnan(value) else number(value, metric.digits)
 
 
 def count(n: int, noun: str) -> str:
@@ -59,9 +59,9 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def name_of_change(measure: MainMetric) -> str:
+def name_of_change(metric: MainMetric) -> str:
     """Name what changes per doubling, with its unit: "AUROC" or "MAE (mmHg)"."""
-    return measure.label.removeprefix("macro ")
+    return metric.label.removeprefix("macro ")
 
 
 def title_of(endpoint: Endpoint) -> str:
@@ -78,6 +78,6 @@ def readout_of(endpoint: Endpoint) -> str:
     return protocol_words(endpoint.protocol)
 
 
-def if_error(measure: MainMetric, text: str) -> str:
+def if_error(metric: MainMetric, text: str) -> str:
     """Return what is to be said only of a metric that is better when lower; else ""."""
-    return "" if measure.higher_is_better else text
+    return "" if metric.higher_is_better else text

@@ -36,16 +36,10 @@ class Claim:
 def claims(
     results: Sequence[tuple[Group, Correlation | None]], primary: Endpoint, confidence: float
 ) -> list[Claim]:
-    """Return one claim per pre-declared test, in the order of `results`.
+    """Return one claim per pre-declared test, in the order of `results`, all groups of a study.
 
-    Pre-declared is every objective that is no variant of another, at the primary endpoint.
-
-    Parameters
-    ----------
-    results
-        All groups of a study with their correlations, None where a group has a problem.
-    confidence
-        A test rejects at one minus it.
+    Pre-declared is every objective that is no variant of another, at the primary endpoint. A test
+    rejects at one minus the confidence.
     """
     declared = [
         (group, found)
@@ -88,4 +82,4 @@ def _verdict(correlation: Correlation | None, p_holm: float, alpha: float) -> Ve
     slope, rho = correlation.slope, correlation.rho.value
     if slope.low <= 0 <= slope.high or slope.value * rho < 0:
         return "these patients only"
-    return "better" if correlation.group.endpoint.measure.better(rho) else "worse"
+    return "better" if correlation.group.endpoint.metric.better(rho) else "worse"

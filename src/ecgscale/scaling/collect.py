@@ -172,12 +172,12 @@ def _gap(
         endpoint
         for endpoint in asked
         if _details(endpoint, record) is None
-        or not math.isfinite(_metric(endpoint, record, endpoint.measure.name))
+        or not math.isfinite(_metric(endpoint, record, endpoint.metric.name))
     ]
     return "; ".join(
-        f"no {measure.title} for "
-        + ", ".join(endpoint.name for endpoint in absent if endpoint.measure == measure)
-        for measure in dict.fromkeys(endpoint.measure for endpoint in absent)
+        f"no {metric.title} for "
+        + ", ".join(endpoint.name for endpoint in absent if endpoint.metric == metric)
+        for metric in dict.fromkeys(endpoint.metric for endpoint in absent)
     )
 
 
@@ -196,7 +196,7 @@ def _row(
     if "role" not in record.axes:
         raise BadInputError(f"evaluate run {evaluate.run_id} of cell {cell} has no axis 'role'")
     before = pretrain.record if pretrain else None
-    measure, protocol = endpoint.measure, details.get("protocol", {})
+    metric, protocol = endpoint.metric, details.get("protocol", {})
     return {
         "cell": cell,
         **{axis: record.axes.get(axis) for axis in _AXES},
@@ -207,17 +207,13 @@ def _row(
         "task_kind": details.get("kind"),
         **_coordinates(endpoint, details, record),
         **{name: protocol.get(name, math.nan) for name in ("train_examples", "train_patients")},
-        "metric": measure.name,
-        "unit": measure.unit,
-        "higher_is_better": measure.higher_is_better,
-        "score": _metric(endpoint, record, measure.name),
-        "low": _metric(endpoint, record, f"{measure.name}_low"),
-        "high": _metric(endpoint, record, f"{measure.name}_high"),
+        **{"metric": metric.name, "unit": metric.unit, "higher_is_better": metric.higher_is_better},
+        "score": _metric(endpoint, record, metric.name),
+        **{end: _metric(endpoint, record, f"{metric.name}_{end}") for end in ("low", "high")},
         **{name: _metric(endpoint, record, name) for name in _METRICS},
         "pretrain_run_id": pretrain.run_id if pretrain else None,
         "evaluate_run_id": evaluate.run_id,
-        "git_commit": record.tags.get("git_commit"),
-        "git_dirty": record.tags.get("git_dirty"),
+        **{tag: record.tags.get(tag) for tag in ("git_commit", "git_dirty")},
     }
 
 

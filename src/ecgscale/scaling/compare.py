@@ -38,13 +38,7 @@ class Comparison:
 
 
 def compare(collection: Collection, groups: Sequence[Group], confidence: float) -> list[Comparison]:
-    """Hold every objective against its own controls and against those that see no subset.
-
-    Parameters
-    ----------
-    groups
-        All of the study (`ecgscale.scaling.groups`).
-    """
+    """Hold every objective against its own controls and against those that see no subset."""
     comparisons = []
     scaled = {group.objective for group in groups}
     for group in groups:

@@ -63,16 +63,7 @@ def correlate(
 ) -> Correlation | None:
     """Estimate everything about one group; None if its `problem` forbids it.
 
-    Parameters
-    ----------
-    confidence
-        Of the intervals.
-    permutations
-        Monte Carlo draws, where the exact distribution is out of reach.
-    bootstrap
-        Joint resamples of runs and test patients behind the intervals of rho and tau.
-    seed
-        Of both.
+    The other arguments are those of `ecgscale.scaling.settings.ReportConfig`.
 
     Examples
     --------

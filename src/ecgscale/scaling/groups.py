@@ -26,7 +26,7 @@ class Group:
     Attributes
     ----------
     endpoint
-        What was measured; its measure says in which direction a score is better.
+        What was measured; its metric says in which direction a score is better.
     sizes
         Shape (size,), pretraining patients, ascending.
     blocks
@@ -64,12 +64,8 @@ def groups(design: Design, collection: Collection) -> list[Group]:
     exist would compare different orders and seeds at different sizes. A block with a collapsed run
     is left out whole, and named.
     """
-    return [
-        _group(design, collection, objective, encoder, endpoint)
-        for objective, encoder, endpoint in product(
-            design.objectives, design.encoders, design.endpoints
-        )
-    ]
+    grid = product(design.objectives, design.encoders, design.endpoints)
+    return [_group(design, collection, *place) for place in grid]
 
 
 def _group(
@@ -120,17 +116,9 @@ def _group(
 def paired_resamples(
     collection: Collection, cells: Sequence[Sequence[str]], endpoint: str
 ) -> FloatArray:
-    """Return the scores of several cells on the same resampled test patients.
+    """Return scores, shape (resample, block, cell), on the same resampled test patients.
 
-    Parameters
-    ----------
-    cells
-        Names of cells, a list of equal length for each block.
-
-    Returns
-    -------
-    array
-        Shape (resample, block, cell).
+    `cells` has the names of cells, a list of equal length for each block.
     """
     # The b-th resample of a task holds the same patients in every cell, so what belongs together
     # stays in one row. A resample without a score in one cell is dropped from all: a difference of

@@ -84,14 +84,10 @@ class _Form:
     starts: Callable[[FloatArray, FloatArray], Sequence[Sequence[float]]]
 
 
-def _line_start(n: FloatArray, error: FloatArray) -> list[list[float]]:
-    slope, intercept = np.polyfit(np.log2(n), error, 1)
-    return [[float(intercept), float(-slope)], [float(error.mean()), 0.0]]
-
-
-def _power_start(n: FloatArray, error: FloatArray) -> list[list[float]]:
-    slope, intercept = np.polyfit(np.log(n), np.log(error), 1)
-    return [[float(intercept), float(-slope)], [float(np.log(error).mean()), 0.0]]
+def _line_starts(x: FloatArray, y: FloatArray) -> list[list[float]]:
+    """Return intercept and fall of the least-squares line, and of a level one."""
+    slope, intercept = np.polyfit(x, y, 1)
+    return [[float(intercept), float(-slope)], [float(y.mean()), 0.0]]
 
 
 def _offset_starts(n: FloatArray, error: FloatArray) -> list[list[float]]:
@@ -117,14 +113,14 @@ _FORMS: tuple[_Form, ...] = (
         "a - b log2 N",
         {"a": _FREE, "b": _FREE},
         lambda p, n: np.asarray(p[0] - p[1] * np.log2(n)),
-        _line_start,
+        lambda n, error: _line_starts(np.log2(n), error),
     ),
     _Form(
         "power law",
         "A N^-alpha",
         {"A": _FREE, "alpha": _FREE},
         lambda p, n: np.asarray(np.exp(p[0] - p[1] * np.log(n))),
-        _power_start,
+        lambda n, error: _line_starts(np.log(n), np.log(error)),
     ),
     _Form(
         "power law with floor",
@@ -161,20 +157,18 @@ def fit_laws(group: Group) -> LawComparison:
     if group.problem:
         return LawComparison(problem=group.problem)
     if len(group.sizes) < MIN_SIZES:
-        return LawComparison(
-            problem=f"{len(group.sizes)} sizes; laws are fitted from {MIN_SIZES} upwards"
-        )
-    measure = group.endpoint.measure
-    rising = measure.higher_is_better
+        few = f"{len(group.sizes)} sizes; laws are fitted from {MIN_SIZES} upwards"
+        return LawComparison(problem=few)
+    metric = group.endpoint.metric
+    rising = metric.higher_is_better
     error = 1 - group.score if rising else group.score
     if (error <= 0).any():
-        best = f"an {measure.short} of 1" if rising else "an error of 0"
+        best = f"an {metric.short} of 1" if rising else "an error of 0"
         return LawComparison(problem=f"{best} leaves no error to fit")
     n = np.broadcast_to(group.sizes.astype(np.float64), error.shape)
     laws = [_law(form, n, error, -1 if rising else 1) for form in _FORMS]
-    return LawComparison(
-        tuple(sorted(laws, key=lambda law: (bool(law.problem), math.isnan(law.aicc), law.aicc)))
-    )
+    laws.sort(key=lambda law: (bool(law.problem), math.isnan(law.aicc), law.aicc))
+    return LawComparison(tuple(laws))
 
 
 def _law(form: _Form, n: FloatArray, error: FloatArray, sign: int) -> Law:

@@ -44,17 +44,10 @@ class PermutationTest:
 
 
 def spearman(values: FloatArray) -> FloatArray:
-    """Return Spearman's coefficient of each row against its position.
+    """Return Spearman's coefficient, shape (...), of each row against its position.
 
-    Parameters
-    ----------
-    values
-        Shape (..., size), in ascending order of size.
-
-    Returns
-    -------
-    array
-        Shape (...). Tied values share their mean rank; a constant row has 0.
+    Rows are values of shape (..., size), in ascending order of size. Tied values share their mean
+    rank; a constant row has 0.
 
     Examples
     --------
@@ -69,12 +62,7 @@ def spearman(values: FloatArray) -> FloatArray:
 
 
 def kendall(values: FloatArray) -> FloatArray:
-    """Return Kendall's tau-b of each row against its position; a constant row has 0.
-
-    Parameters
-    ----------
-    values
-        Shape (..., size), in ascending order of size.
+    """Return Kendall's tau-b of each row against its position, as `spearman`.
 
     Examples
     --------
@@ -88,10 +76,8 @@ def kendall(values: FloatArray) -> FloatArray:
     return _ratio(signs.sum(-1), norm)
 
 
-COEFFICIENTS: dict[Coefficient, Callable[[FloatArray], FloatArray]] = {
-    "spearman": spearman,
-    "kendall": kendall,
-}
+COEFFICIENTS: dict[Coefficient, Callable[[FloatArray], FloatArray]]
+COEFFICIENTS = {"spearman": spearman, "kendall": kendall}
 
 
 def _ranks(values: FloatArray) -> FloatArray:
@@ -114,12 +100,8 @@ def permutation_test(
     distribution of the sum over blocks is the convolution of the blocks' own distributions, each
     enumerated over its ``size!`` arrangements: exact at any number of blocks. With more than
     `EXACT_ARRANGEMENTS` arrangements a block, `draws` random ones are taken and
-    ``p = (1 + hits) / (1 + draws)`` (Phipson and Smyth 2010).
-
-    Parameters
-    ----------
-    score
-        Shape (block, size), in ascending order of size.
+    ``p = (1 + hits) / (1 + draws)`` (Phipson and Smyth 2010). The score has shape (block, size), in
+    ascending order of size.
 
     Examples
     --------
@@ -175,7 +157,6 @@ def _block_null(
     ranks: tuple[float, ...], coefficient: Coefficient
 ) -> tuple[FloatArray, FloatArray]:
     arrangements = np.array(list(permutations(ranks)))
-    values, counts = np.unique(
-        np.round(COEFFICIENTS[coefficient](arrangements), 10), return_counts=True
-    )
+    rounded = np.round(COEFFICIENTS[coefficient](arrangements), 10)
+    values, counts = np.unique(rounded, return_counts=True)
     return values, counts / len(arrangements)

@@ -55,10 +55,7 @@ def slope_weights(x: FloatArray) -> FloatArray:
 def reseed_sd(score: FloatArray) -> float:
     """Return the SD between blocks at equal size, pooled over sizes; NaN with one block.
 
-    Parameters
-    ----------
-    score
-        Shape (block, size).
+    Of a score of shape (block, size).
     """
     if len(score) < 2:
         return math.nan
@@ -68,10 +65,7 @@ def reseed_sd(score: FloatArray) -> float:
 def mean_squares(score: FloatArray) -> tuple[float, float]:
     """Return the mean squares of blocks and of block x size (Fisher's randomised blocks).
 
-    Parameters
-    ----------
-    score
-        Shape (block, size), at least 2 x 2.
+    Of a score of shape (block, size), at least 2 x 2.
     """
     blocks, k = score.shape
     between = k * float(score.mean(axis=1).var(ddof=1))
@@ -88,18 +82,8 @@ def interaction(score: FloatArray) -> FloatArray:
 def level_estimate(
     score: FloatArray, replicates: FloatArray, position: int, confidence: float
 ) -> Estimate:
-    """Return the mean over blocks at one size, with its interval.
-
-    Parameters
-    ----------
-    score, replicates
-        Shapes (block, size) and (resample, block, size).
-    position
-        Which size.
-    """
-    weights = np.zeros(score.shape[1])
-    weights[position] = 1.0
-    return weighted_estimate(score, replicates, weights, confidence)
+    """Return the mean over blocks at one size with its interval, as `weighted_estimate`."""
+    return weighted_estimate(score, replicates, np.eye(score.shape[1])[position], confidence)
 
 
 def weighted_estimate(

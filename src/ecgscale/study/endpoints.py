@@ -12,9 +12,9 @@ USUAL: MainMetric = main_metric(USUAL_METRIC["multi-label"])
 def endpoints(study: Study) -> tuple[Endpoint, ...]:
     """Return what a study measures: its tasks under its first protocol, then under the others."""
     settings = study.evaluation
-    measures = {task: metric_of(task) for task in settings.tasks}
+    metrics = {task: metric_of(task) for task in settings.tasks}
     return tuple(
-        Endpoint(settings.endpoint(task, protocol), task, protocol, measures[task])
+        Endpoint(settings.endpoint(task, protocol), task, protocol, metrics[task])
         for protocol in settings.protocols
         for task in settings.tasks
     )

@@ -16,9 +16,7 @@ from ecgscale.registry import Registry
 
 Kind = Literal["multi-label", "multi-class", "binary", "regression"]
 USUAL_METRIC: dict[Kind, str] = {
-    "multi-label": "macro_auroc",
-    "multi-class": "macro_auroc",
-    "binary": "macro_auroc",
+    **dict.fromkeys(("multi-label", "multi-class", "binary"), "macro_auroc"),
     "regression": "mae",
 }
 """The main metric of a task of each kind, unless the task names another."""
@@ -120,12 +118,7 @@ class Task:
 
     @classmethod
     def targets(cls, records: pd.DataFrame) -> Targets:
-        """Select and label the records of a store.
-
-        Parameters
-        ----------
-        records
-            The store's table (`ecgscale.data.store.Store.records`), a row a record.
+        """Select and label the records of a store (`ecgscale.data.store.Store.records`).
 
         Raises
         ------
@@ -149,8 +142,6 @@ def multi_hot(
         Keys (codes or label names) of each record.
     columns
         Key to column; several keys may share one. Keys that are not in it are ignored.
-    width
-        Number of columns.
     """
     rows = [list(keys) for keys in present]
     y = np.zeros((len(rows), width), dtype=np.float32)
@@ -162,12 +153,7 @@ def multi_hot(
 def measurement(records: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
     """Return shape (record,): a number that the source states, NaN where it does not.
 
-    Parameters
-    ----------
-    records
-        The store's table.
-    name
-        Key of `ecgscale.data.record.Record.measurements`.
+    `name` is a key of `ecgscale.data.record.Record.measurements`.
     """
     columns = zip(records["measurements"], records["measured"], strict=True)
     known = [dict(zip(names, values, strict=True)) for names, values in columns]
@@ -177,23 +163,17 @@ def measurement(records: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
 def patient_split(
     patients: Iterable[str], salt: str, validation: float, test: float
 ) -> npt.NDArray[np.str_]:
-    """Deal patients into splits by a hash of their id, for data without a published split.
+    """Return "train", "validation" or "test", shape (record,), for data without published splits.
 
-    A patient's split depends on the id and the salt alone, so it stays when records come or go.
+    Patients are dealt by a hash of their id and the salt alone, so that a patient's split stays
+    when records come or go, and tasks that share a salt share the split.
 
     Parameters
     ----------
     patients
         The patient of each record.
-    salt
-        What the split is for; tasks that share a salt share the split.
     validation, test
         Expected shares of the patients.
-
-    Returns
-    -------
-    array
-        Shape (record,), "train", "validation" or "test".
     """
     known: dict[str, Split] = {}
     for patient in patients:
@@ -210,15 +190,7 @@ def select(
     split: npt.NDArray[np.str_],
     y: npt.NDArray[np.float32],
 ) -> Targets:
-    """Return the targets of the kept records.
-
-    Parameters
-    ----------
-    records
-        The store's table.
-    keep, split, y
-        One entry (row) for each record of the table.
-    """
+    """Return the targets of the records to keep, given one entry (row) for each record."""
     return Targets(
         rows=np.flatnonzero(keep).astype(np.int64),
         split=split[keep],

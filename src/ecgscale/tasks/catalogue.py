@@ -40,17 +40,10 @@ class CatalogueEntry:
         """Return the entry as plain values."""
         metadata = self.metadata
         return {
-            "task": metadata.name,
-            "version": metadata.version,
-            "suites": list(self.suites),
-            "kind": metadata.kind,
-            "labels": len(metadata.labels),
-            "dataset": metadata.dataset,
-            "access": metadata.access,
-            "metric": metadata.main_metric,
-            "state": self.state,
-            "counts": self.counts,
-            "advice": self.advice,
+            **{"task": metadata.name, "version": metadata.version, "suites": list(self.suites)},
+            **{"kind": metadata.kind, "labels": len(metadata.labels), "dataset": metadata.dataset},
+            **{"access": metadata.access, "metric": metadata.main_metric},
+            **{"state": self.state, "counts": self.counts, "advice": self.advice},
         }
 
 
@@ -130,13 +123,7 @@ def task_page(metadata: TaskMetadata) -> str:
 
 
 def write_pages(folder: Path) -> list[Path]:
-    """Write one page per task and an index; remove pages of tasks that no longer exist.
-
-    Returns
-    -------
-    list
-        The files, sorted.
-    """
+    """Write a page per task and an index, remove pages of others; return the files, sorted."""
     folder.mkdir(parents=True, exist_ok=True)
     pages = {f"{name}.md": task_page(task.metadata) for name, task in tasks.items()}
     pages["README.md"] = _index()
@@ -150,21 +137,18 @@ def write_pages(folder: Path) -> list[Path]:
 
 def _index() -> str:
     parts = [f"<!-- Written by `{PAGES_COMMAND}`. -->", "# Every downstream task"]
+    head = "| Task | Kind | Labels | Data set | Access | Main metric |\n|---|---|---|---|---|---|\n"
     for suite in SUITES.values():
         parts.append(f"## {suite.name}, version {suite.version}")
         parts.append(f"{suite.title} ({suite.citation}).")
-        parts.append(
-            "| Task | Kind | Labels | Data set | Access | Main metric |\n"
-            "|---|---|---|---|---|---|\n"
-            + "\n".join(_index_row(tasks.get(name).metadata) for name in suite.available())
-        )
+        parts.append(head + "\n".join(_index_row(task.metadata) for task in suite))
     return "\n\n".join(parts) + "\n"
 
 
-def _index_row(metadata: TaskMetadata) -> str:
+def _index_row(task: TaskMetadata) -> str:
     return (
-        f"| [{metadata.name}]({metadata.name}.md) | {metadata.kind} | {len(metadata.labels)} | "
-        f"{metadata.dataset} | {metadata.access} | {_metric(metadata)} |"
+        f"| [{task.name}]({task.name}.md) | {task.kind} | {len(task.labels)} | "
+        f"{task.dataset} | {task.access} | {_metric(task)} |"
     )
 
 

@@ -34,13 +34,11 @@ class Suite:
 
     def available(self) -> tuple[str, ...]:
         """Return the declared names that are implemented, in the suite's order."""
-        known = set(tasks.names())
-        return tuple(name for name in self.declared if name in known)
+        return tuple(name for name in self.declared if name in tasks.names())
 
     def missing(self) -> tuple[str, ...]:
         """Return the declared names that are not implemented, in the suite's order."""
-        known = set(tasks.names())
-        return tuple(name for name in self.declared if name not in known)
+        return tuple(name for name in self.declared if name not in tasks.names())
 
     def __iter__(self) -> Iterator[type[Task]]:
         return (tasks.get(name) for name in self.available())
@@ -57,19 +55,10 @@ SUITES: dict[str, Suite] = {
             version=1,
             title="Chaparral: the 13 classification tasks of CLEF",
             declared=(
-                "ptb-xl-diagnostic",
-                "ptb-xl-subdiagnostic",
-                "ptb-xl-superdiagnostic",
-                "ptb-xl-form",
-                "ptb-xl-rhythm",
-                "chapman-38",
-                "mimic-lvef-binary",
-                "icentia11k-beat",
-                "icentia11k-rhythm",
-                "mc-med-ed-disposition",
-                "mc-med-discharge-disposition",
-                "mc-med-acuity",
-                "music-outcome",
+                *("ptb-xl-diagnostic", "ptb-xl-subdiagnostic", "ptb-xl-superdiagnostic"),
+                *("ptb-xl-form", "ptb-xl-rhythm", "chapman-38", "mimic-lvef-binary"),
+                *("icentia11k-beat", "icentia11k-rhythm", "mc-med-ed-disposition"),
+                *("mc-med-discharge-disposition", "mc-med-acuity", "music-outcome"),
             ),
             primary="chapman-38",
             citation="CLEF, arXiv:2512.02180",
@@ -78,13 +67,7 @@ SUITES: dict[str, Suite] = {
             name="chaparral-reg5",
             version=1,
             title="Chaparral: the 5 regression tasks of CLEF",
-            declared=(
-                "mimic-lvef",
-                "mc-med-sbp",
-                "mc-med-dbp",
-                "aurora-bp-sbp",
-                "aurora-bp-dbp",
-            ),
+            declared=("mimic-lvef", "mc-med-sbp", "mc-med-dbp", "aurora-bp-sbp", "aurora-bp-dbp"),
             primary="mimic-lvef",
             citation="CLEF, arXiv:2512.02180",
         ),

@@ -109,26 +109,23 @@ def write_targets(
     manifest: dict[str, Any] = {}
     for name in names:
         task = tasks.get(name)
-        source = _source(data, task.metadata)
+        metadata = task.metadata
+        source = _source(data, metadata)
         if source not in opened:
             opened[source] = open_store(stores / source)
         store = opened[source]
         targets = task.targets(store.records)
-        _check(task.metadata, source, targets)
+        _check(metadata, source, targets)
         table = _table(targets, store.records)
         pq.write_table(table, out / f"{name}.parquet", compression="zstd")
+        said = ("dataset", "kind", "minimum_positives", "version")
         manifest[name] = {
-            "dataset": task.metadata.dataset,
-            "kind": task.metadata.kind,
-            "metric": task.metadata.main_metric,
-            "unit": task.metadata.unit or "",
-            "minimum_positives": task.metadata.minimum_positives,
-            "source": source,
-            "store_digest": store.digest,
-            "version": task.metadata.version,
-            "labels": list(task.metadata.label_names),
-            **_counts(targets, task.metadata),
-            "digest": _digest(table, task.metadata),
+            **{key: getattr(metadata, key) for key in said},
+            **{"metric": metadata.main_metric, "unit": metadata.unit or ""},
+            **{"source": source, "store_digest": store.digest},
+            "labels": list(metadata.label_names),
+            **_counts(targets, metadata),
+            "digest": _digest(table, metadata),
         }
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
     (out / MANIFEST).write_text(text, encoding="utf-8")
@@ -147,9 +144,8 @@ def read_manifest(tasks_dir: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BadInputError(
-            f"{path} does not exist: run `python -m ecgscale targets` first"
-        ) from error
+        said = f"{path} does not exist: run `python -m ecgscale targets` first"
+        raise BadInputError(said) from error
     except json.JSONDecodeError as error:
         raise BadInputError(f"{path} is not JSON: {error}") from error
     return manifest
@@ -168,18 +164,13 @@ def read_targets(tasks_dir: Path, task: str) -> TaskTable:
     if not path.is_file():
         raise BadInputError(f"{path} does not exist, although {tasks_dir / MANIFEST} lists it")
     table = pq.read_table(path, schema=SCHEMA)
+    said = ("kind", "metric", "unit", "minimum_positives", "source", "store_digest", "digest")
     return TaskTable(
         task=task,
-        kind=entry["kind"],
-        metric=entry["metric"],
-        unit=entry["unit"],
-        minimum_positives=entry["minimum_positives"],
-        source=entry["source"],
-        store_digest=entry["store_digest"],
+        **{name: entry[name] for name in said},
         labels=tuple(entry["labels"]),
         frame=table.drop_columns(["y"]).to_pandas(),
         y=_matrix(table, len(entry["labels"])),
-        digest=entry["digest"],
     )
 
 
@@ -300,17 +291,16 @@ def _matrix(table: pa.Table, width: int) -> npt.NDArray[np.float32]:
 
 
 def _counts(targets: Targets, metadata: TaskMetadata) -> dict[str, Any]:
-    counts = {split: int((targets.split == split).sum()) for split in SPLITS}
+    inside = {split: targets.split == split for split in SPLITS}
+    counts = {split: int(chosen.sum()) for split, chosen in inside.items()}
     if metadata.kind == "regression":
         return {"counts": counts, "positives": {}}
-    positives = {split: (targets.y[targets.split == split] == 1).sum(axis=0) for split in SPLITS}
-    return {
-        "counts": counts,
-        "positives": {
-            label: {split: int(positives[split][column]) for split in SPLITS}
-            for column, label in enumerate(metadata.label_names)
-        },
+    columns = zip(metadata.label_names, targets.y.T, strict=True)
+    positives = {
+        label: {split: int((column[chosen] == 1).sum()) for split, chosen in inside.items()}
+        for label, column in columns
     }
+    return {"counts": counts, "positives": positives}
 
 
 def _digest(table: pa.Table, metadata: TaskMetadata) -> str:

@@ -1,7 +1,5 @@
 """Age and sex, which an ECG tells too."""
 
-from typing import ClassVar
-
 import numpy as np
 
 from ecgscale.evaluation.baselines.base import Probed, baselines, imputed
@@ -16,7 +14,7 @@ class AgeSex(Probed):
     Unknown values are the training median.
     """
 
-    words: ClassVar[str] = "age and sex only"
+    words = "age and sex only"
 
     def numbers(self, problem: Problem) -> Embeddings:
         """Return shape (example, 5): age, age squared, sex, age unknown, sex unknown."""

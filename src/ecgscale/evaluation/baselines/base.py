@@ -42,26 +42,15 @@ class Baseline:
     ) -> npt.NDArray[np.floating]:
         """Return shape (row, feature) of some records; asked of baselines that read signals.
 
-        Parameters
-        ----------
-        advance
-            Told how many more records are done.
+        `advance` is told how many more records are done.
         """
         raise NotImplementedError
 
     def scores(self, problem: Problem) -> Floats:
-        """Predict the validation and test examples.
+        """Predict the validation and test examples, shape (example, label).
 
-        Parameters
-        ----------
-        problem
-            The task, without an encoder; the embeddings are the features of the ECG.
-
-        Returns
-        -------
-        array
-            Shape (example, label), float64, as
-            `ecgscale.evaluation.readouts.base.Predictions.scores`.
+        As `ecgscale.evaluation.readouts.base.Predictions.scores`. The problem has no encoder; its
+        embeddings are the features of the ECG.
         """
         raise NotImplementedError
 

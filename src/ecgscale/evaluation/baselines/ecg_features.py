@@ -1,7 +1,6 @@
 """Hand-crafted features of the ECG."""
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,8 @@ class EcgFeatures(Probed):
     Values that could not be measured are the training median, and the outermost are cut back.
     """
 
-    words: ClassVar[str] = "hand-crafted features of the ECG"
-    reads_signals: ClassVar[bool] = True
+    words = "hand-crafted features of the ECG"
+    reads_signals = True
 
     @classmethod
     def features(

@@ -1,7 +1,5 @@
 """How common a label is, and nothing else."""
 
-from typing import ClassVar
-
 import numpy as np
 
 from ecgscale.evaluation.baselines.base import Baseline, baselines
@@ -16,7 +14,7 @@ class Prevalence(Baseline):
     So an AUROC of 0.5 by construction, and the floor of average precision.
     """
 
-    words: ClassVar[str] = "prevalence, or of a number its training mean"
+    words = "prevalence, or of a number its training mean"
 
     def scores(self, problem: Problem) -> Floats:
         """Give every example the same."""

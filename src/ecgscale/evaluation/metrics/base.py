@@ -173,14 +173,7 @@ class Metric:
         """Return the metric of all test examples.
 
         Unless a metric says otherwise it is the mean of its `column` over the labels that enter
-        macro means, NaN if there are none.
-
-        Parameters
-        ----------
-        outcome
-            What was predicted.
-        columns
-            What `by_label` has returned for it.
+        macro means, NaN if there are none; `columns` are what `by_label` has returned.
         """
         return macro(columns[self.column], outcome.included)
 
@@ -215,13 +208,7 @@ class MainMetric(Metric):
         raise NotImplementedError
 
     def replicates(self, outcome: Outcome, resamples: int, seed: int) -> "Replicates":
-        """Return the metric of every resample of the test patients.
-
-        Parameters
-        ----------
-        resamples, seed
-            As `ecgscale.evaluation.bootstrap.patient_weights`.
-        """
+        """Return the metric in each resample of `ecgscale.evaluation.bootstrap.patient_weights`."""
         raise NotImplementedError
 
 
@@ -229,14 +216,7 @@ metrics: Registry[Metric] = Registry("metric", "ecgscale.evaluation.metrics")
 
 
 def main_metric(name: str, unit: str = "") -> MainMetric:
-    """Return the main metric of a task.
-
-    Parameters
-    ----------
-    name
-        Of the metric.
-    unit
-        Of what the task predicts, "" if it has none.
+    """Return the main metric of a task by its name, for what is predicted in a unit ("": none).
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +29,12 @@ class Ece(Metric):
     Of one class of several it is that of the most probable class.
     """
 
-    name: ClassVar[str] = "ece"
+    name = "ece"
     kinds = LABELLED
-    title: ClassVar[str] = "calibration error"
-    short: ClassVar[str] = "calibration error"
-    higher_is_better: ClassVar[bool] = False
-    column: ClassVar[str] = "ece"
+    title = "calibration error"
+    short = "calibration error"
+    higher_is_better = False
+    column = "ece"
 
     def by_label(self, outcome: Outcome) -> Columns:
         """Return the calibration error of each label."""
@@ -82,26 +82,8 @@ def top_label_calibration_error(
 ) -> float:
     """Compute the expected calibration error of the most probable class, with torchmetrics.
 
-    As `calibration_error`, of how often the called class is right (Guo et al., ICML 2017).
-
-    Parameters
-    ----------
-    y
-        Shape (example, class), one 1 in each row.
-    probability
-        Shape (example, class), in [0, 1]; of equally probable classes the first is called.
-    bins
-        Number of bins.
-
-    Returns
-    -------
-    float
-        NaN if there are no examples.
-
-    Raises
-    ------
-    BadInputError
-        If a probability is outside of [0, 1].
+    As `calibration_error`, of how often the called class is right (Guo et al., ICML 2017); each row
+    of `y` has one 1, and of equally probable classes the first is called. NaN without examples.
     """
     truth, values = np.asarray(y) == 1, checked_probabilities(probability)
     if not len(truth):

@@ -23,12 +23,7 @@ Bools = npt.NDArray[np.bool_]
 def included_labels(y: npt.ArrayLike, minimum_positives: int) -> Bools:
     """Return shape (label,): which labels enter a macro mean.
 
-    Parameters
-    ----------
-    y
-        Shape (example, label), 0 or 1.
-    minimum_positives
-        Positives that a label needs, beside at least one negative.
+    Those of `y`, shape (example, label), 0 or 1, with the minimum of positives and a negative.
     """
     truth = np.asarray(y) == 1
     return np.asarray((truth.sum(axis=0) >= max(minimum_positives, 1)) & ~truth.all(axis=0))
@@ -69,18 +64,7 @@ def auroc(y: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
 
 
 def average_ranks(scores: npt.ArrayLike) -> Floats:
-    """Rank each column from 1; equal values share the mean of their ranks.
-
-    Parameters
-    ----------
-    scores
-        Shape (example, label).
-
-    Returns
-    -------
-    array
-        Shape (example, label), float64.
-    """
+    """Rank each column, shape (example, label), from 1; equal values share their mean rank."""
     values = np.asarray(scores)
     order = np.argsort(values, axis=0)
     ordered = np.take_along_axis(values, order, axis=0)
@@ -98,10 +82,7 @@ def average_ranks(scores: npt.ArrayLike) -> Floats:
 def paired_values(y: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return what was to be predicted and what was, each of shape (example,), float64.
 
-    Parameters
-    ----------
-    y, predicted
-        Shape (example,) or (example, 1), finite.
+    Both are given with shape (example,) or (example, 1), finite.
 
     Raises
     ------

@@ -9,7 +9,6 @@ macro mean needs.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,14 +36,14 @@ class MacroAuroc(MainMetric):
     the rest.
     """
 
-    name: ClassVar[str] = "macro_auroc"
+    name = "macro_auroc"
     kinds = LABELLED
-    title: ClassVar[str] = "macro AUROC"
-    short: ClassVar[str] = "AUROC"
-    higher_is_better: ClassVar[bool] = True
-    column: ClassVar[str] = "auroc"
-    subject: ClassVar[str] = "accuracy"
-    suite_metric: ClassVar[str] = "macro_auroc"
+    title = "macro AUROC"
+    short = "AUROC"
+    higher_is_better = True
+    column = "auroc"
+    subject = "accuracy"
+    suite_metric = "macro_auroc"
 
     def by_label(self, outcome: Outcome) -> Columns:
         """Return the AUROC of each label."""
@@ -61,29 +60,15 @@ class MacroAuroc(MainMetric):
 
     def replicates(self, outcome: Outcome, resamples: int, seed: int) -> Replicates:
         """Return the AUROC of every label, and their mean, in every resample."""
-        return bootstrap_auroc(
-            outcome.y,
-            outcome.scores,
-            outcome.patients,
-            outcome.included,
-            resamples=resamples,
-            seed=seed,
-            task=outcome.task,
-        )
+        given = (outcome.y, outcome.scores, outcome.patients, outcome.included)
+        return bootstrap_auroc(*given, resamples=resamples, seed=seed, task=outcome.task)
 
 
 def selection_auroc(y: npt.ArrayLike, scores: npt.ArrayLike, minimum_positives: int) -> float:
     """Return the macro AUROC on validation examples, by which a penalty is chosen.
 
-    Parameters
-    ----------
-    y
-        Shape (example, label), 0 or 1.
-    scores
-        Shape (example, label), finite.
-    minimum_positives
-        Positives that a label needs here to count; where none has them, all labels with a positive
-        and a negative do. NaN if there are none either.
+    Of labels (`y` and `scores` as of `auroc`) with the minimum of positives here; where none has
+    them, of all labels with a positive and a negative. NaN if there are none either.
     """
     included = included_labels(y, minimum_positives)
     if not included.any():
@@ -105,10 +90,8 @@ def bootstrap_auroc(
 
     Parameters
     ----------
-    y
-        Shape (example, label), 0 or 1.
-    scores
-        Shape (example, label), finite.
+    y, scores
+        As `auroc`.
     patients
         Shape (example,), patient ids.
     included
@@ -119,12 +102,9 @@ def bootstrap_auroc(
     truth, values = np.asarray(y) == 1, np.asarray(scores)
     ids, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     weights = patient_weights(len(ids), resamples, seed, task)
-    replicates = np.array(
-        [
-            _auroc_under_weights(truth[:, label], values[:, label], patient, weights)
-            for label in range(truth.shape[1])
-        ]
-    ).reshape(truth.shape[1], resamples)
+    columns = zip(truth.T, values.T, strict=True)
+    areas = [_auroc_under_weights(*column, patient, weights) for column in columns]
+    replicates = np.array(areas).reshape(truth.shape[1], resamples)
     if not included.any():
         return Replicates(replicates, np.full(resamples, np.nan))
     return Replicates(replicates, replicates[included].mean(axis=0))

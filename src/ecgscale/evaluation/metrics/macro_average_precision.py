@@ -1,7 +1,6 @@
 """The average precision, averaged over labels."""
 
 from functools import partial
-from typing import ClassVar
 
 from ecgscale.evaluation.metrics.base import LABELLED, Columns, Metric, Outcome, metrics
 from ecgscale.evaluation.metrics.functions import of_each_label
@@ -14,12 +13,12 @@ class MacroAveragePrecision(Metric):
     The order of the scores alone decides; what it is worth depends on how rare a label is.
     """
 
-    name: ClassVar[str] = "macro_average_precision"
+    name = "macro_average_precision"
     kinds = LABELLED
-    title: ClassVar[str] = "macro average precision"
-    short: ClassVar[str] = "average precision"
-    higher_is_better: ClassVar[bool] = True
-    column: ClassVar[str] = "average_precision"
+    title = "macro average precision"
+    short = "average precision"
+    higher_is_better = True
+    column = "average_precision"
 
     def by_label(self, outcome: Outcome) -> Columns:
         """Return the average precision of each label."""

@@ -1,7 +1,6 @@
 """F1 at thresholds that the validation split chose, averaged over labels."""
 
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +24,12 @@ class MacroF1(Metric):
     Of one class of several the most probable class is called, which needs no threshold.
     """
 
-    name: ClassVar[str] = "macro_f1"
+    name = "macro_f1"
     kinds = LABELLED
-    title: ClassVar[str] = "macro F1"
-    short: ClassVar[str] = "F1"
-    higher_is_better: ClassVar[bool] = True
-    column: ClassVar[str] = "f1"
+    title = "macro F1"
+    short = "F1"
+    higher_is_better = True
+    column = "f1"
 
     def by_label(self, outcome: Outcome) -> Columns:
         """Return F1 of each label and the threshold, NaN where there is none."""
@@ -82,24 +81,8 @@ def best_f1_thresholds(y: npt.ArrayLike, probability: npt.ArrayLike) -> Floats:
 def f1_scores(y: npt.ArrayLike, probability: npt.ArrayLike, thresholds: npt.ArrayLike) -> Floats:
     """Compute the F1 of each label, ``2 TP / (2 TP + FP + FN)``, with torchmetrics.
 
-    Parameters
-    ----------
-    y
-        Shape (example, label), 0 or 1.
-    probability
-        Shape (example, label), in [0, 1].
-    thresholds
-        Shape (label,), chosen on other examples; an example is positive from there on.
-
-    Returns
-    -------
-    array
-        Shape (label,), NaN where a label is absent.
-
-    Raises
-    ------
-    BadInputError
-        If a probability is outside of [0, 1].
+    Takes and raises what `best_f1_thresholds` does, and takes the thresholds, shape (label,), that
+    it chose on other examples. Returns shape (label,), NaN where a label is absent.
     """
     called = checked_probabilities(probability) >= np.asarray(thresholds, dtype=np.float64)
     return _f1(y, called)
@@ -108,17 +91,7 @@ def f1_scores(y: npt.ArrayLike, probability: npt.ArrayLike, thresholds: npt.Arra
 def multiclass_f1(y: npt.ArrayLike, probability: npt.ArrayLike) -> Floats:
     """Compute the F1 of each class when the most probable class is called, with torchmetrics.
 
-    Parameters
-    ----------
-    y
-        Shape (example, class), one 1 in each row.
-    probability
-        Shape (example, class); of equally probable classes the first is called.
-
-    Returns
-    -------
-    array
-        Shape (class,), NaN where a class is absent.
+    As `f1_scores`; each row of `y` has one 1, and of equally probable classes the first is called.
     """
     values = np.asarray(probability)
     called = values.argmax(axis=1)[:, None] == np.arange(values.shape[1])

@@ -1,7 +1,6 @@
 """The mean absolute error of a regression."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +18,15 @@ class Mae(MainMetric):
     variance explained.
     """
 
-    name: ClassVar[str] = "mae"
+    name = "mae"
     kinds = ("regression",)
-    title: ClassVar[str] = "MAE"
-    short: ClassVar[str] = "MAE"
-    digits: ClassVar[int] = 2
-    higher_is_better: ClassVar[bool] = False
-    in_unit_of_target: ClassVar[bool] = True
-    subject: ClassVar[str] = "the error"
-    suite_metric: ClassVar[str] = "r2"
+    title = "MAE"
+    short = "MAE"
+    digits = 2
+    higher_is_better = False
+    in_unit_of_target = True
+    subject = "the error"
+    suite_metric = "r2"
 
     def value(self, outcome: Outcome, columns: Columns) -> float:
         """Return the mean absolute error, NaN if there are no examples."""
@@ -41,14 +40,8 @@ class Mae(MainMetric):
 
     def replicates(self, outcome: Outcome, resamples: int, seed: int) -> Replicates:
         """Return the mean absolute error in every resample."""
-        errors = bootstrap_mae(
-            outcome.y,
-            outcome.scores,
-            outcome.patients,
-            resamples=resamples,
-            seed=seed,
-            task=outcome.task,
-        )
+        given = (outcome.y, outcome.scores, outcome.patients)
+        errors = bootstrap_mae(*given, resamples=resamples, seed=seed, task=outcome.task)
         return Replicates(np.empty((0, resamples)), errors)
 
 
@@ -71,23 +64,10 @@ def bootstrap_mae(
     seed: int,
     task: str,
 ) -> Floats:
-    """Recompute a regression's mean absolute error in every resample of the patients.
+    """Return shape (resample,): a regression's mean absolute error in every resample.
 
-    ``sum_i w_i |y_i - p_i| / sum_i w_i`` with the weights of `patient_weights`.
-
-    Parameters
-    ----------
-    y, predicted
-        Shape (example,) or (example, 1), finite.
-    patients
-        Shape (example,), patient ids.
-    resamples, seed, task
-        As `ecgscale.evaluation.bootstrap.patient_weights`.
-
-    Returns
-    -------
-    array
-        Shape (resample,).
+    ``sum_i w_i |y_i - p_i| / sum_i w_i`` of `paired_values` with the weights of `patient_weights`;
+    `patients` has the patient id of each example.
     """
     truth, values = paired_values(y, predicted)
     ids, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)

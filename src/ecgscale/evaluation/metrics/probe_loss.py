@@ -1,7 +1,5 @@
 """The loss on test that a readout is fitted to on training."""
 
-from typing import ClassVar
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,11 +14,11 @@ class ProbeLoss(Metric):
     Of a label's positives and negatives alike, so it is dominated by the common kind.
     """
 
-    name: ClassVar[str] = "probe_loss"
+    name = "probe_loss"
     kinds = LABELLED
-    title: ClassVar[str] = "loss"
-    short: ClassVar[str] = "loss"
-    higher_is_better: ClassVar[bool] = False
+    title = "loss"
+    short = "loss"
+    higher_is_better = False
 
     def value(self, outcome: Outcome, columns: Columns) -> float:
         """Return the loss of the test examples, in nats."""
@@ -30,12 +28,6 @@ class ProbeLoss(Metric):
 
 
 def log_loss(y: npt.ArrayLike, log_odds: npt.ArrayLike) -> Floats:
-    """Return shape (label,): the mean logistic loss, in nats.
-
-    Parameters
-    ----------
-    y, log_odds
-        Shape (example, label).
-    """
+    """Return shape (label,): the mean logistic loss, in nats, of arrays (example, label)."""
     z, truth = np.asarray(log_odds, dtype=np.float64), np.asarray(y) == 1
     return np.asarray(np.logaddexp(0, np.where(truth, -z, z)).mean(axis=0))

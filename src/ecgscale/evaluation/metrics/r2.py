@@ -1,7 +1,5 @@
 """The coefficient of determination of a regression."""
 
-from typing import ClassVar
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,11 +11,11 @@ from ecgscale.evaluation.metrics.functions import as_tensor, paired_values
 class R2(Metric):
     """Share of the variance that is explained, ``1 - sum (y - p)^2 / sum (y - mean y)^2``."""
 
-    name: ClassVar[str] = "r2"
+    name = "r2"
     kinds = ("regression",)
-    title: ClassVar[str] = "R\u00b2"
-    short: ClassVar[str] = "R\u00b2"
-    higher_is_better: ClassVar[bool] = True
+    title = "R\u00b2"
+    short = "R\u00b2"
+    higher_is_better = True
 
     def value(self, outcome: Outcome, columns: Columns) -> float:
         """Return the coefficient of determination."""
@@ -27,10 +25,7 @@ class R2(Metric):
 def determination(y: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """Compute the coefficient of determination of `paired_values`, with torchmetrics.
 
-    Returns
-    -------
-    float
-        0 for the mean of these examples, negative for worse; NaN where the target is constant.
+    0 for the mean of these examples, negative for worse; NaN where the target is constant.
     """
     from torchmetrics.functional.regression import r2_score
 

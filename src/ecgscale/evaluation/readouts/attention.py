@@ -1,7 +1,5 @@
 """A frozen encoder with an attention-pooling head on its tokens."""
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from pydantic import Field
@@ -32,9 +30,9 @@ class Attention(Readout):
         cache_mb: int = Field(default=1024, ge=0)
         """Tokens are kept in memory if they take less than this, else computed in every epoch."""
 
-    title: ClassVar[str] = "attention head"
-    method: ClassVar[str] = "an attention-pooling head on the tokens of the frozen encoder"
-    reference: ClassVar[str] = (
+    title = "attention head"
+    method = "an attention-pooling head on the tokens of the frozen encoder"
+    reference = (
         "Lee et al., Set Transformer (pooling by multi-head attention), ICML 2019, "
         "arXiv 1810.00825; as a probe of frozen encoders: Yu et al., CoCa, arXiv 2205.01917"
     )
@@ -55,15 +53,7 @@ class AttentionPooling(nn.Module):
 
     With ``t`` the normalised tokens (LayerNorm), each head h gives
     ``p_h = sum_s softmax_s(q_h . K_h t_s / sqrt(d)) V_h t_s``; the output is linear in all ``p_h``.
-
-    Parameters
-    ----------
-    dim
-        Width of a token.
-    heads
-        Heads, each ``max(1, dim // heads)`` wide.
-    outputs
-        Labels.
+    A head is ``max(1, dim // heads)`` wide, with `dim` the width of a token.
     """
 
     def __init__(self, dim: int, heads: int, outputs: int) -> None:

@@ -87,12 +87,9 @@ class Problem:
         return main_metric(self.table.metric, self.table.unit)
 
     def on_validation(self, scores: npt.ArrayLike) -> float:
-        """Return the main metric of the validation examples, NaN where none can be measured.
+        """Return the main metric of validation scores, NaN where none can be measured.
 
-        Parameters
-        ----------
-        scores
-            Shape (validation example, label), as `Predictions.scores`.
+        Of shape (validation example, label), as `Predictions.scores`.
         """
         y = self.y[self.validation]
         return self.metric.on_validation(y, scores, self.minimum_positives)
@@ -149,18 +146,7 @@ class Readout:
     reference: ClassVar[str]
 
     def predict(self, problem: Problem) -> Predictions:
-        """Learn from the training examples and score the validation and test examples.
-
-        Parameters
-        ----------
-        problem
-            The task.
-
-        Returns
-        -------
-        Predictions
-            Scores, and what the readout has to say of itself.
-        """
+        """Learn from the training examples and score the validation and test examples."""
         raise NotImplementedError
 
 
@@ -177,11 +163,7 @@ def parse_settings(name: str, settings: dict[str, Any]) -> ReadoutSettings:
         names the full key.
     """
     try:
-        readout = readouts.get(name)
-    except BadInputError as error:
-        raise BadInputError(f"evaluation.readouts.{name}: {error}") from error
-    try:
-        return readout.Settings(**settings)
+        return _readout(name, f"evaluation.readouts.{name}").Settings(**settings)
     except ValidationError as error:
         raise BadInputError(f"evaluation.readouts.{name}.{first_problem(error)}") from error
 
@@ -194,10 +176,7 @@ def check_protocol(protocol: Protocol) -> None:
     BadInputError
         If not; the message names the key.
     """
-    try:
-        readout = readouts.get(protocol.readout)
-    except BadInputError as error:
-        raise BadInputError(f"evaluation.protocols.readout: {error}") from error
+    readout = _readout(protocol.readout, "evaluation.protocols.readout")
     if protocol.depth < 1 and not readout.reads_depths:
         able = ", ".join(name for name, known in readouts.items() if known.reads_depths)
         raise BadInputError(
@@ -206,26 +185,20 @@ def check_protocol(protocol: Protocol) -> None:
         )
 
 
+def _readout(name: str, key: str) -> type[Readout]:
+    """Return a readout that the `key` of a study asks for."""
+    try:
+        return readouts.get(name)
+    except BadInputError as error:
+        raise BadInputError(f"{key}: {error}") from error
+
+
 def labelled_share(table: TaskTable, fraction: float, seed: int) -> Bools:
-    """Choose the training examples of a share of the training patients.
+    """Return shape (example,): the training examples of a share of the training patients.
 
-    Patients are sorted by a hash of their id and the seed, and a prefix is taken: smaller shares
-    are parts of larger ones, tasks that share patients share the choice, and it does not depend on
-    the encoder.
-
-    Parameters
-    ----------
-    table
-        The task.
-    fraction
-        Share of the training patients; at least one patient is taken.
-    seed
-        Of the order.
-
-    Returns
-    -------
-    array
-        Shape (example,), whether an example may be learned from.
+    Patients are sorted by a hash of their id and the seed, and a prefix of at least one is taken:
+    smaller shares are parts of larger ones, tasks that share patients share the choice, and it does
+    not depend on the encoder.
     """
     train = table.where("train")
     if fraction == 1:

@@ -1,7 +1,6 @@
 """Fine-tuning of the whole encoder."""
 
 import re
-from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -36,9 +35,9 @@ class Finetune(Readout):
         layer_decay: float = Field(default=0.75, gt=0, le=1)
         """Factor of the learning rate from each block to the one below it; 1 for one rate."""
 
-    title: ClassVar[str] = "fine-tuned"
-    method: ClassVar[str] = "training all of the encoder on the labels"
-    reference: ClassVar[str] = (
+    title = "fine-tuned"
+    method = "training all of the encoder on the labels"
+    reference = (
         "CLEF, arXiv 2512.02180 (Adam, rate 1e-3, batch 64, at most 100 epochs, patience 5); "
         "layer-wise decay: Clark et al., ELECTRA, ICLR 2020, arXiv 2003.10555, "
         "and Bao et al., BEiT, ICLR 2022, arXiv 2106.08254"
@@ -58,15 +57,7 @@ class Finetune(Readout):
 
 
 class Finetuned(nn.Module):
-    """An encoder and a linear head on its embedding.
-
-    Parameters
-    ----------
-    encoder
-        Trained in place.
-    outputs
-        Labels.
-    """
+    """An encoder, trained in place, and a linear head of some outputs on its embedding."""
 
     def __init__(self, encoder: Encoder, outputs: int) -> None:
         super().__init__()
@@ -87,13 +78,6 @@ def encoder_layers(encoder: Encoder, decay: float) -> list[Layer]:
     vit1d, xresnet1d) or ``layers.<i>.`` (s4); what is registered before the first block is the
     stem, and what comes after the last (a final normalisation) learns at the head's rate. An
     encoder without such names learns at the head's rate as a whole.
-
-    Parameters
-    ----------
-    encoder
-        The encoder.
-    decay
-        Factor from a layer to the one below it.
     """
     named = [(name, p) for name, p in encoder.named_parameters() if p.requires_grad]
     blocks = [int(match[1]) for name, _ in named if (match := _BLOCK.match(name))]

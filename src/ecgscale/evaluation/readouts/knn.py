@@ -1,7 +1,5 @@
 """Nearest neighbours in the frozen embedding."""
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from pydantic import Field
@@ -37,10 +35,10 @@ class Knn(Readout):
         k: int = Field(default=20, ge=1)
         """Neighbours; all training examples where there are fewer."""
 
-    title: ClassVar[str] = "nearest neighbours"
-    method: ClassVar[str] = "the nearest neighbours of the frozen embedding"
-    reads_depths: ClassVar[bool] = True
-    reference: ClassVar[str] = (
+    title = "nearest neighbours"
+    method = "the nearest neighbours of the frozen embedding"
+    reads_depths = True
+    reference = (
         "Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, "
         "CVPR 2018, arXiv 1805.01978 (there weighted, k = 200); k = 20 unweighted: "
         "Caron et al., DINO, ICCV 2021, arXiv 2104.14294"
@@ -66,21 +64,8 @@ class Knn(Readout):
 def neighbour_mean(train: Tensor, targets: Tensor, queries: Tensor, k: int = 20) -> Tensor:
     """Return the mean target of each query's nearest training examples (cosine similarity).
 
-    Parameters
-    ----------
-    train
-        Shape (example, dim).
-    targets
-        Shape (example, label).
-    queries
-        Shape (query, dim).
-    k
-        Neighbours, or all training examples if there are fewer.
-
-    Returns
-    -------
-    Tensor
-        Shape (query, label).
+    Of `train`, shape (example, dim), with `targets`, shape (example, label), for `queries`, shape
+    (query, dim), it has shape (query, label). Of fewer than k training examples all are taken.
     """
     unit = torch.nn.functional.normalize(train, dim=1)
     parts = []

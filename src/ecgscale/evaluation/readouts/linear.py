@@ -1,14 +1,13 @@
 """The linear probe of the frozen embedding."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from ecgscale.evaluation.embed import Embeddings
 from ecgscale.evaluation.metrics.functions import Floats
-from ecgscale.evaluation.probe import LinearProbe, RidgeProbe, fit_linear_probes, fit_ridge_probes
+from ecgscale.evaluation.probe import LinearProbe, Probe, fit_linear_probes, fit_ridge_probes
 from ecgscale.evaluation.readouts.base import (
     Predictions,
     Problem,
@@ -37,12 +36,10 @@ class Linear(Readout):
         """L2 penalties tried, per training example; the main metric on validation chooses."""
         max_iterations: int = Field(default=100, ge=1)
 
-    title: ClassVar[str] = "linear probe"
-    method: ClassVar[str] = (
-        "a linear probe of the frozen encoder, whose penalty the validation split chose"
-    )
-    reads_depths: ClassVar[bool] = True
-    reference: ClassVar[str] = (
+    title = "linear probe"
+    method = "a linear probe of the frozen encoder, whose penalty the validation split chose"
+    reads_depths = True
+    reference = (
         "Alain & Bengio, Understanding intermediate layers using linear classifier probes, "
         "arXiv 1610.01644; as ECG models are compared: CLEF, arXiv 2512.02180"
     )
@@ -59,18 +56,15 @@ class Linear(Readout):
         scores = blank_scores(problem)
         scores[problem.validation] = candidates[best]
         scores[test] = _scores(problem, probes[best].scores(x[test]))
+        seen = f"validation_{problem.metric.name}"
         tried = [
-            {
-                "penalty": probe.penalty,
-                f"validation_{problem.metric.name}": value,
-                **_convergence(probe),
-            }
+            {"penalty": probe.penalty, seen: value, **_convergence(probe)}
             for probe, value in zip(probes, reached, strict=True)
         ]
         return Predictions(scores, {"penalties": tried}, {"penalty": probes[best].penalty})
 
 
-def _fit(problem: Problem, x: Embeddings) -> Sequence[LinearProbe | RidgeProbe]:
+def _fit(problem: Problem, x: Embeddings) -> Sequence[Probe]:
     settings: Linear.Settings = problem.settings
     y = problem.y[problem.train]
     if problem.kind == "regression":
@@ -84,6 +78,6 @@ def _scores(problem: Problem, raw: Floats) -> Floats:
     return log_probabilities(raw) if problem.kind == "multi-class" else raw
 
 
-def _convergence(probe: LinearProbe | RidgeProbe) -> dict[str, int]:
+def _convergence(probe: Probe) -> dict[str, int]:
     """Return how many labels' fits have not converged; ridge regression needs no iterations."""
     return {"unconverged": int((~probe.converged).sum())} if isinstance(probe, LinearProbe) else {}

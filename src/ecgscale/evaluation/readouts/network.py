@@ -44,15 +44,7 @@ class NetworkSettings(ReadoutSettings):
 
 @dataclass(frozen=True)
 class Layer:
-    """Parameters that share a learning rate.
-
-    Attributes
-    ----------
-    parameters
-        The parameters.
-    scale
-        Factor of the learning rate.
-    """
+    """Parameters that share a learning rate, and its factor."""
 
     parameters: list[nn.Parameter]
     scale: float = 1.0
@@ -88,8 +80,6 @@ def train_network(
         The task; its settings are `NetworkSettings`.
     network
         Maps inputs to (batch, label).
-    layers
-        The parameters to train.
     inputs
         Maps positions in the task's table to the network's inputs, on the device.
 

@@ -119,6 +119,15 @@ def test_weights_that_do_not_fit_are_refused(encoder, tmp_path, tamper):
     assert "\n" not in str(caught.value)
 
 
+def test_whichever_weight_a_file_lacks_it_is_refused(encoder, tmp_path):
+    encoders.save(encoder, tmp_path, RECIPE, "card")
+    whole = load_file(tmp_path / WEIGHTS)
+    for absent in whole:
+        save_file({k: v for k, v in whole.items() if k != absent}, tmp_path / WEIGHTS)
+        with pytest.raises(BadInputError, match=absent):
+            encoders.load(tmp_path)
+
+
 def test_a_truncated_weights_file_is_refused(encoder, tmp_path):
     encoders.save(encoder, tmp_path, RECIPE, "card")
     content = (tmp_path / WEIGHTS).read_bytes()

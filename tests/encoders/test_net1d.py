@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from ecgscale import encoders
 from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import WEIGHTS
+from ecgscale.encoders.card import CardOrigin, imported_card
 from ecgscale.encoders.net1d import SIZES, BatchNorm, Block, Net1dSize, SameConv1d
 from ecgscale.errors import BadInputError
-from ecgscale.training.card import CardOrigin, imported_card
 
 
 def parameters(size: str, in_channels: int, batch_norm: bool = False) -> int:

@@ -295,7 +295,11 @@ def load(directory: str | Path, device: str | torch.device = "cpu") -> Encoder:
     if not weights.is_file():
         raise BadInputError(f"{directory} has no {WEIGHTS}")
     try:
-        encoder.load_state_dict(load_file(weights), strict=True)
+        state = load_file(weights)
+        # Strict as it is, torch fills in what a file lacks of a batch norm's counts.
+        for name in sorted(encoder.state_dict().keys() - state.keys()):
+            raise RuntimeError(f"{name} is missing")
+        encoder.load_state_dict(state, strict=True)
     except SafetensorError as error:
         raise BadInputError(f"{weights} is not a safetensors file: {error}") from error
     except RuntimeError as error:

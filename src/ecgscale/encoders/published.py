@@ -16,10 +16,10 @@ from torch import Tensor
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
 from ecgscale.encoders.base import Encoder, create, model_digest, save
+from ecgscale.encoders.card import CardOrigin, imported_card
 from ecgscale.encoders.net1d import PUBLISHED_COUNTS, SIZES
 from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest
-from ecgscale.training.card import CardOrigin, imported_card
 
 PLACE = Path("models/external")
 """Where imported encoders lie, relative to the project."""

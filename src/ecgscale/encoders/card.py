@@ -1,4 +1,4 @@
-"""The model card that lies beside every encoder, pretrained here or imported."""
+"""The model card that lies beside every encoder: its parts, and the card of an imported one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,31 +8,6 @@ import yaml
 
 from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import Encoder
-from ecgscale.objectives.base import objectives
-from ecgscale.runs.cell import Cell
-from ecgscale.training.settings import ResolvedObjective
-
-
-@dataclass(frozen=True)
-class TrainedOn:
-    """The data of a training, as its card and its record describe them."""
-
-    name: str
-    digest: str
-    """Name and digest of the list of records."""
-    place: str
-    """Where that list lies, relative to the project."""
-    stores: dict[str, str]
-    """Source to the digest of its store."""
-    patients: int
-    records: int
-    hours: float
-    sources: dict[str, int]
-    """Records per source."""
-
-
-NO_DATA = TrainedOn("none", "none", "none", {}, patients=0, records=0, hours=0.0, sources={})
-"""What a control that is not trained has seen."""
 
 
 @dataclass(frozen=True)
@@ -53,48 +28,6 @@ class CardOrigin:
     """What of the published preprocessing the recipe cannot express."""
 
 
-def model_card(
-    cell: Cell,
-    encoder: Encoder,
-    objective: ResolvedObjective,
-    data: TrainedOn,
-    recipe: Recipe,
-    measured: dict[str, float],
-) -> str:
-    """Return the card as Markdown.
-
-    It holds nothing that changes between two runs of the same inputs (no time, machine or commit),
-    so the directory it lies in has the same digest too.
-
-    Parameters
-    ----------
-    cell
-        Names the model.
-    encoder
-        Described by name, parameters and reference.
-    objective, data, recipe
-        How, on what, and on which inputs it was trained.
-    measured
-        Final loss and collapse monitors; empty for an encoder that was not trained.
-    """
-    return _page(
-        f"# {cell.name}",
-        _summary(cell, objective, data),
-        "## Encoder",
-        _encoder(encoder),
-        "## Load",
-        _usage(f"models/{cell.name}", encoder, recipe),
-        "## Preprocessing",
-        _preprocessing(recipe),
-        "## Data",
-        _data(data),
-        "## Objective",
-        _objective(objective),
-        "## Measured after training",
-        _measured(measured),
-    )
-
-
 def imported_card(directory: str, encoder: Encoder, origin: CardOrigin, recipe: Recipe) -> str:
     """Return the card of an encoder made of a published checkpoint, as Markdown.
 
@@ -109,17 +42,17 @@ def imported_card(directory: str, encoder: Encoder, origin: CardOrigin, recipe: 
     recipe
         What a recipe can express of the published preprocessing.
     """
-    return _page(
+    return page(
         f"# {directory.removeprefix('models/')}",
         f"An ECG encoder that was trained elsewhere and imported: {origin.title}.",
         "## Encoder",
-        _encoder(encoder),
+        encoder_part(encoder),
         "## Load",
-        _usage(directory, encoder, recipe),
+        usage_part(directory, encoder, recipe),
         "## Origin",
         _origin(encoder, origin),
         "## Preprocessing",
-        _preprocessing(recipe),
+        preprocessing_part(recipe),
         f"Published, and not expressed by the recipe: {origin.beyond_recipe}",
     )
 
@@ -135,30 +68,20 @@ _LIMITS = """\
   agreements of the sources they were trained on; check those before passing the weights on."""
 
 
-def _page(*parts: str) -> str:
+def page(*parts: str) -> str:
+    """Return a card of parts, with what holds for every encoder at its end."""
     return "\n\n".join([*parts, "## Use and limits", _LIMITS]) + "\n"
 
 
-def _summary(cell: Cell, objective: ResolvedObjective, data: TrainedOn) -> str:
-    if not data.records:
-        return (
-            "An ECG encoder with its initial, random weights: a control that has seen no data "
-            f"(seed {cell.seed})."
-        )
-    return (
-        f"An ECG encoder trained with {objective.kind} on {data.records:,} recordings of "
-        f"{data.patients:,} patients (order {cell.order}, seed {cell.seed})."
-    )
-
-
-def _encoder(encoder: Encoder) -> str:
+def encoder_part(encoder: Encoder) -> str:
+    """Return what the network is."""
     # Encoders whose published count differs from ours say so; the others have nothing to say.
     published = encoder.published
     return (
         f"`{encoder.name}`, {_count(encoder):,} parameters, embedding width {encoder.embed_dim}. "
         f"{encoder.reference}.\n\n"
         + (f"{published}\n\n" if published else "")
-        + _yaml(encoder.params.model_dump(mode="json"))
+        + yaml_block(encoder.params.model_dump(mode="json"))
     )
 
 
@@ -171,11 +94,12 @@ def _origin(encoder: Encoder, origin: CardOrigin) -> str:
         f"`{origin.file}`, format `{origin.format}`, SHA-256 `{origin.sha256}`. The published "
         f"network has {origin.published_parameters:,} parameters without its head, this one "
         f"{_count(encoder):,}. Every entry of the file is in this one, but for:\n\n"
-        + _table("Passed over", "Entries", origin.passed_over, ",")
+        + number_table("Passed over", "Entries", origin.passed_over, ",")
     )
 
 
-def _usage(directory: str, encoder: Encoder, recipe: Recipe) -> str:
+def usage_part(directory: str, encoder: Encoder, recipe: Recipe) -> str:
+    """Return how the encoder in a directory is loaded and called."""
     leads = encoder.params.in_channels
     shape = f"(batch, {leads}, {recipe.n_samples})"
     given = "any one lead" if leads == 1 else ", ".join(recipe.leads)
@@ -189,7 +113,8 @@ def _usage(directory: str, encoder: Encoder, recipe: Recipe) -> str:
     )
 
 
-def _preprocessing(recipe: Recipe) -> str:
+def preprocessing_part(recipe: Recipe) -> str:
+    """Return what its input must have had."""
     low, high = recipe.band
     last = (
         "each lead brought to mean 0 and standard deviation 1 over time "
@@ -201,36 +126,16 @@ def _preprocessing(recipe: Recipe) -> str:
         f"Band-pass {low:g} to {high:g} Hz (zero-phase Butterworth), {recipe.fs:g} Hz, "
         f"{recipe.seconds:g} s ({recipe.n_samples} samples; longer recordings cut, shorter ones "
         f"padded with zeros), {last}. Recipe digest `{recipe.digest}`:\n\n"
-        + _yaml(recipe.model_dump(mode="json"))
+        + yaml_block(recipe.model_dump(mode="json"))
     )
 
 
-def _data(data: TrainedOn) -> str:
-    if not data.records:
-        return "None."
-    return (
-        f"`{data.name}`, digest `{data.digest}`: {data.patients:,} patients, {data.records:,} "
-        f"recordings, {data.hours:.2f} hours.\n\n"
-        + _table("Source", "Recordings", dict(sorted(data.sources.items())), ",")
-    )
-
-
-def _objective(objective: ResolvedObjective) -> str:
-    reference = objectives.get(objective.kind).reference
-    head = f"`{objective.name}` (`{objective.kind}`). {reference}."
-    return f"{head}\n\n{_yaml(objective.settings)}"
-
-
-def _measured(measured: dict[str, float]) -> str:
-    if not measured:
-        return "Nothing: it was not trained."
-    return _table("Quantity", "Value", measured, ".4g")
-
-
-def _table(what: str, number: str, rows: Mapping[str, float], form: str) -> str:
+def number_table(what: str, number: str, rows: Mapping[str, float], form: str) -> str:
+    """Return a table of names and numbers, formatted alike."""
     lines = [f"| {name} | {value:{form}} |" for name, value in rows.items()]
     return "\n".join([f"| {what} | {number} |", "|---|---:|", *lines])
 
 
-def _yaml(settings: dict[str, Any]) -> str:
+def yaml_block(settings: dict[str, Any]) -> str:
+    """Return settings as a block of YAML."""
     return f"```yaml\n{yaml.safe_dump(settings, sort_keys=False).rstrip()}\n```"

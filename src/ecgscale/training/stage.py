@@ -11,11 +11,11 @@ import torch
 from ecgscale import distributed, encoders
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, Encoder, model_digest
-from ecgscale.encoders.card import NO_DATA, TrainedOn, model_card
 from ecgscale.objectives.base import objectives
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
 from ecgscale.settings import digest_of
+from ecgscale.training.card import NO_DATA, TrainedOn, model_card
 from ecgscale.training.schedule import derived_seed
 from ecgscale.training.settings import Pretraining, ResolvedEncoder
 

@@ -21,10 +21,10 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.data.store import Store, open_store
 from ecgscale.data.subsets import read_subset
 from ecgscale.encoders.base import Encoder
-from ecgscale.encoders.card import TrainedOn
 from ecgscale.errors import BadInputError
 from ecgscale.runs.cell import subset_name
 from ecgscale.tasks.targets import training_targets
+from ecgscale.training.card import TrainedOn
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import TrainingData, load_training_data
 from ecgscale.training.loop import Curves, Monitor, TrainingOutcome, train

@@ -286,7 +286,7 @@ def test_a_store_is_read_in_the_order_of_the_rows(make_store, tmp_path, monkeypa
     from ecgscale.evaluation import features
 
     store = make_store(tmp_path / "made-up", 9)
-    monkeypatch.setattr(type(store), "fs", 100.0)
+    monkeypatch.setattr(store, "fs", 100.0)
     monkeypatch.setattr(features, "_BLOCK", 4)
     rows, done = np.array([7, 0, 3, 8, 7, 2]), []
     found = store_features(store, rows, done.append)

@@ -47,7 +47,7 @@ def _of_two_encoders(study):
 def out_of_date(made):
     """Return the stages whose inputs are not those of their last run."""
     made.run("resolve")
-    found = json.loads(made.dvc("status", "--json", "--quiet") or "{}")
+    found = json.loads(made.dvc("status", "--json") or "{}")
     changed = {
         stage
         for stage, reasons in found.items()

@@ -89,6 +89,19 @@ def ingest(
         If the folder is absent or has no records, an option is wrong, or more than
         ``config.max_quarantined`` of the records, or all of them, are quarantined; their table is
         then left beside `out`.
+
+    Examples
+    --------
+    >>> from ecgscale.data import open_store
+    >>> from ecgscale.data.simulate import simulate
+    >>> from ecgscale.data.simulate.settings import CohortSettings
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = simulate(CohortSettings(layout="ptb-xl", patients=3), folder / "raw")
+    >>> config = SourceConfig(reader="ptb-xl", root=folder / "raw", watch=folder / "raw")
+    >>> summary = ingest("clinic", config, Recipe(fs=50), folder / "store")
+    >>> store = open_store(folder / "store")
+    >>> len(store) == summary.stored, store.signals([0]).shape
+    (True, (1, 12, 500))
     """
     namespace = config.namespace or name
     source = sources.get(config.reader)(config.root, namespace, config.options)

@@ -231,6 +231,12 @@ def risk_of(records: pd.DataFrame, region: Region = "moderate") -> pd.DataFrame:
     ------
     BadInputError
         If a column is missing, or as `score2`.
+
+    Examples
+    --------
+    >>> known = {"age": [50.0], "sex": ["F"], **dict.fromkeys(RISK_FACTORS, [np.nan])}
+    >>> risk_of(pd.DataFrame(known))["completeness"].round(2).tolist()
+    [0.29]
     """
     missing = [name for name in INPUTS if name not in records.columns]
     if missing:

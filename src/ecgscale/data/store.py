@@ -259,6 +259,10 @@ def open_store(path: str | Path) -> Store:
         If a file is missing, has another size than the manifest says, or the manifest or the
         table is not what was written; the message names the file. `Store.verify` also reads the
         signals.
+
+    Examples
+    --------
+    See `ecgscale.data.ingest.ingest`, which writes one.
     """
     path = Path(path)
     manifest = _read_manifest(path / MANIFEST)

@@ -330,6 +330,14 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
     ------
     BadInputError
         If the pool has fewer patients.
+
+    Examples
+    --------
+    >>> ids = [f"p{number}" for number in range(6)]
+    >>> pool = pd.DataFrame({"source": "clinic", "record_id": ids, "patient_id": ids})
+    >>> small, large = (nested_subset(pool, size, order=0)["patient_id"] for size in (2, 4))
+    >>> set(small) < set(large)
+    True
     """
     patients = np.array(sorted(pool["patient_id"].unique()), dtype=object)
     if size > len(patients):

@@ -82,6 +82,11 @@ def suite(name: str) -> Suite:
     ------
     BadInputError
         If there is no suite of this name; the message lists those there are.
+
+    Examples
+    --------
+    >>> len(suite("chaparral-cls13").declared)
+    13
     """
     if name not in SUITES:
         raise BadInputError(f"no suite is named {name!r}; there are: {', '.join(sorted(SUITES))}")

@@ -49,6 +49,13 @@ def simulate(recipe: CohortSettings, out: Path, jobs: int = 1) -> dict[str, Any]
     ------
     BadInputError
         If an option of the recipe is unknown or out of range, or `out` holds something else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> cohort = CohortSettings(layout="ptb-xl", patients=3)
+    >>> simulate(cohort, Path(tempfile.mkdtemp()) / "cohort")["patients"]
+    3
     """
     options = cohort_options(recipe)
     described = {

@@ -52,6 +52,11 @@ def auroc(y: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
     -------
     array
         Shape (label,), NaN where a label has no positives or no negatives.
+
+    Examples
+    --------
+    >>> auroc([[0], [1], [1]], [[0.2], [0.1], [0.8]]).tolist()
+    [0.5]
     """
     truth = np.asarray(y) == 1
     positives, negatives = truth.sum(axis=0), (~truth).sum(axis=0)

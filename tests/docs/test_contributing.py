@@ -59,6 +59,7 @@ def test_there_is_a_page_for_everything_that_can_be_added():
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_what_a_page_adds_is_found_and_works(page, copy):
     files = FILE.findall(page)
     sources = [name for name, _ in files if name.startswith("src/")]

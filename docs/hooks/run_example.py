@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 
-mpl.use("Agg")
+plt.switch_backend("Agg")
 mpl.rcParams.update({"svg.hashsalt": "ecgscale", "figure.figsize": (8, 3.4)})
-
-import matplotlib.pyplot as plt  # noqa: E402
 
 
 def cells(text: str) -> list[tuple[str, str]]:

@@ -182,8 +182,71 @@ def test_the_libraries_are_those_that_are_used(toy):
 )
 def test_code_that_cannot_be_followed_is_refused(toy, line):
     toy.write("loads.py", f"import importlib\n\n\ndef load(x):\n    return {line}\n")
-    with pytest.raises(RuntimeError, match=r"ecgscale\.loads calls .* cannot be followed"):
+    with pytest.raises(RuntimeError, match=r"ecgscale\.loads uses .* cannot be followed"):
         toy.closure("ecgscale.loads:load")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from importlib import import_module as load\n",
+        "from ecgscale.whole import *\n",
+        "import importlib\n\nloaded = list(map(importlib.import_module, ['a']))\n",
+    ],
+)
+def test_another_way_to_load_what_is_not_named_is_refused_too(toy, text):
+    toy.write("loads.py", text)
+    with pytest.raises(RuntimeError, match="cannot be followed"):
+        toy.closure("ecgscale.loads")
+
+
+# Ways to reach code that are easily overlooked: the module that does so, and an edit that counts.
+WAYS = {
+    "a package's own name in place of what it imports": (
+        "from ecgscale.kept import passed\n\n\ndef use():\n    return passed(1)\n",
+        ("kept/__init__.py", "return 7", "return 8"),
+    ),
+    "what checkers do not see": (
+        "from typing import TYPE_CHECKING\n\nif not TYPE_CHECKING:\n    FACTOR = 1\n",
+        ("way.py", "FACTOR = 1", "FACTOR = 2"),
+    ),
+    "a module under its whole name": (
+        "import ecgscale.late\nimport ecgscale.whole\n\n\ndef use():\n"
+        "    return ecgscale.late.passed()\n",
+        ("late.py", "5", "6"),
+    ),
+    "a class that an annotation names in text": (
+        "from ecgscale.kept.near import Base\n\n\nclass Model:\n"
+        "    parts: 'tuple[Base, ...]' = ()\n",
+        ("kept/near.py", "size = 1", "size = 2"),
+    ),
+    "a table at the top whose name is put together": (
+        "def use():\n    return f'{2}.txt'\n",
+        ("2.txt", "top", "bottom"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WAYS)
+def test_ways_that_are_easily_overlooked(toy, what):
+    text, edit = WAYS[what]
+    toy.write("way.py", text)
+    toy.write("2.txt", "top\n")
+    if what.startswith("a package's own"):
+        toy.write(
+            "kept/__init__.py",
+            "from ecgscale.kept.deep import passed as _\n\n\ndef passed(x):\n    return 7\n",
+        )
+    before = toy.closure("ecgscale.way")
+    toy.edit(*edit)
+    assert toy.closure("ecgscale.way") != before
+
+
+@pytest.mark.parametrize("name", ["inner/.reads.py.swp", "inner/reads.py~", "inner/1.txt.orig"])
+def test_what_editors_leave_does_not_count(toy, name):
+    before = toy.closure("ecgscale.inner.reads")
+    toy.write(name, "x")
+    assert toy.closure("ecgscale.inner.reads") == before
 
 
 def test_a_method_called_eval_is_no_builtin(toy):

@@ -55,6 +55,8 @@ MAY_BE_DYNAMIC: Mapping[str, str] = {
 """Modules that may use `DYNAMIC` calls, and how what they load is accounted for."""
 
 _DIGITS = 16
+_IS_NO_TABLE = re.compile(r"^py\.typed$|^\.|~$|\.(orig|rej|swp)$")
+"""Names of what editors and merges leave beside modules."""
 _WHOLE, _EFFECTS = "*", ""
 """In place of a definition's name: all of a module; what runs when it is imported."""
 
@@ -218,6 +220,8 @@ class _Reader(ast.NodeVisitor):
         """Names that imports bind to something of this package."""
         self.theirs: dict[str, str] = {}
         """Names that imports bind to something of a library."""
+        self.dotted: set[Reference] = set()
+        """Modules of this package that are imported under their whole names."""
         self.own: set[str] = set()
         """Names that the module itself defines."""
         self.begin()
@@ -233,8 +237,12 @@ class _Reader(ast.NodeVisitor):
         for alias in node.names:
             name = alias.name if isinstance(node, ast.Import) else f"{base}.{alias.name}"
             bound = alias.asname or alias.name.partition(".")[0]
+            if alias.name == "*" or alias.name in DYNAMIC:
+                self._refuse(alias.name)
             if not _is_ours(name):
                 self.theirs[bound] = name.partition(".")[0]
+            elif isinstance(node, ast.Import) and not alias.asname:
+                self.dotted.add(Reference(name, _WHOLE))  # used as ecgscale.room.module.name
             elif isinstance(node, ast.Import):
                 self.ours[bound] = Reference(name, _WHOLE)
             else:
@@ -247,13 +255,17 @@ class _Reader(ast.NodeVisitor):
         self._use(node)
 
     def visit_If(self, node: ast.If) -> None:
-        if not _is_for_checkers(node):
-            self.generic_visit(node)
+        for part in node.orelse if _is_for_checkers(node) else ast.iter_child_nodes(node):
+            self.visit(part)
 
     def visit_Name(self, node: ast.Name) -> None:
+        if node.id in DYNAMIC:
+            self._refuse(node.id)
         self._name(node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
+        if node.attr in DYNAMIC and node.attr not in ("eval", "exec"):  # model.eval() is no builtin
+            self._refuse(node.attr)
         bound = self.ours.get(node.value.id) if isinstance(node.value, ast.Name) else None
         if bound and bound.name == _WHOLE:  # a module: only what is taken from it counts
             self.references.add(_provider(bound.module, node.attr))
@@ -267,17 +279,13 @@ class _Reader(ast.NodeVisitor):
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         for part in ast.walk(node.annotation):  # a class may be named there as text
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                self._name(part.value)
+                for name in re.findall(r"\w+", part.value):
+                    self._name(name)
         self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> None:
-        called = node.func
-        name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
-        # `model.eval()` is no builtin; `importlib.import_module` is what it says.
-        plain = isinstance(called, ast.Name) or name not in ("eval", "exec")
-        if name in DYNAMIC and plain and self.module not in MAY_BE_DYNAMIC:
-            raise ValueError(f"{self.module} calls {name}: what that loads cannot be followed")
-        self.generic_visit(node)
+    def _refuse(self, name: str) -> None:
+        if self.module not in MAY_BE_DYNAMIC:
+            raise ValueError(f"{self.module} uses {name}: what that loads cannot be followed")
 
     def _use(self, node: ast.Import | ast.ImportFrom) -> None:
         """Count an import within a function as use of what it binds, and bind it."""
@@ -288,6 +296,8 @@ class _Reader(ast.NodeVisitor):
                 self._name(bound)
 
     def _name(self, name: str) -> None:
+        if name == PACKAGE:
+            self.references |= self.dotted
         if name in self.own:
             self.references.add(Reference(self.module, name))
         if name in self.ours:
@@ -312,7 +322,7 @@ def _read(module: str, tree: ast.Module, is_package: bool) -> dict[str, Definiti
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             reader.bind(node)
         elif isinstance(node, ast.If) and _is_for_checkers(node):
-            continue
+            statements[_EFFECTS] += node.orelse
         else:
             for name in _defined(node):
                 statements.setdefault(name, []).append(node)
@@ -412,6 +422,8 @@ def _provider(base: str, name: str) -> Reference:
     if file is not None and file.name == "__init__.py":
         reader = _Reader(base, is_package=True)
         for node in ast.parse(file.read_bytes()).body:
+            if name in _defined(node):
+                return Reference(base, name)
             if isinstance(node, ast.ImportFrom):
                 reader.bind(node)
         return reader.ours.get(name, Reference(base, name))
@@ -433,8 +445,8 @@ def _names(table: str, strings: Iterable[str]) -> bool:
 def _tables() -> tuple[str, ...]:
     """Return every file of the package that is no module, as paths below it."""
     files = (path for path in ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    paths = (path.relative_to(ROOT) for path in files if path.suffix not in (".py", ".md"))
-    return tuple(sorted(path.as_posix() for path in paths if path.name != "py.typed"))
+    paths = (path.relative_to(ROOT) for path in files if path.suffix != ".py")
+    return tuple(sorted(path.as_posix() for path in paths if not _IS_NO_TABLE.search(path.name)))
 
 
 @cache
@@ -450,7 +462,7 @@ def _unnamed() -> dict[str, str]:
             folder = Path(table).parent
             while folder.as_posix() not in homes and not (ROOT / folder / "__init__.py").is_file():
                 folder = folder.parent
-            found[table] = folder.as_posix()
+            found[table] = "" if folder == Path() else folder.as_posix()
     return found
 
 
@@ -484,7 +496,7 @@ def _is_string(node: ast.AST) -> bool:
 
 
 def _is_for_checkers(node: ast.If) -> bool:
-    return "TYPE_CHECKING" in ast.unparse(node.test)
+    return ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def _is_ours(name: str) -> bool:

@@ -271,6 +271,13 @@ def test_a_damaged_cache_is_read_anew(toy):
     assert toy.closure("ecgscale.entry") == first
 
 
+def test_a_broken_module_that_nothing_reaches_stops_nothing(toy):
+    before = toy.closure("ecgscale.inner.reads")
+    toy.write("broken.py", "<<<<<<< mine\n")
+    toy.write("loads.py", "def load(x):\n    exec(x)\n")
+    assert toy.closure("ecgscale.inner.reads") == before
+
+
 def test_an_entry_that_is_not_there_is_an_error(toy):
     with pytest.raises(RuntimeError, match=r"no module named 'ecgscale\.nonesuch'"):
         toy.closure("ecgscale.nonesuch")

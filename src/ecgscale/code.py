@@ -32,17 +32,15 @@ OBSERVERS: Mapping[str, str] = {
     "ecgscale.code": "says what has changed, and changes nothing itself",
     "ecgscale.progress": "draws bars on the console",
     "ecgscale.runs.lineage": "names the commit and the machine; no number depends on them",
-    "ecgscale.runs.tracking": "mirrors finished records to MLflow; no stage reads from it",
+    "ecgscale.runs.tracking": "mirrors records to MLflow; the report alone reads them back",
 }
 """Modules that see the work and do not change its results, and why each of them may be here."""
 
 NEUTRAL: Mapping[str, str] = {
     "filelock": "makes a second process wait",
-    "jinja2": "fills in pages; the report's own code and templates count",
     "pydantic": "checks settings, whose values count",
     "rich": "prints",
     "typer": "reads the command line",
-    "yaml": "reads settings, whose values count",
 }
 """Libraries that neither decode nor compute: their versions are not part of a digest."""
 
@@ -454,7 +452,10 @@ def _unnamed() -> dict[str, str]:
     """Map data files that no module names to the folder whose modules may build their names."""
     parts = (path.relative_to(ROOT).with_suffix("").parts for path in ROOT.rglob("*.py"))
     modules = [".".join([PACKAGE, *names]) for names in parts if names[-1] != "__init__"]
-    texts = {text for name in modules for item in _module(name).values() for text in item.strings}
+    texts: set[str] = set()
+    for name in modules:
+        with suppress(SyntaxError, ValueError):  # told to whoever reaches it
+            texts |= {text for item in _module(name).values() for text in item.strings}
     homes = {"/".join(name.split(".")[1:-1]) for name in modules}
     found = {}
     for table in _tables():

@@ -120,6 +120,27 @@ def test_pretraining_takes_the_winner_when_the_study_asks(tuned):
     assert recipe.training.lr == winner["training"]["lr"]
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"readouts": {"linear": {"penalties": [9.0]}}},
+        {"lead": "V5"},
+        {"batch_size": 7},
+        {"minimum_positives": 3},
+    ],
+)
+def test_whatever_decides_a_trial_makes_another_search(prepared, changed):
+    from ecgscale.pipeline.tuning import _Search
+
+    study = load_study(prepared.root / "params.yaml")
+    other = study.model_copy(update={"evaluation": study.evaluation.model_copy(update=changed)})
+    longer = study.model_copy(update={"tune": study.tune.model_copy(update={"trials": 99})})
+    name, changed_name, longer_name = (
+        _Search(each, "simclr", prepared.root).name for each in (study, other, longer)
+    )
+    assert changed_name != name == longer_name
+
+
 def test_a_winner_that_does_not_exist_is_one_sentence(prepared):
     saved = (prepared.root / "params.yaml").read_text()
     prepared.change(lambda study: study["objectives"]["clef"].update(tuned="results/none.json"))

@@ -127,6 +127,10 @@ def test_what_was_resolved_is_kept_until_a_setting_or_a_library_changes(study, t
 
 
 BAD = {
+    "labels in the scaled objectives": (
+        lambda s: s["grid"]["objectives"].append("supervised"),
+        "grid.objectives: supervised learns the tasks' labels",
+    ),
     "a layout": (lambda s: s["simulate"]["sim-music"].update(layout="nope"), "no layout is named"),
     "a reader": (lambda s: s["sources"]["sim-music"].update(reader="nope"), "no source is named"),
     "a task": (lambda s: s["evaluation"]["tasks"].append("nope"), "no task is named"),

@@ -25,7 +25,7 @@ from ecgscale.runs.protocol import ActiveRun, open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, result_path
 from ecgscale.settings import digest_of
 from ecgscale.study.file import Study
-from ecgscale.study.resolve import pretraining
+from ecgscale.study.resolve import pretraining, tuning
 from ecgscale.training.settings import Pretraining
 
 if TYPE_CHECKING:
@@ -137,12 +137,11 @@ class _Search:
     @cached_property
     def name(self) -> str:
         """Name of the Optuna study: other settings are another search."""
-        plan = self._plan({})
+        decides = tuning(self.study, self.objective)
+        tune = self.settings.model_dump(mode="json", exclude={"trials", "workers"})
         inputs = {
-            "tune": self.settings.model_dump(mode="json", exclude={"trials", "workers"}),
-            "objective": plan.objective.digest,
-            "encoder": plan.encoder.digest,
-            "code": plan.code,
+            **decides,
+            "settings": {**decides["settings"], "tune": tune},
             "search_space": repr(self.search_space),
             "subset": self.subset_digest,
             "task": self.table.digest,

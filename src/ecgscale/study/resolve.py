@@ -214,6 +214,7 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
     """Yield every file's name and content; each stage of ``dvc.yaml`` names the one it is for."""
     from ecgscale.evaluation.baselines import baselines
     from ecgscale.evaluation.readouts.base import parse_settings
+    from ecgscale.objectives.base import objectives as kinds
 
     for name in study.simulate:
         yield f"cohorts/{name}", _cohort(study, name)
@@ -224,6 +225,12 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
         settings = {"pool": study.pool, "parent": study.parent_size(size)}
         yield f"subsets/n{size}", _content(settings, closure("ecgscale.data.subsets:build_subset"))
     objectives = (*study.grid.objectives, *study.grid.controls)
+    for objective in study.grid.objectives:
+        if kinds.get(study.objectives[objective].kind).needs_labels:
+            raise BadInputError(
+                f"grid.objectives: {objective} learns the tasks' labels, whatever the subset: "
+                "name it in grid.controls"
+            )
     for objective, encoder in product(objectives, study.grid.encoders):
         cell = Cell(objective, encoder, 0, 0, 0)
         yield f"pretrain/{objective}/{encoder}", _pretraining(study, cell)
@@ -238,7 +245,7 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
             )
         yield f"baselines/{name}", _baseline(study, name)
     for name in study.tune.objectives:
-        yield f"tune/{name}", _tuning(study, name)
+        yield f"tune/{name}", tuning(study, name)
     yield "report", _report(study)
 
 
@@ -307,7 +314,14 @@ def _baseline(study: Study, name: str) -> Content:
     return _content(_of_all_cells(plan), code)
 
 
-def _tuning(study: Study, name: str) -> Content:
+def tuning(study: Study, name: str) -> Content:
+    """Return all that decides what the search of an objective's parameters finds.
+
+    Raises
+    ------
+    BadInputError
+        As `pretraining`, or if a setting of the linear readout is wrong.
+    """
     from ecgscale.evaluation.readouts.base import parse_settings
 
     tune, config = study.tune, study.evaluation

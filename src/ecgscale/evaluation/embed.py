@@ -149,6 +149,10 @@ def cached_embeddings(
         "rows": hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest(),
         "leads": input_leads(encoder, store, recipe, lead),
         "recipe": recipe.digest,
+        # The last bits of an embedding depend on these.
+        "device": torch.device(device).type,
+        "threads": torch.get_num_threads(),
+        "batch_size": batch_size,
     }
     paths = {depth: cache / f"{digest_of({**inputs, 'depth': depth})}.npy" for depth in depths}
     found = {depth: _read(path, len(rows)) for depth, path in paths.items()}

@@ -9,7 +9,9 @@ from textwrap import dedent
 
 import pytest
 
-from ecgscale.code import MAY_BE_DYNAMIC, NEUTRAL, OBSERVERS, closure
+from ecgscale.code import _EFFECTS as AT_IMPORT
+from ecgscale.code import MAY_BE_DYNAMIC, NEUTRAL, OBSERVERS, ROOT, closure
+from ecgscale.code import _module as definitions_of
 
 TOY = {
     "__init__.py": "",
@@ -283,6 +285,18 @@ def test_an_entry_that_is_not_there_is_an_error(toy):
         toy.closure("ecgscale.nonesuch")
     with pytest.raises(ModuleNotFoundError):
         closure("ecgscale.nonesuch")
+
+
+def test_what_a_registry_imports_does_nothing_at_import():
+    """A study that names one implementation imports all, and its files tell of the one alone."""
+    rooms = ("encoders", "objectives", "datasets", "evaluation/readouts", "evaluation/metrics")
+    found = []
+    for room in (*rooms, "evaluation/baselines"):
+        for path in (ROOT / room).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(["ecgscale", *parts]).removesuffix(".__init__")
+            found += [name] if AT_IMPORT in definitions_of(name) else []
+    assert not found
 
 
 def test_exceptions_are_few_and_each_has_its_reason(project):

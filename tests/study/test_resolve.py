@@ -95,6 +95,17 @@ def test_every_default_is_filled_in(resolved):
     assert not {"cell", "size", "order", "seed"} & settings["axes"].keys()
 
 
+def test_the_report_reaches_the_tasks_that_it_says_are_missing(resolved):
+    def only_ptb_xl(study):
+        task = "ptb-xl-form"
+        study["evaluation"]["tasks"] = [task]
+        study["report"]["primary_task"] = study["tune"]["task"] = task
+
+    found = resolved(only_ptb_xl)
+    assert "datasets/music/music-tasks.yaml" in found["report"]["tables"]
+    assert "datasets/music/music-tasks.yaml" not in found["targets"]["tables"]
+
+
 def test_libraries_that_decode_or_compute_are_named(resolved):
     found = resolved()
     assert "torch" in found["pretrain/simclr/net1d-tiny"]["libraries"]

@@ -338,11 +338,14 @@ def tuning(study: Study, name: str) -> Content:
 
 
 def _report(study: Study) -> Content:
-    from ecgscale.tasks import tasks
+    from ecgscale.tasks import SUITES, tasks
 
     evaluation = study.evaluation
     used = {protocol.readout for protocol in evaluation.protocols}
-    named = [entry_of(tasks.get(name)) for name in evaluation.tasks]
+    # The page also says what a study lacks of the suites that it has a task of.
+    suites = [s.declared for s in SUITES.values() if set(s.declared) & set(evaluation.tasks)]
+    shown = {*evaluation.tasks, *(name for declared in suites for name in declared)}
+    named = [entry_of(tasks.get(name)) for name in sorted(shown & set(tasks.names()))]
     entry = "ecgscale.report.stage:build_report"
     return _content(study, _evaluation_code(entry, sorted(used), study.grid.baselines, *named))
 

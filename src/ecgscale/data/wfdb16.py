@@ -70,8 +70,8 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     QuarantineError
-        If the header is missing, malformed or not of one format-16 file (unreadable-header), or
-        states an impossible rate (wrong-rate) or gain (bad-gain).
+        If the header is missing, malformed or not of one format-16 file (unreadable-header), names
+        a lead twice (repeated-lead), or states an impossible rate (wrong-rate) or gain (bad-gain).
     """
     if not path.is_file():
         raise QuarantineError("unreadable-header", f"{path.name} does not exist")
@@ -208,7 +208,7 @@ def _parse(text: str) -> Header:
     signals = tuple(_signal(row) for row in rows)
     repeated = {s.lead for s in signals if sum(s.lead == other.lead for other in signals) > 1}
     if repeated:
-        raise ValueError(f"lead {min(repeated)} is named twice")
+        raise QuarantineError("repeated-lead", f"lead {min(repeated)} is named twice")
     return Header(
         fs=_rate(record),
         n_samples=stated or None,

@@ -204,7 +204,7 @@ CASES = [
     ("unreadable-header", other_format, "212"),
     ("unreadable-header", huge_header, "larger"),
     ("unreadable-header", huge_baseline, "bad.hea"),
-    ("unreadable-header", repeated_lead, "lead I is named twice"),
+    ("repeated-lead", repeated_lead, "lead I is named twice"),
     ("path-traversal", file_named("../outside/secret.mat"), "../outside/secret.mat"),
     ("path-traversal", file_named("absolute"), "secret.mat"),
     ("path-traversal", file_named("..\\outside\\secret.mat"), "secret.mat"),

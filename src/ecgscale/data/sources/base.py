@@ -29,6 +29,7 @@ REASONS: dict[str, str] = {
     "missing-signal-file": "the signal file is not there",
     "nan-samples": "a sample is marked invalid or is not a number",
     "path-traversal": "a file is named that lies outside the record's own folder",
+    "repeated-lead": "a lead is named twice, by the file or by lead_names",
     "too-short": "shorter than the recipe's minimum_seconds",
     "truncated-signal": "the signal file ends before the stated number of samples",
     "unknown-label": "a label code that is not in the source's vocabulary",

@@ -23,8 +23,8 @@ RATES = (20.0, 20_000.0)
 """Sampling rates in Hz outside which a file cannot be right."""
 
 GAINS = (1.0, 1e6)
-"""Digital steps per mV outside which a file cannot be right: full scale 33 V, or 0.03 mV. They bound
-integer samples; floats are no steps of a converter."""
+"""Digital steps per mV outside which a file cannot be right: full scale 33 V, or 0.03 mV. They
+bound integer samples; floats are no steps of a converter."""
 
 LARGEST_BASELINE = 2.0**31
 """Steps: no converter has more."""

@@ -63,7 +63,7 @@ class Channel:
     unit: str = "mV"
     gain: float | None = 1.0
     baseline: float = 0.0
-    invalid: tuple[int, ...] = ()
+    invalid: tuple[float, ...] = ()
     checksum: int | None = None
     stated: int | None = None
 

@@ -5,7 +5,7 @@ The description lies in the folder (the reader `folder`), or in the YAML file of
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -29,11 +29,17 @@ from ecgscale.data.sources.base import (
     window_starts,
 )
 from ecgscale.data.sources.description import FolderDescription
-from ecgscale.data.sources.formats import in_millivolts, read_archive, read_array, read_columns
+from ecgscale.data.sources.formats.arrays import admit_array, read_archive, read_array
+from ecgscale.data.sources.formats.dicom import dicom_comments, read_dicom
+from ecgscale.data.sources.formats.edf import edf_comments, read_edf
+from ecgscale.data.sources.formats.tables import read_csv, read_parquet
 from ecgscale.data.sources.metadata import Described, MetadataTable, Row, first_group, join
 from ecgscale.data.wfdb import comments, listed, read_header, read_wfdb
 from ecgscale.errors import BadInputError
 from ecgscale.settings import first_problem
+
+MOST_RECORDS = 10_000_000
+"""Records of one array; a file that claims more is damaged."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class Folder(Source[FolderRef]):
         found = self._decoded(ref)
         _check_length(known, found)
         age, notes = known.age, (*found.notes, *known.notes)
-        text = comments(self.root / ref.path) if stated.comments else ""
+        text = self._comments(self.root / ref.path) if stated.comments else ""
         if age is None and text:
             age, more = parse_age(first_group(stated.age_pattern, text))
             notes = (*notes, *more)
@@ -136,7 +142,7 @@ class Folder(Source[FolderRef]):
             patient_id=f"{self.namespace}:{patient}",
             signal=found.signal,
             fs=found.fs,
-            leads=tuple(canonical_lead(stated.lead_names.get(name, name)) for name in found.leads),
+            leads=found.leads,
             age=None if age in stated.unknown_ages else age,
             sex=known.sex or parse_sex(first_group(stated.sex_pattern, text)),
             labels={**dict.fromkeys(listed_codes, 100.0), **known.labels},
@@ -236,9 +242,9 @@ class Folder(Source[FolderRef]):
         """Return the positions of an npy file of many records; of any other file, one None."""
         if self.description.format == "npy":
             with suppress(QuarantineError):
-                shape = read_array(self.root / name).shape
-                if len(shape) == 3:
-                    return range(shape[0])
+                samples = read_array(self.root / name)
+                if samples.ndim == 3 and samples.size and len(samples) <= MOST_RECORDS:
+                    return range(len(samples))
         return (None,)
 
     def _starts(self, path: str) -> list[int] | list[None]:
@@ -256,22 +262,32 @@ class Folder(Source[FolderRef]):
         stated = self.description
         path = self.root / ref.path
         if stated.signals:
-            return in_millivolts(self._archive[1][ref.position], stated, path.name)
+            return admit_array(self._archive[1][ref.position], stated, path.name)
         if not (ref.found and stated.format == "wfdb"):  # which says itself what is missing
             if not is_inside(self.root, path):
                 raise QuarantineError("path-traversal", f"{ref.path!r} lies outside the folder")
             if not path.is_file():
                 raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
         if stated.format == "wfdb":
-            return read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
+            found = read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
+            names = (stated.lead_names.get(name, name) for name in found.leads)
+            return replace(found, leads=tuple(map(canonical_lead, names)))
         if stated.format == "npy":
             samples = read_array(path)
             samples = samples if ref.position is None else samples[ref.position]
-            return in_millivolts(samples, stated, path.name)
-        samples = read_columns(
-            *(path, stated.columns, stated.delimiter, stated.decimal, stated.header)
-        )
-        return in_millivolts(samples, stated, path.name)
+            return admit_array(samples, stated, path.name)
+        if stated.format == "csv":
+            return read_csv(path, stated)
+        if stated.format == "parquet":
+            return read_parquet(path, stated)
+        read = read_edf if stated.format == "edf" else read_dicom
+        return read(path, stated.lead_names, stated.leads or ())
+
+    def _comments(self, path: Path) -> str:
+        """Return what a file says besides its signals, as comments of a WFDB header."""
+        if self.description.format == "edf":
+            return edf_comments(path)
+        return dicom_comments(path) if self.description.format == "dicom" else comments(path)
 
     def _patient(self, ref: FolderRef, known: Described) -> str:
         if known.patient is not None:

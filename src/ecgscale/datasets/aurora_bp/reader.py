@@ -20,7 +20,7 @@ from ecgscale.data.sources.base import (
     parse_sex,
     read_table,
 )
-from ecgscale.data.sources.formats import read_columns
+from ecgscale.data.sources.formats.tables import read_columns
 from ecgscale.errors import BadInputError
 
 PARTICIPANTS = "participants.tsv"

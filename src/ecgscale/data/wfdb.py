@@ -73,7 +73,7 @@ def read_header(root: Path, path: Path) -> Any:
 
 def comments(path: Path) -> str:
     """Return the comment lines of a header."""
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
+    lines = map(str.lstrip, path.read_bytes().decode("utf-8", errors="replace").splitlines())
     return "\n".join(line for line in lines if line.startswith("#"))
 
 

@@ -10,9 +10,7 @@ import pytest
 from ecgscale.data.sources import QuarantineError, sources
 from ecgscale.data.sources.base import (
     is_inside,
-    parse_age,
     parse_fold,
-    parse_sex,
     read_clinical,
     read_table,
 )
@@ -28,36 +26,6 @@ def test_iter_records_raises_or_collects(tmp_path, write):
     bad = {}
     assert [record.record_id for record in source.iter_records(bad)] == ["a"]
     assert bad["b"].reason == "bad-gain"
-
-
-@pytest.mark.parametrize(
-    ("text", "age", "noted"),
-    [
-        ("56.0", 56.0, False),
-        (" 0 ", 0.0, False),
-        ("300", 90.0, True),
-        ("300.0", 90.0, True),
-        ("", None, False),
-        ("NaN", None, False),
-        ("Unknown", None, False),
-        ("-3", None, True),
-        ("121", None, True),
-        ("inf", None, True),
-        ("old", None, True),
-    ],
-)
-def test_ages(text, age, noted):
-    got, notes = parse_age(text)
-    assert got == age
-    assert bool(notes) == noted
-
-
-@pytest.mark.parametrize(
-    ("text", "sex"),
-    [("Male", "M"), ("M", "M"), ("FEMALE", "F"), ("f", "F"), ("Unknown", None), ("", None)],
-)
-def test_sexes(text, sex):
-    assert parse_sex(text) == sex
 
 
 def test_folds():

@@ -46,7 +46,7 @@ def test_repeated_and_empty_codes(tmp_path, write):
     write.wfdb(tmp_path, "a", write.beats(1), comments=("#Dx: 284470004,,284470004",))
     (record,) = read(tmp_path)
     assert record.labels == {"284470004": 100.0}
-    assert record.notes == ("an empty code in #Dx left out",)
+    assert record.notes == ("an empty label left out",)
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.0, 2.0])

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from ecgscale.data.record import CLINICAL_FIELDS, Record, Sex
+from ecgscale.data.record import CLINICAL_FIELDS, Record
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 from ecgscale.settings import first_problem
@@ -41,9 +41,6 @@ REASONS: dict[str, str] = {
 
 PATIENT_METADATA = "patient_metadata.csv"
 """Optional table beside a source: `patient_id` and columns of `CLINICAL_FIELDS`."""
-
-OLDEST = 90.0
-"""Age that stands for every age above 89, which publishers hide."""
 
 
 class QuarantineError(Exception):
@@ -394,27 +391,3 @@ def parse_likelihoods(text: str) -> dict[str, float]:
         return {str(code): float(value) for code, value in ast.literal_eval(text).items()}
     except _NOT_A_DICT:
         raise QuarantineError("bad-metadata", f"the labels are {text[:80]!r}") from None
-
-
-def parse_age(text: str) -> tuple[float | None, tuple[str, ...]]:
-    """Return the age in years, or None, and notes on what was assumed.
-
-    PTB-XL writes 300 for every age above 89 (Wagner et al. 2020); it is read as 90.
-    """
-    text = text.strip()
-    if text.lower() in ("", "nan", "unknown"):
-        return None, ()
-    try:
-        age = float(text)
-    except ValueError:
-        age = math.nan
-    if age == 300:
-        return OLDEST, ("age 300 stands for above 89 and is read as 90",)
-    if 0 <= age <= 120:
-        return age, ()
-    return None, (f"impossible age {text[:20]!r} left out",)
-
-
-def parse_sex(text: str) -> Sex | None:
-    """Return "F" or "M" for the spellings in use (Female, F, Male, M), else None."""
-    return {"f": "F", "female": "F", "m": "M", "male": "M"}.get(text.strip().lower())  # type: ignore[return-value]

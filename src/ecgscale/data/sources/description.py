@@ -25,6 +25,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ecgscale.data.record import LEADS, canonical_lead
 from ecgscale.data.sources.base import SourceOptions
+from ecgscale.data.sources.demographics import AGE_LINE, LABEL_LINE, SEX_LINE
 from ecgscale.data.sources.metadata import GroupPattern, MetadataTable
 
 Format = Literal["wfdb", "csv", "npy", "parquet", "edf", "dicom"]
@@ -99,12 +100,13 @@ class FolderDescription(SourceOptions):
     comments: bool = False
     """Whether age, sex and labels (wfdb only) that the table does not state are looked for in the
     header's comments, in EDF+ and in DICOM files. Names of persons are never read."""
-    age_pattern: GroupPattern = r"(?i)\bage\W+(\d+(?:\.\d+)?)"
-    """Its first group, searched in the comments, is the age."""
-    sex_pattern: GroupPattern = r"(?i)\b(?:sex|gender)\W+([a-z]+)"
-    """Its first group, searched in the comments, is the sex."""
-    label_pattern: GroupPattern = r"(?im)^#\s*Dx:(.*)$"
-    """Its first group, searched in the comments, has the label codes."""
+    age_pattern: GroupPattern = AGE_LINE
+    """Its group `value`, or its first, is the age wherever it matches the comments; all must agree.
+    As for the next two, what is captured is read as `ecgscale.data.sources.demographics` says."""
+    sex_pattern: GroupPattern = SEX_LINE
+    """Its group `value`, or its first, is the sex."""
+    label_pattern: GroupPattern = LABEL_LINE
+    """Its group `value`, or its first, has label codes; those of all matches are united."""
     label_separator: str = Field(default=",", min_length=1)
     """What stands between two codes in a comment."""
     label_lists: dict[str, str] = Field(default={})

@@ -24,10 +24,9 @@ from ecgscale.data.sources.base import (
     Source,
     SourceOptions,
     is_inside,
-    parse_age,
-    parse_sex,
     window_starts,
 )
+from ecgscale.data.sources.demographics import Comments, read_comments
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats.arrays import admit_array, read_archive, read_array
 from ecgscale.data.sources.formats.dicom import dicom_comments, read_dicom
@@ -129,13 +128,8 @@ class Folder(Source[FolderRef]):
         known = stated.table.describe(ref.rows, whole) if stated.table else Described()
         found = self._decoded(ref)
         _check_length(known, found)
-        age, notes = known.age, (*found.notes, *known.notes)
-        text = self._comments(self.root / ref.path) if stated.comments else ""
-        if age is None and text:
-            age, more = parse_age(first_group(stated.age_pattern, text))
-            notes = (*notes, *more)
-        codes = first_group(stated.label_pattern, text).split(stated.label_separator)
-        listed_codes = (*(code.strip() for code in codes if code.strip()), *ref.labels)
+        said = self._comments(ref)
+        age = said.age if known.age is None else known.age
         patient = self._patient(ref, known)
         return Record(
             record_id=ref.record_id,
@@ -144,14 +138,14 @@ class Folder(Source[FolderRef]):
             fs=found.fs,
             leads=found.leads,
             age=None if age in stated.unknown_ages else age,
-            sex=known.sex or parse_sex(first_group(stated.sex_pattern, text)),
-            labels={**dict.fromkeys(listed_codes, 100.0), **known.labels},
+            sex=known.sex or said.sex,
+            labels={**dict.fromkeys((*said.labels, *ref.labels), 100.0), **known.labels},
             fold=known.fold,
             split=known.split,
             clinical=self.clinical.get(patient, {}),
             measurements=known.measurements,
             unit=known.unit,
-            notes=notes,
+            notes=(*found.notes, *known.notes, *said.notes),
         )
 
     def files(self, ref: FolderRef) -> list[Path]:
@@ -283,11 +277,16 @@ class Folder(Source[FolderRef]):
         read = read_edf if stated.format == "edf" else read_dicom
         return read(path, stated.lead_names, stated.leads or ())
 
-    def _comments(self, path: Path) -> str:
-        """Return what a file says besides its signals, as comments of a WFDB header."""
-        if self.description.format == "edf":
-            return edf_comments(path)
-        return dicom_comments(path) if self.description.format == "dicom" else comments(path)
+    def _comments(self, ref: FolderRef) -> Comments:
+        stated = self.description
+        if not stated.comments:
+            return Comments()
+        if stated.format == "edf":
+            return read_comments(edf_comments(self.root / ref.path))
+        if stated.format == "dicom":
+            return read_comments(dicom_comments(self.root / ref.path))
+        patterns = (stated.age_pattern, stated.sex_pattern, stated.label_pattern)
+        return read_comments(comments(self.root / ref.path), *patterns, stated.label_separator)
 
     def _patient(self, ref: FolderRef, known: Described) -> str:
         if known.patient is not None:

@@ -13,13 +13,8 @@ from pydantic import Field
 
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import (
-    parse_age,
-    parse_number,
-    parse_pressure,
-    parse_sex,
-    read_table,
-)
+from ecgscale.data.sources.base import parse_number, parse_pressure, read_table
+from ecgscale.data.sources.demographics import parse_age, parse_sex
 from ecgscale.data.sources.formats.tables import read_columns
 from ecgscale.errors import BadInputError
 
@@ -194,7 +189,8 @@ def _person(row: dict[str, str] | None, baseline: dict[str, float]) -> dict[str,
     if row is None:
         notes: tuple[str, ...] = (f"not in {PARTICIPANTS}",)
         return {"age": None, "sex": None, "clinical": resting, "notes": notes}
-    age, notes = parse_age(row["age"])
+    age, age_notes = parse_age(row["age"])
+    sex, sex_notes = parse_sex(row["gender"])
     height, weight, diabetes = (parse_number(row[name]) for name in _BODY)
     clinical = dict(resting)
     if height:
@@ -203,7 +199,7 @@ def _person(row: dict[str, str] | None, baseline: dict[str, float]) -> dict[str,
         clinical["weight"] = weight * KG_PER_POUND
     if diabetes in (0, 1):
         clinical["diabetes"] = diabetes
-    return {"age": age, "sex": parse_sex(row["gender"]), "clinical": clinical, "notes": notes}
+    return {"age": age, "sex": sex, "clinical": clinical, "notes": (*age_notes, *sex_notes)}
 
 
 def _read_ecg(path: Path) -> npt.NDArray[np.float64]:

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from ecgscale.data.preprocess import typical_amplitude
 from ecgscale.data.record import Record, Split
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import is_inside, parse_age, parse_sex, read_table
+from ecgscale.data.sources.base import is_inside, read_table
+from ecgscale.data.sources.demographics import read_comments
+from ecgscale.data.wfdb import comments
 from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
 from ecgscale.errors import BadInputError
 
@@ -88,8 +90,11 @@ class Challenge(Source[ChallengeRef]):
         if not is_inside(self.root, path.parent):
             raise QuarantineError("path-traversal", f"RECORDS names {ref.path!r}")
         header = read_header(path)
-        labels, label_notes = _labels(header.comments.get("dx"))
-        age, age_notes = parse_age(header.comments.get("age", ""))
+        said = read_comments(comments(path))
+        for code in said.labels:
+            if not is_sctid(code):
+                raise QuarantineError("unknown-label", f"{code!r} is not a SNOMED CT code")
+        without = "empty #Dx in the header" if said.label_lines else "no #Dx in the header"
         samples = read_samples(path.parent, header)
         signal, gain_notes = _to_millivolts(samples, header)
         return Record(
@@ -98,13 +103,13 @@ class Challenge(Source[ChallengeRef]):
             signal=signal,
             fs=header.fs,
             leads=header.leads,
-            age=age,
-            sex=parse_sex(header.comments.get("sex", "")),
-            labels=labels,
+            age=said.age,
+            sex=said.sex,
+            labels=dict.fromkeys(said.labels, 100.0),
             split=ref.split,
             split_labels=ref.split_labels,
             clinical=self.clinical.get(ref.record_id, {}),
-            notes=(*gain_notes, *age_notes, *label_notes),
+            notes=(*gain_notes, *said.notes, *(() if said.labels else (without,))),
         )
 
     def files(self, ref: ChallengeRef) -> list[Path]:
@@ -172,17 +177,6 @@ def _to_millivolts(
         f"amplitude {other:.2f} mV, not {amplitude:.2f} mV"
     )
     return to_millivolts(samples, header, gain), (note,)
-
-
-def _labels(text: str | None) -> tuple[dict[str, float], tuple[str, ...]]:
-    codes = [code.strip() for code in (text or "").split(",")]
-    labels = {code: 100.0 for code in codes if code}
-    for code in labels:
-        if not is_sctid(code):
-            raise QuarantineError("unknown-label", f"{code!r} is not a SNOMED CT code")
-    if not labels:
-        return labels, ("no #Dx in the header" if text is None else "empty #Dx in the header",)
-    return labels, ("an empty code in #Dx left out",) if "" in codes else ()
 
 
 _VERHOEFF_STEP = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)

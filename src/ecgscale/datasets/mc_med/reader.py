@@ -16,13 +16,12 @@ from ecgscale.data.record import Record, Split
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
     is_inside,
-    parse_age,
     parse_pressure,
-    parse_sex,
     read_table,
     whole_number,
     window_starts,
 )
+from ecgscale.data.sources.demographics import parse_age, parse_labels, parse_sex
 from ecgscale.data.sources.metadata import Described
 from ecgscale.data.wfdb import check_file, read_header
 from ecgscale.data.wfdb16 import GAINS, MILLIVOLTS
@@ -185,11 +184,12 @@ class McMed(Source[McMedRef]):
 
 def _visit(row: dict[str, str], split: Split | None) -> Described:
     """Return what a row of ``visits.csv`` says of all windows of the visit."""
-    age, notes = parse_age(row["Age"])
+    age, age_notes = parse_age(row["Age"])
+    sex, sex_notes = parse_sex(row["Gender"])
+    notes = (*age_notes, *sex_notes)
     labels = {}
     for column, prefix in LABELS.items():
-        text = row[column].strip()
-        if text:
+        for text in parse_labels(row[column], None)[0]:
             labels[f"{prefix}:{text.split('-')[0] if prefix == 'acuity' else text}"] = 100.0
     measurements = {}
     for column, name in PRESSURES.items():
@@ -198,7 +198,7 @@ def _visit(row: dict[str, str], split: Split | None) -> Described:
             measurements[name] = value
         elif row[column].strip():
             notes = (*notes, f"impossible {column} {row[column][:20]!r} left out")
-    patient, sex = whole_number(row["MRN"]), parse_sex(row["Gender"])
+    patient = whole_number(row["MRN"])
     return Described(patient, age, sex, labels, split, measurements=measurements, notes=notes)
 
 

@@ -3,7 +3,7 @@
 import math
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,10 @@ def read_array(path: Path) -> npt.NDArray[Any]:
         If it holds no array of numbers (unreadable-header).
     """
     try:
+        with path.open("rb") as file:
+            claimed = _claimed(file)
+        if claimed > path.stat().st_size:
+            raise ValueError(f"it claims {claimed} bytes")
         samples = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:
         raise
@@ -105,10 +109,16 @@ def _check_claims(path: Path, archive: zipfile.ZipFile) -> None:
     held = path.stat().st_size
     for member in archive.infolist():
         with archive.open(member) as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0
-            read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, kind = read(file)
-        claimed = math.prod(shape) * kind.itemsize
+            claimed = _claimed(file)
         if claimed > min(member.file_size, DEFLATE * held):
             raise ValueError(f"{member.filename} claims {claimed} bytes")
+
+
+def _claimed(file: IO[bytes]) -> int:
+    """Return how many bytes the array has by the header of its file."""
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    shape, _, kind = read[np.lib.format.read_magic(file)](file)
+    return math.prod(shape) * kind.itemsize

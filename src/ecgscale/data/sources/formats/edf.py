@@ -41,7 +41,7 @@ def read_edf(path: Path, lead_names: Mapping[str, str], leads: Sequence[str]) ->
     """
     edf, notes = _opened(path)
     try:
-        labels = [signal.label for signal in edf.signals]
+        labels = [_text(signal.label) for signal in edf.signals]
         names, kept, left = only_leads(path.name, labels, lead_names, leads)
         channels = []
         for place in kept:
@@ -104,11 +104,19 @@ def _opened(path: Path) -> tuple[Any, tuple[str, ...]]:
     return edf, notes if stated < 0 else ()
 
 
+def _text(field: str) -> str:
+    """Return a field that was read as Latin-1, in UTF-8 if it is; the standard has ASCII only."""
+    try:
+        return field.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return field
+
+
 def _channel(lead: str, signal: Any) -> tuple[Channel, list[str]]:
     """Return a signal, turned over where its gain is negative, which EDF defines."""
     (low, high), (bottom, top) = signal.digital_range, signal.physical_range
     samples = signal.digital.astype(np.int32)  # whose smallest value is none of EDF's
-    unit = voltage(signal.physical_dimension)
+    unit = voltage(_text(signal.physical_dimension))
     if high <= low or top == bottom:
         raise QuarantineError(
             "bad-gain", f"lead {lead} has the digital range {low} to {high} for {bottom} to {top}"

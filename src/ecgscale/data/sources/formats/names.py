@@ -11,14 +11,12 @@ SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us"
 
 _MICRO, _MILLI, _VOLT = "uV", "mV", "V"
 _VOLTAGES = {
-    **dict.fromkeys(
-        ("uv", "µv", "μv", "âµv", "uvolt", "microv", "microvolt", "microvolts"), _MICRO
-    ),
+    **dict.fromkeys(("uv", "µv", "μv", "uvolt", "microv", "microvolt", "microvolts"), _MICRO),
     **dict.fromkeys(("mv", "mvolt", "milliv", "millivolt", "millivolts"), _MILLI),
     **dict.fromkeys(("v", "volt", "volts"), _VOLT),
     "nv": "nV",
 }
-"""Lower-case spellings, and that of a UTF-8 micro that was read as Latin-1."""
+"""By lower-case spelling."""
 
 _UNITS = "|".join(sorted(map(re.escape, (*_VOLTAGES, *SECONDS, "adu")), key=len, reverse=True))
 _NAME = re.compile(

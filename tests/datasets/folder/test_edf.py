@@ -1,4 +1,4 @@
-"""EDF and EDF+ files, written by pyEDFlib and, for what it does not write, altered in the header."""
+"""EDF and EDF+ files, written by pyEDFlib, and altered where it writes no such thing."""
 
 import tempfile
 from datetime import datetime
@@ -23,7 +23,7 @@ FS = 100
 
 
 def save(path, signals, labels, *, unit="uV", rates=(), physical=3276.8, plus=True, **header):
-    """Write digital samples (int16 (time,) each); 10 steps in a unit, unless `physical` is given."""
+    """Write digital samples, int16 (time,) each; 10 steps in a unit, or as `physical` says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rates = rates or [FS] * len(labels)
     kind = pyedflib.FILETYPE_EDFPLUS if plus else pyedflib.FILETYPE_EDF

@@ -271,3 +271,28 @@ def test_what_is_written_is_read_to_half_a_step(signal, unit, step):
     with tempfile.TemporaryDirectory() as name:
         record = read(Path(name), made)
     np.testing.assert_allclose(record.signal, signal, atol=step / 2 + 1e-6)
+
+
+@pytest.mark.parametrize("name", ["explicit", "implicit", "deflated"])
+def test_files_that_dcmtk_wrote(tmp_path, project, name):
+    """``dump2dcm +te``, ``+ti -e`` and ``+td`` made them of ecg.dump (DCMTK 3.6.7)."""
+    theirs = project / "tests" / "datasets" / "folder" / "dcmtk"
+    source = folder(tmp_path, comments=True)
+    (tmp_path / "x.dcm").write_bytes((theirs / f"{name}.dcm").read_bytes())
+    (record,) = source.iter_records()
+    lines = (theirs / "ecg.dump").read_text().splitlines()
+    written = next(line.split(" OW ")[1] for line in lines if "(5400,1010)" in line)
+    words = np.array([int(word, 16) for word in written.split("\\")], np.uint16)
+    samples = words.astype(np.int16).reshape(-1, 2).T
+    np.testing.assert_allclose(record.signal, (samples * 2.5 * 0.5 + 10) / 1000, rtol=1e-6)
+    assert (record.leads, record.fs) == (("I", "II"), 50)
+    assert (record.age, record.sex) == (61, "F")
+    assert record.notes == ("other waveforms left out: MEDIAN BEAT (DERIVED, 0.5 s)",)
+
+
+def test_a_big_endian_file_of_dcmtk_is_refused(tmp_path, project):
+    source = folder(tmp_path)
+    theirs = project / "tests" / "datasets" / "folder" / "dcmtk" / "big.dcm"
+    (tmp_path / "x.dcm").write_bytes(theirs.read_bytes())
+    with pytest.raises(QuarantineError, match="big-endian files"):
+        list(source.iter_records())

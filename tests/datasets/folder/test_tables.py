@@ -20,6 +20,7 @@ from ecgscale.errors import BadInputError
 ROWS = "0.1,-0.2,0.3\n0.4,-0.5,0.6\n"
 READ = [[0.1, 0.4], [-0.2, -0.5], [0.3, 0.6]]
 """Shape (lead, time), of I, II and V1."""
+MLII = {"lead_names": {"MLII": "II"}}
 
 
 def folder(root, **keys):
@@ -49,7 +50,9 @@ def refused(root, text, **keys):
         ("Lead I,Lead II,Lead V1\n" + ROWS, {}),
         ("ECG I (mV),EKG_II [mV],V1_mV\n" + ROWS, {}),
         ("II,V1,I\n-0.2,0.3,0.1\n-0.5,0.6,0.4\n", {}),
-        ("MLII,V1,I\n-0.2,0.3,0.1\n-0.5,0.6,0.4\n", {"lead_names": {"MLII": "II"}}),
+        ("MLII,V1,I\n-0.2,0.3,0.1\n-0.5,0.6,0.4\n", MLII),
+        ("V1,MLII,I\n0.3,-0.2,0.1\n0.6,-0.5,0.4\n", {"leads": ["I", "MLII", "V1"], **MLII}),
+        (ROWS, {"leads": ["I", "MLII", "V1"], **MLII, "header": False}),
         ("time,I,II,V1\n0,0.1,-0.2,0.3\n0.01,0.4,-0.5,0.6\n", {}),
         ("I,II,V1,time (ms)\n0.1,-0.2,0.3,5\n0.4,-0.5,0.6,15\n", {}),
         ("n,a,b,c\n7,0.1,-0.2,0.3\n8,0.4,-0.5,0.6\n", {"columns": ["a", "b", "c"]}),
@@ -106,7 +109,7 @@ def test_latin_1_is_read_where_names_agree(tmp_path):
         ("# I II aVF\n" + ROWS, {"header": False}, "missing-lead", "'aVF'"),
         ("I;II;V1\n1;2;3\n", {}, "missing-lead", "are 'I;II;V1'"),
         ("I,II,V1,I\n1,2,3,4\n", {}, "repeated-lead", "several columns of lead I"),
-        ("I,II,V1,MLII\n1,2,3,4\n", {"lead_names": {"MLII": "II"}}, "repeated-lead", "lead II"),
+        ("I,II,V1,MLII\n1,2,3,4\n", MLII, "repeated-lead", "lead II"),
         ("a,b,b\n1,2,3\n", {"columns": ["a", "b", "c"]}, "repeated-lead", "several columns 'b'"),
         ("a,b,d\n1,2,3\n", {"columns": ["a", "b", "c"]}, "missing-lead", "no column 'c'"),
         ("I (uV),II,V1\n" + ROWS, {}, "bad-gain", "'I (uV)', units: mV is stated"),

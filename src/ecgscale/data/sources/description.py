@@ -149,10 +149,16 @@ class FolderDescription(SourceOptions):
                 leads = len(self.leads or ())
                 raise ValueError(f"columns has {len(self.columns)} names for {leads} leads")
             for column, lead in zip(self.columns, self.leads or (), strict=True):
-                meant = canonical_lead(self.lead_names.get(column, column))
-                if meant != lead and meant in {*LEADS, *(self.leads or ())}:
+                if column != lead and canonical_lead(column) in {*LEADS, *(self.leads or ())} - {
+                    lead
+                }:
                     raise ValueError(f"columns names {column!r} for lead {lead}")
         return self
+
+    @property
+    def standard_leads(self) -> tuple[str, ...]:
+        """The stated leads as `lead_names` names them; none if they are not stated."""
+        return tuple(canonical_lead(self.lead_names.get(x, x)) for x in self.leads or ())
 
     @property
     def suffixes(self) -> tuple[str, ...]:

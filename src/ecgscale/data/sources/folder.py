@@ -80,7 +80,7 @@ class Folder(Source[FolderRef]):
     def __init__(self, root: Path, namespace: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(root, namespace, _merged(self.defaults, options or {}))
         if self.described_in is None or (self.root / self.described_in).is_file():
-            leads = self.description.leads
+            leads = self.description.standard_leads
             self.leads = None if set(LEADS) <= set(leads or LEADS) else leads
 
     @cached_property
@@ -275,7 +275,7 @@ class Folder(Source[FolderRef]):
         if stated.format == "parquet":
             return read_parquet(path, stated)
         read = read_edf if stated.format == "edf" else read_dicom
-        return read(path, stated.lead_names, stated.leads or ())
+        return read(path, stated.lead_names, stated.standard_leads)
 
     def _comments(self, ref: FolderRef) -> Comments:
         stated = self.description

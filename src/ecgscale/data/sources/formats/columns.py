@@ -1,6 +1,7 @@
 """Columns of numbers whose rate, unit and leads a description states."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def admit_columns(
     QuarantineError
         As `ecgscale.data.gate.admit`.
     """
-    leads, steps = stated.leads or (), stated.units == "adu"
+    leads, steps = stated.standard_leads, stated.units == "adu"
     invalid = stated.invalid
     if invalid is None:
         invalid = (NO_MEASUREMENT,) if steps and all(map(_fits_16_bit, columns)) else ()
@@ -55,7 +56,7 @@ def admit_columns(
         ],
     )
     notes = (*notes, *found.notes, *(_largest(leads, columns) if steps else ()))
-    return Decoded(found.signal, found.fs, found.leads, notes)
+    return replace(found, notes=notes)
 
 
 def _fits_16_bit(samples: npt.NDArray[Any]) -> bool:

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def read_dicom(path: Path, lead_names: Mapping[str, str], leads: Sequence[str]) 
         reason = " ".join(str(error).split())
         raise QuarantineError("unreadable-header", f"{path.name}: {reason[:200]}") from error
     found = admit(path.name, channels)
-    return Decoded(found.signal, found.fs, found.leads, (*notes, *left, *found.notes))
+    return replace(found, notes=(*notes, *left, *found.notes))
 
 
 def dicom_comments(path: Path) -> str:

@@ -6,6 +6,7 @@ Reference: https://www.edfplus.info/specs/edfplus.html
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def read_edf(path: Path, lead_names: Mapping[str, str], leads: Sequence[str]) ->
     except Exception as error:  # a damaged header makes edfio raise nearly anything
         raise QuarantineError("unreadable-header", f"{path.name}: {error}") from error
     found = admit(path.name, channels)
-    return Decoded(found.signal, found.fs, found.leads, (*notes, *left, *found.notes))
+    return replace(found, notes=(*notes, *left, *found.notes))
 
 
 def edf_comments(path: Path) -> str:

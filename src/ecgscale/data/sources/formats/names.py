@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from ecgscale.data.gate import MILLIVOLTS
-from ecgscale.data.record import LEADS, canonical_lead
+from ecgscale.data.record import canonical_lead
 
 SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
 """Seconds per unit of time, by the unit's lower-case name."""
@@ -71,8 +71,3 @@ def contradicts(unit: str, stated: str) -> bool:
     """Whether the unit in a column's name is another than the one that is stated ("adu")."""
     factor = MILLIVOLTS.get(voltage(unit).lower())
     return bool(unit) and factor != MILLIVOLTS.get(stated.lower())
-
-
-def is_standard(lead: str) -> bool:
-    """Whether a lead is one of the standard 12."""
-    return lead in LEADS

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ecgscale.data.record import LEADS
 from ecgscale.data.sources.base import Decoded, QuarantineError
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats.columns import admit_columns
-from ecgscale.data.sources.formats.names import SECONDS, contradicts, is_standard, lead_of, spelled
+from ecgscale.data.sources.formats.names import SECONDS, contradicts, lead_of, spelled
 
 Column = npt.NDArray[Any]
 Chosen = tuple[list[int], int | None]
@@ -55,7 +56,7 @@ def read_csv(path: Path, stated: FolderDescription) -> Decoded:
         path,
         lambda names: _choose(path.name, names, stated),
         (stated.delimiter, stated.decimal, stated.header),
-        stated.leads or (),
+        stated.standard_leads,
     )
     return _admitted(path.name, columns, time, notes, stated)
 
@@ -219,7 +220,7 @@ def _of_comment(
 ) -> tuple[Chosen, list[str]] | None:
     """Return what a comment chooses that names columns, as `numpy.savetxt` writes it, or None."""
     for names in (_cells(comment, delimiter) if comment else [], re.split(r"[\s,;|]+", comment)):
-        if len(names) == count and any(is_standard(spelled(name)[0]) for name in names):
+        if len(names) == count and any(spelled(name)[0] in LEADS for name in names):
             return choose(names), names
     return None
 
@@ -298,7 +299,7 @@ def _as_times(column: Any, pa: Any) -> Column:
 
 def _choose(file: str, names: Sequence[str], stated: FolderDescription) -> Chosen:
     """Find the columns of the leads by name, and one of times."""
-    leads = stated.leads or ()
+    leads = stated.standard_leads
     times = [place for place, name in enumerate(names) if spelled(name)[0].lower() in TIMES]
     if stated.columns is not None:
         places = _named(file, names, stated.columns)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ecgscale.data.sources.base import Decoded, QuarantineError
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats.columns import admit_columns
+from ecgscale.data.sources.formats.signals import unreadable
 from ecgscale.errors import BadInputError
 
 DEFLATE = 1032
@@ -68,11 +69,8 @@ def read_array(path: Path) -> npt.NDArray[Any]:
         if claimed > path.stat().st_size:
             raise ValueError(f"it claims {claimed} bytes")
         samples = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError:
-        raise
     except Exception as error:  # as above
-        reason = " ".join(str(error).split())
-        raise QuarantineError("unreadable-header", f"{path.name}: {reason}") from error
+        raise unreadable(path, error) from error
     if not isinstance(samples, np.ndarray) or samples.dtype.kind not in "iuf":
         raise QuarantineError("unreadable-header", f"{path.name} is no array of numbers")
     return samples

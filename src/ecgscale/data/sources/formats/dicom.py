@@ -5,8 +5,8 @@ Reference: DICOM PS3.3 C.10.9 (waveform module), PS3.16 CID 3001 (ECG leads).
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from ecgscale.data.gate import Channel, admit
 from ecgscale.data.record import LEADS
 from ecgscale.data.sources.base import Decoded, QuarantineError
 from ecgscale.data.sources.formats.names import lead_of, voltage
-from ecgscale.data.sources.formats.signals import age_comment, only_leads
+from ecgscale.data.sources.formats.signals import age_comment, only_leads, unreadable
 
 LEAD_CODES = {
     **{f"2:{number}": lead for number, lead in enumerate(("I", "II", *LEADS[6:]), 1)},
@@ -59,8 +59,7 @@ def read_dicom(path: Path, lead_names: Mapping[str, str], leads: Sequence[str]) 
         With reason unreadable-header (no DICOM file, or none with waveforms), missing-lead (no
         lead, or a lead's code and meaning differ), truncated-signal, wrong-rate, or as the gate.
     """
-    data = _opened(path)
-    try:
+    with _opened(path) as data:
         groups = list(data.get("WaveformSequence") or ())
         if not groups:
             kind = data.get("SOPClassUID", "of no kind")
@@ -70,19 +69,13 @@ def read_dicom(path: Path, lead_names: Mapping[str, str], leads: Sequence[str]) 
         labels = [_label(path.name, each, lead_names) for each in _channels_of(groups[place])]
         names, kept, left = only_leads(path.name, labels, lead_names, leads)
         channels = _channels(path.name, data, place, {at: names[at] for at in kept})
-    except QuarantineError:
-        raise
-    except Exception as error:  # values of the wrong type make pydicom raise nearly anything
-        reason = " ".join(str(error).split())
-        raise QuarantineError("unreadable-header", f"{path.name}: {reason[:200]}") from error
     found = admit(path.name, channels)
     return replace(found, notes=(*notes, *left, *found.notes))
 
 
 def dicom_comments(path: Path) -> str:
     """Return age and sex as comment lines: the age as stated, or from the dates."""
-    data = _opened(path)
-    try:
+    with _opened(path) as data:
         sex, age = str(data.get("PatientSex") or ""), str(data.get("PatientAge") or "")
         lines = [f"#Sex: {sex}"] if sex else []
         days = (data.get(key) for key in ("AcquisitionDateTime", "AcquisitionDate", "StudyDate"))
@@ -93,12 +86,12 @@ def dicom_comments(path: Path) -> str:
             with suppress(ValueError):  # withheld
                 birth = datetime.strptime(str(data.get("PatientBirthDate")), "%Y%m%d")
                 lines.append(age_comment(birth, datetime.strptime(day, "%Y%m%d")))
-    except Exception as error:  # as above
-        raise QuarantineError("bad-metadata", f"{path.name}: {error}") from error
     return "\n".join(lines)
 
 
-def _opened(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file; what goes wrong with its values meanwhile is the record's quarantine."""
     import pydicom
 
     size = path.stat().st_size
@@ -111,12 +104,11 @@ def _opened(path: Path) -> Any:
                 raise ValueError(f"{size} bytes are too many for a file of its kind")
             if syntax == _BIG_ENDIAN:
                 raise ValueError("big-endian files, which DICOM has retired, are not read")
-            return pydicom.dcmread(path)
-    except OSError:
+            yield pydicom.dcmread(path)
+    except QuarantineError:
         raise
     except Exception as error:  # a damaged file makes pydicom raise nearly anything
-        reason = " ".join(str(error).split())
-        raise QuarantineError("unreadable-header", f"{path.name}: {reason[:200]}") from error
+        raise unreadable(path, error) from error
 
 
 def _recording(

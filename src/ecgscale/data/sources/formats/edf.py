@@ -15,7 +15,7 @@ import numpy as np
 from ecgscale.data.gate import Channel, admit
 from ecgscale.data.sources.base import Decoded, QuarantineError
 from ecgscale.data.sources.formats.names import voltage
-from ecgscale.data.sources.formats.signals import age_comment, only_leads
+from ecgscale.data.sources.formats.signals import age_comment, only_leads, unreadable
 
 _HEADER = 256
 """Bytes of the header, and again of each signal's."""
@@ -52,7 +52,7 @@ def read_edf(path: Path, lead_names: Mapping[str, str], leads: Sequence[str]) ->
     except QuarantineError:
         raise
     except Exception as error:  # a damaged header makes edfio raise nearly anything
-        raise QuarantineError("unreadable-header", f"{path.name}: {error}") from error
+        raise unreadable(path, error) from error
     found = admit(path.name, channels)
     return replace(found, notes=(*notes, *left, *found.notes))
 
@@ -63,7 +63,7 @@ def edf_comments(path: Path) -> str:
     if not edf.reserved.startswith("EDF+"):
         return ""  # the field is free text there, and may begin with a name
     lines = [f"#Sex: {edf.patient.sex}"] if edf.patient.sex in ("F", "M") else []
-    with suppress(ValueError):  # withheld ("X"), or no dates
+    with suppress(ValueError, IndexError):  # withheld ("X"), or no dates
         lines.append(age_comment(edf.patient.birthdate, edf.startdate))
     return "\n".join(lines)
 
@@ -97,10 +97,8 @@ def _opened(path: Path) -> tuple[Any, tuple[str, ...]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the -1 that a recorder writes until it is done
             edf = edfio.read_edf(path, header_encoding="latin-1")
-    except OSError:
-        raise
     except Exception as error:  # as above
-        raise QuarantineError("unreadable-header", f"{path.name}: {error}") from error
+        raise unreadable(path, error) from error
     notes = ("the header states no number of data records, those held are read",)
     return edf, notes if stated < 0 else ()
 

@@ -1,7 +1,8 @@
-"""What files that name their signals themselves have in common."""
+"""What files of several kinds have in common."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from pathlib import Path
 
 from ecgscale.data.record import LEADS
 from ecgscale.data.sources.base import QuarantineError
@@ -34,6 +35,17 @@ def only_leads(
             f"no signal of {file} is named like a lead, but {left[:200]}; see lead_names",
         )
     return names, kept, (f"not leads, left out: {left[:200]}",) if left else ()
+
+
+def unreadable(path: Path, error: Exception) -> Exception:
+    """Return what a library's error in a file means: the system's own errors are left as they are.
+
+    Libraries raise nearly anything for a damaged file, and errors of the system without a number.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return QuarantineError("unreadable-header", f"{path.name}: {reason[:200]}")
 
 
 def age_comment(birth: date, day: date) -> str:

@@ -16,6 +16,7 @@ from ecgscale.data.sources.base import Decoded, QuarantineError
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats.columns import admit_columns
 from ecgscale.data.sources.formats.names import SECONDS, contradicts, lead_of, spelled
+from ecgscale.data.sources.formats.signals import unreadable
 
 Column = npt.NDArray[Any]
 Chosen = tuple[list[int], int | None]
@@ -82,11 +83,10 @@ def read_parquet(path: Path, stated: FolderDescription) -> Decoded:
                 raise QuarantineError("unreadable-header", f"{path.name} claims {samples} samples")
             table = file.read(wanted, use_threads=False)
         columns = [_numbers(path.name, table[name], pa) for name in wanted]
-    except (QuarantineError, FileNotFoundError, PermissionError):
+    except QuarantineError:
         raise
     except Exception as error:  # a damaged file makes Arrow raise nearly anything
-        reason = " ".join(str(error).split())
-        raise QuarantineError("unreadable-header", f"{path.name}: {reason[:200]}") from error
+        raise unreadable(path, error) from error
     times = None if time is None else (names[time], columns.pop())
     return _admitted(path.name, columns, times, (), stated)
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.files import is_full
 from ecgscale.study.file import PARAMS, Study, load_study
 
 app = typer.Typer(
@@ -51,6 +52,16 @@ def main() -> None:
     except StageFailedError as error:
         print(f"ecgscale: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        file = getattr(error, "filename", None) or "a file"
+        print(
+            f"ecgscale: {file} cannot be written: there is no room left on the disk; nothing "
+            "half-written is kept, and the same command continues when there is room",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         print("ecgscale: interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ecgscale.data import wfdb16
-from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside
+from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside, read_names
 from ecgscale.errors import BadInputError
 
 SUFFIXES = (".hea", ".mat", ".dat")
@@ -110,15 +110,9 @@ def listed(root: Path, name: str, suffix: str = ".hea") -> list[str]:
     path = root / name
     if not is_inside(root, path):
         raise BadInputError(f"{name} lies outside the source folder {root}")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} cannot be read: {error}") from error
     folder = PurePosixPath(name).parent
     records: dict[str, None] = {}
-    for line in filter(None, lines):
+    for line in read_names(path, (suffix,)):
         entry = (folder / line.removesuffix(suffix)).as_posix()
         if not line.endswith("/"):
             records[entry] = None

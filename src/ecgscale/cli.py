@@ -156,7 +156,12 @@ def subset(
     data = ROOT / "data"
     target = data / "subsets" / subset_name(size, order)
     parent = settings.parent_size(size)
-    build_subset(settings.pool, size, order, parent, data / "store", data / "tasks", target)
+    made = build_subset(settings.pool, size, order, parent, data / "store", data / "tasks", target)
+    if made.unknown_patients:
+        out.print(
+            f"{made.name}: {made.unknown_patients} of the {made.patients} patients are recordings "
+            "whose source does not say whose they are, each counted as a patient"
+        )
 
 
 @app.command()

@@ -130,6 +130,7 @@ def make_runs(
             before = {
                 "collapsed": float(name in collapsed),
                 "patients": float(cell.size),
+                "unknown_patients": 0.0,
                 "records": cell.size * 1.2 + cell.order,
                 "hours": cell.size * 1.2 / 360,
                 "sources": 1.0,

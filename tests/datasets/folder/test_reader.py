@@ -63,7 +63,7 @@ class TestFormats:
         (record,) = read(tmp_path)
         np.testing.assert_allclose(record.signal, signal, rtol=1e-5, atol=1e-6)
         assert record.signal.dtype == np.float32
-        assert (record.record_id, record.patient_id) == ("a/x", "own:a/x")
+        assert (record.record_id, record.patient_id) == ("a/x", "own:?a/x")
         assert (record.fs, record.leads) == (100, LEADS)
 
     def test_steps_of_a_converter(self, tmp_path, signal):
@@ -224,6 +224,13 @@ class TestTable:
             read(tmp_path)
 
 
+def test_every_recording_of_another_patient(tmp_path, signal):
+    describe(tmp_path, format="npy", patients="record")
+    save(tmp_path / "a/x.npy", signal)
+    (record,) = read(tmp_path)
+    assert record.patient_id == "own:a/x"
+
+
 def test_patients_from_the_path(tmp_path, signal):
     describe(tmp_path, format="npy", patient_pattern="^p([0-9]+)/")
     save(tmp_path / "p12" / "x.npy", signal)
@@ -255,6 +262,10 @@ def test_patients_from_the_path(tmp_path, signal):
         (
             {"patient_pattern": "(.)", "table": {"path": "t", "record": "r", "patient": "p"}},
             "both say who the patient is",
+        ),
+        (
+            {"patient_pattern": "(.)", "patients": "record"},
+            "patients: record contradicts patient_pattern or table.patient",
         ),
         ({"files": "/x/*"}, "source.yaml: files: '/x/\\*'"),
     ],
@@ -333,7 +344,7 @@ def test_ingest(tmp_path, signal):
     assert (summary.stored, summary.quarantined) == (3, {})
     store = open_store(tmp_path / "store")
     assert store.leads == LEADS
-    assert list(store.records["patient_id"]) == ["own:p0", "own:p1", "own:p2"]
+    assert list(store.records["patient_id"]) == ["own:?p0", "own:?p1", "own:?p2"]
 
 
 def test_the_example_in_the_documentation_is_a_description():

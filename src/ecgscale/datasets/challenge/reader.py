@@ -45,8 +45,8 @@ TYPICAL_MV = 1.2
 
 ONE_RECORD_EACH = re.compile(r"JS[0-9]{5}")
 """Records that are of one patient each: Chapman-Shaoxing and Ningbo publish 45,152 recordings of
-45,152 patients (Zheng et al. 2020; PhysioNet ecg-arrhythmia 1.0.0). The other databases have several
-records of some patients, and the Challenge does not say which."""
+45,152 patients (Zheng et al. 2020; PhysioNet ecg-arrhythmia 1.0.0). The other databases have
+several records of some patients, or do not say, and the Challenge names no patients."""
 
 
 class ChallengeOptions(SourceOptions):

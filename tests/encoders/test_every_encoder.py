@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_the_old_encoder(tmp_path):
     encoder = encoders.create("net1d", size="tiny", in_channels=3)
     encoders.save(encoder, tmp_path, RECIPE, "card")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with no_room(1000), pytest.raises(Exception, match="(?i)file too large") as caught:
+    with no_room(1000), pytest.raises(Exception, match=r"(?i)file too large") as caught:
         encoders.save(encoder, tmp_path, RECIPE, "other card")
     assert is_full(caught.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -152,6 +152,16 @@ def test_sexes_in_comments(text, sex, notes):
     assert (found.sex, len(found.notes)) == (sex, notes)
 
 
+@pytest.mark.parametrize(
+    "filling", [" ", "1", "a", ",", "(", "<", "1 ", "age ", "age:", "Dx:", "# "]
+)
+def test_long_comments_take_no_longer_than_reading_them(filling):
+    """A header that is made to take for ever ends at once (the test's own limit is minutes)."""
+    for start in ("#Age", "#Age:", "#Sex:", "#Dx"):
+        read_comments(start + filling * (200_000 // len(filling)))
+    assert parse_age(filling * 100_000)[0] is None
+
+
 COMMENTS = ("#Age: 6 months", "#Sex: F", "# Dx : 426783006,nan", "#dx=164889003, 426783006")
 
 

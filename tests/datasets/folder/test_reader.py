@@ -224,6 +224,25 @@ class TestTable:
             read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("p.parquet", b"PAR1 of no use", r"p\.parquet cannot be read as Parquet"),
+        ("p.csv", b"file,pid\n<<<<<<< HEAD\nx,1\n", "line 2 is a conflict marker of git"),
+        ("p.csv", b"file,pid\nx\n", "line 2 has 1 values for 2 columns"),
+        ("p.csv", b"file,pid,pid\nx,1,2\n", "names the column 'pid' twice"),
+        ("p.csv", b"", r"p\.csv is empty"),
+    ],
+)
+def test_a_damaged_table_is_one_sentence(tmp_path, signal, name, content, sentence):
+    describe(tmp_path, format="npy", table={"path": name, "record": "file", "patient": "pid"})
+    save(tmp_path / "x.npy", signal)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInputError, match=sentence) as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_every_recording_of_another_patient(tmp_path, signal):
     describe(tmp_path, format="npy", patients="record")
     save(tmp_path / "a/x.npy", signal)

@@ -92,7 +92,7 @@ def check_file(folder: Path, name: str) -> None:
         raise QuarantineError("missing-signal-file", f"{name} does not exist")
 
 
-def listed(root: Path, name: str, suffix: str = ".hea") -> list[str]:
+def listed(root: Path, name: str, suffix: str = ".hea", above: tuple[Path, ...] = ()) -> list[str]:
     """Read a list of records and, where it names folders, their RECORDS; each record once.
 
     Parameters
@@ -101,15 +101,20 @@ def listed(root: Path, name: str, suffix: str = ".hea") -> list[str]:
         The source's folder, and the list's path in it.
     suffix
         Left out of the records' names.
+    above
+        The lists that led to this one.
 
     Raises
     ------
     BadInputError
-        If a list is missing, lies outside `root` or cannot be read.
+        If a list is missing, lies outside `root`, cannot be read or leads to itself.
     """
     path = root / name
     if not is_inside(root, path):
         raise BadInputError(f"{name} lies outside the source folder {root}")
+    if path.resolve() in above:
+        raise BadInputError(f"{path.resolve()} leads to itself")
+    above = (*above, path.resolve())
     folder = PurePosixPath(name).parent
     records: dict[str, None] = {}
     for line in read_names(path, (suffix,)):
@@ -117,7 +122,7 @@ def listed(root: Path, name: str, suffix: str = ".hea") -> list[str]:
         if not line.endswith("/"):
             records[entry] = None
         elif entry != folder.as_posix():
-            records.update(dict.fromkeys(listed(root, f"{entry}/{RECORDS}", suffix)))
+            records.update(dict.fromkeys(listed(root, f"{entry}/{RECORDS}", suffix, above)))
     return list(records)
 
 

@@ -75,6 +75,10 @@ class TestWhichRecords:
         (tree / "RECORDS").write_bytes(b"\xff\n")
         with pytest.raises(BadInputError, match="RECORDS cannot be read"):
             read(tree)
+        (tree / "RECORDS").write_text("I0001/\n")
+        (tree / "I0001" / "RECORDS").write_text("../I0001/\n")
+        with pytest.raises(BadInputError, match="I0001/RECORDS leads to itself"):
+            read(tree)
 
 
 class TestWhatIsKnown:

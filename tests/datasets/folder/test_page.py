@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from ecgscale.code import closure
 from ecgscale.data.sources import sources
 from support.dicom import CODES, group, write_dicom
 
@@ -73,8 +72,3 @@ def test_csv(tmp_path, described):
     record = read(tmp_path, described["csv"])
     np.testing.assert_allclose(record.signal[:, 0], [0.001, 0.002, 0.003], rtol=1e-6)
     assert (record.patient_id, record.split, record.age) == ("own:p1", "validation", 50)
-
-
-def test_versions_of_what_decodes_are_part_of_a_source():
-    reached = closure("ecgscale.data.sources.folder:Folder")
-    assert {"edfio", "numpy", "pyarrow", "pydicom", "wfdb"} <= reached.libraries.keys()

@@ -51,11 +51,14 @@ SEXES: Mapping[str, Sex] = {
 }
 """Spellings of a sex, in lower case."""
 
-_KEY_ENDS = r"[>\])\"']*[ \t]*"
+LONGEST = 80
+"""Characters in which an age or a sex is said; what is longer is not tried, since it takes long."""
+
+_KEY_ENDS = r"[>\])\"']*+[ \t]*+"
 _TO_VALUE = r"(?:[:=][ \t]*|(?=[-+<>≥~\[(\d.]))"
 
 AGE_LINE = (
-    rf"(?i)\bage(?![a-z_-])[ \t]*(?:(?:in[ \t]+)?[\[(]?{_UNIT}[\])]?(?![a-z]))?"
+    rf"(?i)\bage(?![a-z_-])[ \t]*+(?:(?:in[ \t]++)?[\[(]?{_UNIT}[\])]?(?![a-z]))?"
     rf"{_KEY_ENDS}{_TO_VALUE}(?P<value>[^\n]*)"
 )
 """Matches an age in a header's comments; its group `value` is what follows on the line."""
@@ -152,6 +155,8 @@ def parse_age(text: str) -> tuple[float | None, tuple[str, ...]]:
     words = " ".join(said.lower().split())
     if words in UNKNOWN:
         return None, ()
+    if len(words) > LONGEST:
+        return None, (f"{shown} is not understood and left out",)
     words = _OF_AGE.sub("", words)
     bare, dicom, above = (one.fullmatch(words) for one in (_BARE, _DICOM, _ABOVE))
     if bare or dicom:
@@ -248,8 +253,12 @@ def _group(match: re.Match[str]) -> str:
     return (match["value"] if "value" in named else match[1]) or ""
 
 
+def _short(match: re.Match[str]) -> str:
+    return _group(match).strip()[:LONGEST]
+
+
 def _age_of(match: re.Match[str]) -> tuple[float | None, tuple[str, ...]]:
-    text = re.split(r",\s*(?=[^\W\d])", _NEXT_KEY.sub("", _group(match)))[0].strip()
+    text = re.split(r",\s*(?=[^\W\d])", _NEXT_KEY.sub("", _short(match)))[0].strip()
     unit = next((key for key in PER_YEAR if key in match.re.groupindex and match[key]), "y")
     if unit != "y" and _BARE.fullmatch(text):
         return _possible(float(text.replace(",", ".")) / PER_YEAR[unit], f"age {text!r}")
@@ -257,7 +266,7 @@ def _age_of(match: re.Match[str]) -> tuple[float | None, tuple[str, ...]]:
 
 
 def _sex_of(match: re.Match[str]) -> tuple[Sex | None, tuple[str, ...]]:
-    text = re.split(r"[;|#<(]", _group(match))[0].strip()
+    text = re.split(r"[;|#<(]", _short(match))[0].strip()
     if text.lower() in UNKNOWN:
         return None, ()
     return parse_sex(re.split(r"[\s,]", text, maxsplit=1)[0])

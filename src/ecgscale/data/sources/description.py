@@ -96,7 +96,11 @@ class FolderDescription(SourceOptions):
     patient_pattern: GroupPattern | None = None
     """Its first group is the patient: searched in the record's path without suffix or, with
     `signals`, matched against all of `table.patient`. Otherwise `table.patient` decides, where
-    there is one; without either, every record is its own patient."""
+    there is one."""
+    patients: Literal["record"] | None = None
+    """`record`: every recording is of another patient, and its name is the patient's. Without this,
+    `patient_pattern` and `table.patient`, patients are unknown: the records may be pretrained on,
+    counted as a patient each, and no task can hold them out."""
     comments: bool = False
     """Whether age, sex and labels (wfdb only) that the table does not state are looked for in the
     header's comments, in EDF+ and in DICOM files. Names of persons are never read."""
@@ -142,6 +146,8 @@ class FolderDescription(SourceOptions):
             raise ValueError("leads names a lead twice")
         if (self.gain is not None) != (self.units == "adu"):
             raise ValueError("gain goes with units: adu, and only with it")
+        if self.patients and (self.patient_pattern or (self.table and self.table.patient)):
+            raise ValueError("patients: record contradicts patient_pattern or table.patient")
         if self.columns is not None:
             if self.format not in ("csv", "parquet") or not self.header:
                 raise ValueError("columns needs csv files with a header, or parquet")

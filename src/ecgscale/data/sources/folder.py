@@ -15,7 +15,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from ecgscale.data.record import LEADS, Record, canonical_lead
+from ecgscale.data.record import LEADS, Record, canonical_lead, unknown_patient
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     Decoded,
@@ -133,7 +133,11 @@ class Folder(Source[FolderRef]):
         patient = self._patient(ref, known)
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{patient}",
+            patient_id=(
+                unknown_patient(self.namespace, ref.recording)
+                if patient is None
+                else f"{self.namespace}:{patient}"
+            ),
             signal=found.signal,
             fs=found.fs,
             leads=found.leads,
@@ -142,7 +146,7 @@ class Folder(Source[FolderRef]):
             labels={**dict.fromkeys((*said.labels, *ref.labels), 100.0), **known.labels},
             fold=known.fold,
             split=known.split,
-            clinical=self.clinical.get(patient, {}),
+            clinical=self.clinical.get(patient or ref.recording, {}),
             measurements=known.measurements,
             unit=known.unit,
             notes=(*found.notes, *known.notes, *said.notes),
@@ -288,11 +292,12 @@ class Folder(Source[FolderRef]):
         patterns = (stated.age_pattern, stated.sex_pattern, stated.label_pattern)
         return read_comments(comments(self.root / ref.path), *patterns, stated.label_separator)
 
-    def _patient(self, ref: FolderRef, known: Described) -> str:
+    def _patient(self, ref: FolderRef, known: Described) -> str | None:
+        """Return who the patient is, or None where nothing says it."""
         if known.patient is not None:
             return known.patient
         if self.description.patient_pattern is None:
-            return ref.recording
+            return ref.recording if self.description.patients == "record" else None
         patient = first_group(self.description.patient_pattern, ref.recording)
         if not patient:
             detail = f"patient_pattern finds nobody in {ref.recording!r}"

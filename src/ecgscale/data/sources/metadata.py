@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from ecgscale.data.record import Sex, Split
 from ecgscale.data.sources.base import (
     QuarantineError,
+    one_line,
     parse_fold,
     parse_likelihoods,
     read_table,
@@ -56,7 +57,7 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
     """Column with the record's path in the folder, or its file name if that is unique; the suffix
     may be there or not."""
     patient: str | None = None
-    """Column with the patient's id; without it every record is its own patient."""
+    """Column with the patient's id."""
     age: str | None = None
     """Column with the age, in years where it states no unit."""
     sex: str | None = None
@@ -210,12 +211,15 @@ def join(
 def _read_parquet(path: Path, required: tuple[str, ...]) -> list[Row]:
     import pandas as pd
 
+    if not path.is_file():
+        raise BadInputError(f"{path} does not exist")
     try:
         table = pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} cannot be read as Parquet: {error}") from error
+    except Exception as error:  # whatever a damaged file makes of Arrow
+        raise BadInputError(f"{path} cannot be read as Parquet: {one_line(error)}") from error
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise BadInputError(f"{path} names the column {twice[0]!r} twice")
     missing = [name for name in required if name not in table.columns]
     if missing:
         raise BadInputError(f"{path} has no column {missing[0]!r}")

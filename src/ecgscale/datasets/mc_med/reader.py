@@ -17,6 +17,7 @@ from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, s
 from ecgscale.data.sources.base import (
     is_inside,
     parse_pressure,
+    read_lines,
     read_table,
     whole_number,
     window_starts,
@@ -141,14 +142,16 @@ class McMed(Source[McMedRef]):
     def _segments(self) -> dict[str, int]:
         """Read how many segments of lead II each visit has."""
         path = self.data / SUMMARY
-        segments = {}
+        segments: dict[str, int] = {}
         for number, row in enumerate(read_table(path, ("CSN", "Type", "Segments")), start=2):
             if row["Type"].strip() == LEAD:
+                visit, text = whole_number(row["CSN"]), row["Segments"]
                 try:
-                    segments[whole_number(row["CSN"])] = int(whole_number(row["Segments"]))
+                    count = int(whole_number(text))
                 except ValueError as error:
-                    text = row["Segments"]
                     raise BadInputError(f"{path}, line {number}: Segments is {text!r}") from error
+                if segments.setdefault(visit, count) != count:
+                    raise BadInputError(f"{path}, line {number}: visit {visit} has other Segments")
         return segments
 
     def _split_file(self, part: str) -> str:
@@ -158,10 +161,7 @@ class McMed(Source[McMedRef]):
         splits: dict[str, Split] = {}
         for part, split in SPLIT_NAMES.items():
             path = self.data / self._split_file(part)
-            try:
-                lines = path.read_text(encoding="utf-8-sig").splitlines()
-            except FileNotFoundError as error:
-                raise BadInputError(f"{path} does not exist") from error
+            lines = read_lines(path)
             for visit in (whole_number(line.split(",")[0]) for line in lines if line.strip()):
                 if splits.setdefault(visit, split) != split:
                     raise BadInputError(f"{path} lists visit {visit}, and so does another split")

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import parse_number, read_table, whole_number
+from ecgscale.data.sources.base import parse_number, read_table, rows_by_key, whole_number
 from ecgscale.data.sources.demographics import OLDEST, parse_age, parse_sex
 from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
 from ecgscale.errors import BadInputError
@@ -130,7 +130,7 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
             notes=(
                 *age_notes,
                 *sex_notes,
-                *(("LVEF that is not a number left out",) if unread else ()),
+                *(("LVEF that is not one number left out",) if unread else ()),
             ),
         )
 
@@ -146,7 +146,7 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         return self.root / default if (self.root / default).is_file() else None
 
     def _lvef(self) -> dict[str, float | None]:
-        """Read study to ejection fraction, None where the table has no number."""
+        """Read study to ejection fraction, None where the table has no number, or several."""
         path = self._lvef_table()
         if path is None:
             return {}
@@ -154,16 +154,18 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         key = next((name for name in ("study_id", "waveform_path") if rows and name in rows[0]), "")
         if rows and not key:
             raise BadInputError(f"{path} has neither a column 'study_id' nor 'waveform_path'")
-        return {
-            whole_number(PurePosixPath(row[key]).name): parse_number(row["LVEF"]) for row in rows
-        }
+        known: dict[str, float | None] = {}
+        for row in rows:
+            study, value = whole_number(PurePosixPath(row[key]).name), parse_number(row["LVEF"])
+            known[study] = value if known.setdefault(study, value) == value else None
+        return known
 
     def _patients(self) -> dict[str, dict[str, str]]:
         path = self._patient_table()
         if path is None:
             return {}
         rows = read_table(path, ("subject_id", "gender", "anchor_age", "anchor_year"))
-        return {whole_number(row["subject_id"]): row for row in rows}
+        return rows_by_key(rows, "subject_id", path)
 
 
 def _age(person: dict[str, str], ecg_time: str) -> tuple[float | None, tuple[str, ...]]:

@@ -128,7 +128,9 @@ class Task:
         raise NotImplementedError
 
 
-tasks: Registry[Task] = Registry("task", "ecgscale.datasets", "tasks")
+tasks: Registry[Task] = Registry(
+    "task", "ecgscale.datasets", "tasks", required=("metadata",)
+)
 
 
 def multi_hot(

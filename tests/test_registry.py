@@ -57,7 +57,10 @@ def test_two_classes_of_one_name_are_nobodys_and_the_others_stay(family):
 
 BROKEN = {
     "syntax": ("x = (\n", "{file}, line 1: '(' was never closed"),
-    "import": ("import nowhere\n", "{file}, line 1: ModuleNotFoundError: No module named 'nowhere'"),
+    "import": (
+        "import nowhere\n",
+        "{file}, line 1: ModuleNotFoundError: No module named 'nowhere'",
+    ),
     "validation": (
         "from ecgscale.data.recipe import Recipe\nRecipe(fs=-1)\n",
         "{file}, line 2: fs: Input should be greater than 0",

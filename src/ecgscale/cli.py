@@ -107,7 +107,6 @@ def ingest(
         config = SourceConfig(
             reader=source,
             root=root,
-            watch=root,
             namespace=source,
             max_quarantined=max_quarantined,
             options=_options(option or []),
@@ -124,11 +123,18 @@ def ingest(
 @app.command()
 def targets(study: StudyFile = PARAMS) -> None:
     """Write the targets and splits of every downstream task (data/tasks)."""
+    from ecgscale.study.tasks import task_book
     from ecgscale.tasks.targets import write_targets
 
-    settings = load_study(study).evaluation
-    data = ROOT / "data"
-    write_targets(settings.tasks, settings.data, data / "store", data / "tasks")
+    settings, data = load_study(study), ROOT / "data"
+    book = task_book(settings)
+    names = settings.evaluation.tasks
+    for name in names:
+        book.get(name)
+    written = write_targets(names, book.data, data / "store", data / "tasks", book.own)
+    for name, entry in written.items():
+        for reason, count in entry.get("left_out", {}).items():
+            out.print(f"{name}: {count} records {reason} are left out", highlight=False)
 
 
 @app.command()
@@ -185,9 +191,11 @@ def evaluate(
         run(evaluation(settings), parsed, cell_axes(settings, parsed), ROOT)
     elif encoder is not None:
         from ecgscale.evaluation.suite import evaluate_suite
+        from ecgscale.study.tasks import task_book
         from ecgscale.tasks.catalogue import catalogue
 
-        known = catalogue(settings.evaluation.data, ROOT)
+        book = task_book(settings)
+        known = catalogue(book.data, ROOT, book.own)
         result = evaluate_suite(evaluation(settings), encoder, suite, known, ROOT)
         _show(result.table())
         out.print(result.summary(), soft_wrap=True)
@@ -224,6 +232,7 @@ def tasks_(
     as_json: AsJson = False,
 ) -> None:
     """List every downstream task: what it is, and whether its data is here."""
+    from ecgscale.study.tasks import task_book
     from ecgscale.tasks.catalogue import catalogue, write_pages
     from ecgscale.tasks.suites import suite as find_suite
 
@@ -231,9 +240,10 @@ def tasks_(
         out.print(f"{len(write_pages(pages))} pages written to {pages}")
         return
     names = find_suite(suite).declared if suite else None
+    book = task_book(load_study(study))
     entries = [
         entry
-        for entry in catalogue(load_study(study).evaluation.data, ROOT)
+        for entry in catalogue(book.data, ROOT, book.own)
         if names is None or entry.metadata.name in names
     ]
     if as_json:
@@ -243,6 +253,8 @@ def tasks_(
     _show([heading, *(_catalogue_row(entry) for entry in entries)])
     for advice in dict.fromkeys(entry.advice for entry in entries if entry.advice):
         out.print(f"- {advice}", highlight=False)
+    for sentence in (*book.broken, *book.absent):
+        out.print(f"- {sentence}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -263,7 +275,7 @@ def tune(
     from ecgscale.pipeline.tuning import tune as run
 
     settings = load_study(study)
-    for name in [objective] if objective else settings.tune.objectives:
+    for name in [objective] if objective else settings.search.objectives:
         winner = run(settings, name, ROOT)
         out.print(f"{name}: {winner.describe()}")
 
@@ -309,8 +321,7 @@ def repro(
     from ecgscale.pipeline.repro import activate
     from ecgscale.pipeline.repro import repro as run
 
-    if study is not None:
-        activate(study, ROOT)
+    activate(study or PARAMS, ROOT)
     settings = load_study(PARAMS)
     run(settings, ROOT, jobs)
     _show_answer(settings)

@@ -268,6 +268,8 @@ class _Worker:
             "split_labels": list(record.split_labels),
             "measurements": list(record.measurements),
             "measured": list(record.measurements.values()),
+            "columns": list(record.columns),
+            "cells": list(record.columns.values()),
             "unit": record.unit,
             "fs_original": record.fs,
             "seconds": record.signal.shape[1] / record.fs,

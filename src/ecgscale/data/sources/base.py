@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ecgscale.data.record import CLINICAL_FIELDS, Record, Sex
+from ecgscale.data.sources.declaration import TaskDeclaration, TaskName
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 from ecgscale.settings import first_problem
@@ -69,6 +70,8 @@ class SourceOptions(BaseModel, extra="forbid", frozen=True):
 
     flat_leads: Literal["quarantine", "keep"] = "quarantine"
     """What happens to a record with a flat lead; a kept one says so in its notes."""
+    tasks: dict[TaskName, TaskDeclaration] = Field(default={})
+    """Downstream tasks on the source's own labels."""
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,16 @@ class Source(Generic[R]):
         except OSError as error:
             name = os.path.basename(error.filename or "")
             raise QuarantineError("unreadable-file", f"{name}: {error.strerror}") from error
+
+    @property
+    def declared(self) -> dict[str, TaskDeclaration]:
+        """The downstream tasks that are declared for it."""
+        tasks: dict[str, TaskDeclaration] = self.options.tasks
+        return tasks
+
+    def declared_in(self, task: str) -> str:
+        """Return where a task is declared, for messages."""
+        return f"options of the source {self.root}"
 
     def files(self, ref: R) -> list[Path]:
         """Return the files that belong to one record."""

@@ -378,16 +378,10 @@ def _options(pairs: list[str]) -> dict[str, str]:
 
 
 def _show_ingest(summary: Any) -> None:
-    out.print(f"{summary.source}: {summary.stored} of {summary.records} records stored")
-    if not summary.quarantined:
-        out.print("none quarantined")
-        return
-    table = Table(box=None)
-    table.add_column("quarantined because")
-    table.add_column("records", justify="right")
-    for reason, count in sorted(summary.quarantined.items()):
-        table.add_row(reason, str(count))
-    out.print(table)
+    print(f"{summary.source}: {summary.stored:,} of {summary.records:,} records stored")
+    print("\n".join(summary.found.lines()))
+    reasons = (f"{reason} {count:,}" for reason, count in sorted(summary.quarantined.items()))
+    print(f"quarantined {', '.join(reasons) or 'none'}")
 
 
 def _catalogue_row(entry: Any) -> tuple[str, ...]:

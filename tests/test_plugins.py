@@ -57,6 +57,7 @@ def run(package, *arguments, cwd):
     )
 
 
+@pytest.mark.long
 def test_every_mistake_stops_what_needs_the_file_and_nothing_else(copied, project, tmp_path):
     files = []
     for name, text, _ in MISTAKES.values():
@@ -70,6 +71,12 @@ def test_every_mistake_stops_what_needs_the_file_and_nothing_else(copied, projec
     assert "chapman-38" in done.stdout
     done = run(copied, "resolve", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+    done = run(copied, "doctor", cwd=tmp_path)
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("FAIL plug-ins: ")]
+    for file, (_, _, sentence) in zip(files, MISTAKES.values(), strict=True):
+        assert f"{file}" in line
+        assert sentence in line
 
     study = yaml.safe_load((project / "params.yaml").read_text())
     needs = (

@@ -105,7 +105,8 @@ class Tally:
         """Look at the samples of a record, shape (lead, time), in steps of `STEP` mV."""
         if row["unit"] == "mV":
             stated = row.get("amplitude")
-            self._amplitudes.append(typical_amplitude(samples) * STEP if stated is None else stated)
+            found = typical_amplitude(samples.astype(np.float32)) * STEP
+            self._amplitudes.append(found if stated is None else stated)
 
     def findings(self, rows: Sequence[Mapping[str, Any]], leads: tuple[str, ...]) -> Findings:
         """Return what the stored records have, given their rows of the table."""

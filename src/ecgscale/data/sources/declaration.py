@@ -40,7 +40,9 @@ YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 def _text(value: Any) -> Any:
     """Return a code as text: YAML reads 164889003 as a number."""
     if isinstance(value, bool):
-        raise ValueError("YAML reads an unquoted yes, no, on, off as true or false: put it in quotes")
+        raise ValueError(
+            "YAML reads an unquoted yes, no, on, off as true or false: put it in quotes"
+        )
     return str(value) if isinstance(value, (int, float)) else value
 
 

@@ -1,6 +1,7 @@
 """docs/own-data.md is carried out to the letter: from a folder of ECGs to a curve on its labels."""
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -52,6 +53,14 @@ def test_the_page_leads_from_a_folder_to_a_curve(tmp_path):
         assert all(0 < score < 1 for score in curve.values())
     html = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
     assert "Left ventricular hypertrophy, as the clinic codes it" in html
+
+    described = tmp_path / "data" / "raw" / "clinic" / "source.yaml"
+    text = described.read_text(encoding="utf-8")
+    described.write_text(text.replace("[AFIB, AFLT]", "[AFIB]"), encoding="utf-8")
+    run("python -m ecgscale resolve", tmp_path)
+    stale = json.loads(run("python -m dvc status --json", tmp_path))
+    changed = {name for name, why in stale.items() if "changed deps" in str(why)}
+    assert changed == {"ingest@clinic", "targets", "report"}
 
 
 def run(line, root):

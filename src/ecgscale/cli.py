@@ -349,7 +349,8 @@ def doctor(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
         print(json.dumps([vars(finding) for finding in findings], indent=1))
     else:
         for finding in findings:
-            out.print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
+            state = "ok  " if finding.ok else "FAIL"
+            out.print(f"{state} {finding.what}: {finding.detail}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 

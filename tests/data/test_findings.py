@@ -43,7 +43,7 @@ def summary(tmp_path, write):
 def test_counts_are_those_of_the_stored_records(summary, tmp_path):
     found = summary.found
     assert (summary.stored, found.patients, found.rates) == (4, 3, {"100": 4})
-    assert found.leads == LEADS
+    assert (found.leads, found.unknown_patients) == (LEADS, 0)
     ages = found.ages
     assert (ages.known, ages.median, ages.low, ages.high) == (3, 42, 40, 80)
     assert found.sexes == {"F": 2, "M": 1, "unknown": 1}
@@ -68,6 +68,9 @@ def test_amplitudes_are_in_millivolts_and_leave_z_scores_out():
     assert found.amplitude.known == 2
     assert found.amplitude.median == pytest.approx(0.99 * 2, rel=1e-6)
     assert found.notes == {"# samples cut to #": 2}
+    stranger = tally.findings([row, {**row, "patient_id": "x:?r1"}], ("I",))
+    assert (stranger.patients, stranger.unknown_patients) == (2, 1)
+    assert "patients    2 (of whom 1 are recordings of unknown patients)" in stranger.lines()[0]
     nothing = Tally().findings([], ("I",))
     assert (nothing.amplitude, nothing.ages, nothing.labels) == (None, None, {})
     assert "not in mV" in "\n".join(nothing.lines())

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from ecgscale.data.preprocess import STEP, typical_amplitude
+from ecgscale.data.record import UNKNOWN_PATIENT
 
 SHOWN = 15
 """Most labels and kinds of notes that are kept, the commonest first."""
@@ -29,8 +30,9 @@ class Findings(BaseModel, extra="forbid", frozen=True):
 
     Attributes
     ----------
-    patients, hours
-        Patients, and hours of recordings as published.
+    patients, unknown_patients, hours
+        Patients; those of them that are recordings whose patient is unknown; and hours of
+        recordings as published.
     leads
         The stored ones.
     rates
@@ -52,6 +54,7 @@ class Findings(BaseModel, extra="forbid", frozen=True):
     """
 
     patients: int
+    unknown_patients: int
     hours: float
     leads: tuple[str, ...]
     rates: dict[str, int]
@@ -81,10 +84,15 @@ class Findings(BaseModel, extra="forbid", frozen=True):
                 f"(90 % of records: {self.amplitude.low:.2f} to {self.amplitude.high:.2f})"
             )
         )
+        unknown = (
+            f" (of whom {self.unknown_patients:,} are recordings of unknown patients)"
+            if self.unknown_patients
+            else ""
+        )
         more = self.label_codes - len(self.labels)
         labels = _counts(self.labels) + (f", {more} more codes" if more else "")
         return [
-            f"patients    {self.patients:,}, {self.hours:.1f} hours",
+            f"patients    {self.patients:,}{unknown}, {self.hours:.1f} hours",
             f"leads       {', '.join(self.leads)}",
             f"rates       {_counts({f'{rate} Hz': n for rate, n in self.rates.items()})}",
             f"ages        {known}",
@@ -110,12 +118,14 @@ class Tally:
 
     def findings(self, rows: Sequence[Mapping[str, Any]], leads: tuple[str, ...]) -> Findings:
         """Return what the stored records have, given their rows of the table."""
+        patients = {row["patient_id"] for row in rows}
         labels = Counter(code for row in rows for code in row["labels"])
         notes = Counter(kind for row in rows for kind in {_kind(note) for note in row["notes"]})
         sexes = Counter(row["sex"] or "unknown" for row in rows)
         rates = Counter(row["fs_original"] for row in rows)
         return Findings(
-            patients=len({row["patient_id"] for row in rows}),
+            patients=len(patients),
+            unknown_patients=sum(UNKNOWN_PATIENT in patient for patient in patients),
             hours=sum(row["seconds"] for row in rows) / 3600,
             leads=leads,
             rates={f"{rate:g}": count for rate, count in sorted(rates.items())},

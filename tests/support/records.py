@@ -25,6 +25,8 @@ def as_records(rows: list[dict]) -> pd.DataFrame:
         "split_labels": [],
         "measurements": [],
         "measured": [],
+        "columns": [],
+        "cells": [],
         "unit": "mV",
         "fs_original": 500.0,
         "seconds": 10.0,

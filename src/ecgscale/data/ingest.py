@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from ecgscale.data.findings import Findings, Tally
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, Record
@@ -32,16 +33,22 @@ from ecgscale.data.sources.base import (
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import StoreWriter, input_digests, write_quarantine
 from ecgscale.errors import BadInputError, StageFailedError
-from ecgscale.files import file_digest, naming
+from ecgscale.files import file_digest, naming, write_whole
 
 CHUNK = 64
 """Records that a worker reads and filters at once."""
+
+SUMMARY = "summary.json"
+"""In the store: what ingest found."""
 
 FileDigest = tuple[str, int, str]
 
 
 class IngestSummary(BaseModel, extra="forbid", frozen=True):
-    """What went in and what became of it: `records` = `stored` + the sum of `quarantined`."""
+    """What went in and what became of it: `records` = `stored` + the sum of `quarantined`.
+
+    `found` is what the stored ones have; it lies beside the store's table as ``summary.json``.
+    """
 
     source: str
     reader: str
@@ -49,6 +56,7 @@ class IngestSummary(BaseModel, extra="forbid", frozen=True):
     stored: int
     quarantined: dict[str, int]
     digest: str
+    found: Findings
 
     def to_json(self) -> str:
         """Return the summary as JSON."""
@@ -121,9 +129,12 @@ def ingest(
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        writer = StoreWriter(folder, stored_leads(name, source, recipe), recipe.n_samples)
+        leads, tally = stored_leads(name, source, recipe), Tally()
+        writer = StoreWriter(folder, leads, recipe.n_samples)
         with naming(out):
-            quarantine, inputs = _write_records(source, refs, name, config, recipe, writer, jobs)
+            quarantine, inputs = _write_records(
+                source, refs, name, config, recipe, writer, tally, jobs
+            )
             counts = dict(sorted(Counter(row["reason"] for row in quarantine).items()))
             _refuse_too_many(name, config, len(refs), counts, quarantine, out)
             manifest = writer.finish(
@@ -136,17 +147,20 @@ def ingest(
                 quarantined=counts,
                 inputs=input_digests([*inputs, *_digests(source.root, source.tables())]),
             )
+            summary = IngestSummary(
+                source=name,
+                reader=config.reader,
+                records=len(refs),
+                stored=manifest.stored,
+                quarantined=counts,
+                digest=manifest.digest,
+                found=tally.findings(writer.rows, leads),
+            )
+            write_whole(folder / SUMMARY, summary.to_json() + "\n")
             _replace(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return IngestSummary(
-        source=name,
-        reader=config.reader,
-        records=len(refs),
-        stored=manifest.stored,
-        quarantined=counts,
-        digest=manifest.digest,
-    )
+    return summary
 
 
 def stored_leads(name: str, source: Source[Any], recipe: Recipe) -> tuple[str, ...]:
@@ -177,6 +191,7 @@ def _write_records(
     config: SourceConfig,
     recipe: Recipe,
     writer: StoreWriter,
+    tally: Tally,
     jobs: int,
 ) -> tuple[list[dict[str, str]], list[FileDigest]]:
     from rich.console import Console
@@ -192,6 +207,7 @@ def _write_records(
             for outcome in map(duplicates.check, chunk.outcomes):
                 if outcome.problem is None and outcome.samples is not None:
                     writer.add(outcome.row, outcome.samples)
+                    tally.add(outcome.row, outcome.samples)
                 elif outcome.problem is not None:
                     quarantine.append(_quarantine_row(outcome.row, outcome.problem))
             inputs += chunk.inputs
@@ -316,6 +332,8 @@ class _Worker:
             "split_labels": list(record.split_labels),
             "measurements": list(record.measurements),
             "measured": list(record.measurements.values()),
+            "columns": list(record.columns),
+            "cells": list(record.columns.values()),
             "unit": record.unit,
             "fs_original": record.fs,
             "seconds": record.signal.shape[1] / record.fs,

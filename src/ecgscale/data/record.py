@@ -87,6 +87,8 @@ class Record:
         Values for names in `CLINICAL_FIELDS`.
     measurements
         Numbers that the source states for this record and a task predicts ("lvef" in percent).
+    columns
+        Text of the columns that the source's own tasks read, by the column's name.
     unit
         "mV" or "z".
     notes
@@ -106,5 +108,6 @@ class Record:
     split_labels: tuple[str, ...] = ()
     clinical: dict[str, float] = field(default_factory=dict)
     measurements: dict[str, float] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     unit: Literal["mV", "z"] = "mV"
     notes: tuple[str, ...] = ()

@@ -384,7 +384,8 @@ def records_schema() -> "pa.Schema":
             *(("record_id", text), ("patient_id", text), ("source", text), ("age", number)),
             *(("sex", text), ("fold", whole), ("split", text), ("labels", texts)),
             *(("likelihoods", numbers), ("split_labels", texts), ("measurements", texts)),
-            *(("measured", numbers), ("unit", text), ("fs_original", number)),
+            *(("measured", numbers), ("columns", texts), ("cells", texts)),
+            *(("unit", text), ("fs_original", number)),
             *(("seconds", number), ("valid_samples", whole), ("notes", texts)),
             *(("signal_digest", text), *((name, number) for name in CLINICAL_FIELDS)),
         ]

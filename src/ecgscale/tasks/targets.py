@@ -17,7 +17,7 @@ from ecgscale.data.record import SPLITS, UNKNOWN_PATIENT
 from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
 from ecgscale.files import whole_file, write_whole
-from ecgscale.tasks.base import Kind, Targets, TaskMetadata, check_patient_disjoint, tasks
+from ecgscale.tasks.base import Kind, Targets, Task, TaskMetadata, check_patient_disjoint, tasks
 
 MANIFEST = "manifest.json"
 SCHEMA = pa.schema(
@@ -74,7 +74,11 @@ class TaskTable:
 
 
 def write_targets(
-    names: Iterable[str], data: Mapping[str, str], stores: Path, out: Path
+    names: Iterable[str],
+    data: Mapping[str, str],
+    stores: Path,
+    out: Path,
+    declared: Mapping[str, type[Task]] | None = None,
 ) -> dict[str, Any]:
     """Write ``<out>/<task>.parquet`` for each task, and ``<out>/manifest.json``.
 
@@ -88,14 +92,16 @@ def write_targets(
         The folder with one store per source.
     out
         Made if absent; tables of an earlier study are removed.
+    declared
+        Tasks that the study's sources declare, by name.
 
     Returns
     -------
     dict
         The manifest: for each task dataset, kind, main metric, unit, minimum_positives, source,
         store_digest, version, labels, examples per split, positives per label and split (none for
-        a regression), digest of its table. So an evaluation depends on what decides its numbers
-        and not on all that a task says of itself.
+        a regression), digest of its table, and the records that it counts as left out. So an
+        evaluation depends on what decides its numbers and not on all that a task says of itself.
 
     Raises
     ------
@@ -107,7 +113,7 @@ def write_targets(
     manifest: dict[str, Any] = {}
     tables: dict[str, pa.Table] = {}
     for name in names:
-        task = tasks.get(name)
+        task = (declared or {}).get(name) or tasks.get(name)
         metadata = task.metadata
         source = _source(data, metadata)
         if source not in opened:
@@ -123,6 +129,7 @@ def write_targets(
             **{"source": source, "store_digest": store.digest},
             "labels": list(metadata.label_names),
             **_counts(targets, metadata),
+            **({"left_out": targets.left_out} if targets.left_out else {}),
             "digest": _digest(table, metadata),
         }
     out.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ecgscale.data.record import CLINICAL_FIELDS, Record
+from ecgscale.data.sources.declaration import TaskDeclaration, TaskName
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 from ecgscale.settings import first_problem
@@ -70,6 +71,8 @@ class SourceOptions(BaseModel, extra="forbid", frozen=True):
 
     flat_leads: Literal["quarantine", "keep"] = "quarantine"
     """What happens to a record with a flat lead; a kept one says so in its notes."""
+    tasks: dict[TaskName, TaskDeclaration] = Field(default={})
+    """Downstream tasks on the source's own labels."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,16 @@ class Source(Generic[R]):
         except Exception as error:
             said = f"{type(error).__name__}: {one_line(error)}"
             raise BadInputError(f"source folder {self.root} cannot be listed: {said}") from error
+
+    @property
+    def declared(self) -> dict[str, TaskDeclaration]:
+        """The downstream tasks that are declared for it."""
+        tasks: dict[str, TaskDeclaration] = self.options.tasks
+        return tasks
+
+    def declared_in(self, task: str) -> str:
+        """Return where a task is declared, for messages."""
+        return f"options of the source {self.root}"
 
     def files(self, ref: R) -> list[Path]:
         """Return the files that belong to one record."""

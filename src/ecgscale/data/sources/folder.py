@@ -26,6 +26,7 @@ from ecgscale.data.sources.base import (
     is_inside,
     window_starts,
 )
+from ecgscale.data.sources.declaration import TaskDeclaration
 from ecgscale.data.sources.demographics import Comments, read_comments
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats.arrays import admit_array, read_archive, read_array
@@ -106,6 +107,18 @@ class Folder(Source[FolderRef]):
             )
         return found
 
+    @property
+    def declared(self) -> dict[str, TaskDeclaration]:
+        """The downstream tasks that are declared in the description, and in the options."""
+        return {**self.description.tasks, **self.options.tasks}
+
+    def declared_in(self, task: str) -> str:
+        """Return where a task is declared, for messages."""
+        if self.described_in is None or task in self.options.tasks:
+            of_data_set = task in self.defaults.get("tasks", {})
+            return str(self.written_in) if of_data_set else super().declared_in(task)
+        return str(self.root / self.described_in)
+
     def index(self) -> list[FolderRef]:
         """List the records of the files, then rows of the table without a file.
 
@@ -148,6 +161,7 @@ class Folder(Source[FolderRef]):
             split=known.split,
             clinical=self.clinical.get(patient or ref.recording, {}),
             measurements=known.measurements,
+            columns={name: ref.rows[0].get(name, "").strip() for name in self.asked},
             unit=known.unit,
             notes=(*found.notes, *known.notes, *said.notes),
         )
@@ -173,9 +187,23 @@ class Folder(Source[FolderRef]):
         path = self.root / str(stated.signals)
         return read_archive(path, str(stated.uids), len(stated.leads or ()))
 
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """The columns that the declared tasks read, in order."""
+        return tuple(dict.fromkeys(name for task in self.declared.values() for name in task.asked))
+
+    def _rows(self, table: MetadataTable) -> list[Row]:
+        rows = table.rows(self.root, self.asked)
+        for task, stated in self.declared.items():
+            for column, key in stated.asked.items():
+                if rows and column not in rows[0]:
+                    where = f"{self.declared_in(task)}: tasks.{task}.{key}"
+                    raise BadInputError(f"{where}: {self.root / table.path} has no {column!r}")
+        return rows
+
     def _entries(self, table: MetadataTable, signals: str) -> list[FolderRef]:
         """List the rows of the table, then entries of the array that have no row."""
-        rows = table.rows(self.root)
+        rows = self._rows(table)
         uids, _ = self._archive
         positions = {uid: position for position, uid in enumerate(uids)}
         named = {row[table.record] for row in rows}
@@ -203,8 +231,12 @@ class Folder(Source[FolderRef]):
             raise BadInputError(f"source folder {self.root} has no {what}")
         joined: dict[str, tuple[Row, ...]] = dict.fromkeys(places, ())
         if stated.table is not None:
-            rows = stated.table.rows(self.root)
+            rows = self._rows(stated.table)
             joined = join(rows, stated.table.record, places, stated.suffixes)
+        elif self.asked:
+            task, key = next((t, k) for t, x in self.declared.items() for k in x.asked.values())
+            where = f"{self.declared_in(task)}: tasks.{task}.{key}"
+            raise BadInputError(f"{where} needs a table to read it from (the key table)")
         refs = []
         for recording, own in joined.items():
             found = recording in places
@@ -329,7 +361,7 @@ class DataSet(BaseModel, extra="forbid", frozen=True):
                 FolderDescription.model_validate(read)
             except ValidationError as error:
                 # What is missing may come with the options; what is stated must be right.
-                wrong = [each for each in error.errors() if each["type"] != "missing"]
+                wrong = [x for x in error.errors() if x["type"] != "missing" or len(x["loc"]) > 2]
                 if wrong:
                     key = ".".join(map(str, wrong[0]["loc"]))
                     raise ValueError(f"{key}: {wrong[0]['msg']}") from error

@@ -83,8 +83,15 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
     required: tuple[str, ...] | None = None
     """Which of the columns must be there; default all of them. Of the others no value is known."""
 
-    def rows(self, root: Path) -> list[Row]:
+    def rows(self, root: Path, more: Iterable[str] = ()) -> list[Row]:
         """Read the columns as text.
+
+        Parameters
+        ----------
+        root
+            The source's folder.
+        more
+            Further columns, which are left out where the table lacks them.
 
         Raises
         ------
@@ -92,13 +99,14 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
             If the table is missing or cannot be read, or a column is missing.
         """
         path = root / self.path
-        names = (self.record, self.patient, self.age, self.sex, self.labels, self.split, self.fold)
-        more = (self.amplitude, self.clipped, *(self.original or ()), *self.measurements)
-        columns = tuple(name for name in (*names, *more) if name)
+        own = (self.record, self.patient, self.age, self.sex, self.labels, self.split, self.fold)
+        about = (self.amplitude, self.clipped, *(self.original or ()), *self.measurements)
+        columns = tuple(name for name in (*own, *about) if name)
         needed = columns if self.required is None else self.required
         parquet = path.suffix == ".parquet"
         rows = _read_parquet(path, needed) if parquet else read_table(path, needed)
-        return [{name: row.get(name, "") for name in columns} for row in rows]
+        there = [name for name in more if rows and name in rows[0]]
+        return [{name: row.get(name, "") for name in (*columns, *there)} for row in rows]
 
     def describe(self, rows: tuple[Row, ...], patient_pattern: str | None = None) -> "Described":
         """Return what a record's rows say; there must be one.

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from ecgscale.data.amplitude import AmplitudeSummary, checked_amplitude, judge, summarise
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, Record
@@ -33,13 +34,18 @@ FileDigest = tuple[str, int, str]
 
 
 class IngestSummary(BaseModel, extra="forbid", frozen=True):
-    """What went in and what became of it: `records` = `stored` + the sum of `quarantined`."""
+    """What went in and what became of it: `records` = `stored` + the sum of `quarantined`.
+
+    `notes` say what was found of the source as a whole.
+    """
 
     source: str
     reader: str
     records: int
     stored: int
     quarantined: dict[str, int]
+    amplitudes: AmplitudeSummary
+    notes: tuple[str, ...]
     digest: str
 
     def to_json(self) -> str:
@@ -109,8 +115,10 @@ def ingest(
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        writer = StoreWriter(folder, stored_leads(name, source, recipe), recipe.n_samples)
+        leads = stored_leads(name, source, recipe)
+        writer = StoreWriter(folder, leads, recipe.n_samples)
         quarantine, inputs = _write_records(source, refs, name, config, recipe, writer, jobs)
+        source_notes = _judge_amplitudes(writer, leads, quarantine)
         counts = dict(sorted(Counter(row["reason"] for row in quarantine).items()))
         _refuse_too_many(name, config, len(refs), counts, quarantine, out)
         manifest = writer.finish(
@@ -121,6 +129,7 @@ def ingest(
             recipe=recipe,
             records=len(refs),
             quarantined=counts,
+            notes=source_notes,
             inputs=input_digests([*inputs, *_digests(source.root, source.tables())]),
         )
         _replace(folder, out)
@@ -132,6 +141,8 @@ def ingest(
         records=len(refs),
         stored=manifest.stored,
         quarantined=counts,
+        amplitudes=summarise([row["amplitude"] for row in writer.rows], leads),
+        notes=source_notes,
         digest=manifest.digest,
     )
 
@@ -186,6 +197,20 @@ def _write_records(
     return quarantine, inputs
 
 
+def _judge_amplitudes(
+    writer: StoreWriter, leads: tuple[str, ...], quarantine: list[dict[str, str]]
+) -> tuple[str, ...]:
+    """Compare the amplitudes of what was written; return notes on the source."""
+    found = judge(writer.rows, leads)
+    for place, detail in sorted(found.left_out.items()):
+        problem = QuarantineError("bad-gain", detail)
+        quarantine.append(_quarantine_row(writer.rows[place], problem))
+    for place, note in found.noted.items():
+        writer.rows[place]["notes"].append(note)
+    writer.drop(found.left_out)
+    return tuple(found.notes)
+
+
 def _chunks(
     source: Source[Any], refs: list[Ref], name: str, config: SourceConfig, recipe: Recipe, jobs: int
 ) -> Iterator[_Chunk]:
@@ -224,10 +249,12 @@ class _Worker:
         """Process some records; the outcomes are in the order of `refs`."""
         outcomes: dict[int, _Outcome] = {}
         groups: dict[tuple[float, int, bool], list[tuple[int, Record, Any]]] = {}
+        amplitudes: dict[int, float] = {}
         for position, ref in enumerate(refs):
             try:
                 record = self.source.load(ref)
                 kept, notes = keep(record, self.recipe, self.source.options.flat_leads, self.leads)
+                amplitudes[position] = checked_amplitude(record, kept, self.leads)
             except QuarantineError as problem:
                 outcomes[position] = _Outcome({"record_id": ref.record_id}, problem=problem)
                 continue
@@ -239,7 +266,7 @@ class _Worker:
             samples, cut = quantise(process(signals, fs, self.recipe, filtered))
             valid = self._valid_samples(length, fs)
             for (position, record, _), one, count in zip(group, samples, cut.tolist(), strict=True):
-                outcomes[position] = self._outcome(record, one, count, valid)
+                outcomes[position] = self._outcome(record, one, count, valid, amplitudes[position])
         root = self.source.root
         files = [path for ref in refs for path in self.source.files(ref) if is_inside(root, path)]
         return _Chunk([outcomes[position] for position in range(len(refs))], _digests(root, files))
@@ -249,7 +276,12 @@ class _Worker:
         return min(self.recipe.n_samples, -(-length * ratio.numerator // ratio.denominator))
 
     def _outcome(
-        self, record: Record, samples: npt.NDArray[np.int16], cut: int, valid: int
+        self,
+        record: Record,
+        samples: npt.NDArray[np.int16],
+        cut: int,
+        valid: int,
+        amplitude: float,
     ) -> _Outcome:
         try:
             notes = saturation_notes(cut, samples.size)
@@ -269,6 +301,9 @@ class _Worker:
             "measurements": list(record.measurements),
             "measured": list(record.measurements.values()),
             "unit": record.unit,
+            "amplitude": amplitude,
+            "gain": record.gain,
+            "device": record.device,
             "fs_original": record.fs,
             "seconds": record.signal.shape[1] / record.fs,
             "valid_samples": valid,

@@ -70,6 +70,11 @@ class Record:
         Numbers that the source states for this record and a task predicts ("lvef" in percent).
     unit
         "mV" or "z".
+    gain
+        The gain that the file states, in words ("1000/mV", "200/mV read as 1000/mV"), "" where it
+        states none. Amplitudes are compared among records that state the same.
+    device
+        The recorder, as the source names it, "" where it does not; compared likewise.
     notes
         What had to be assumed, in words ("gain 4880/mV in the header read as 1000/mV").
     """
@@ -88,4 +93,6 @@ class Record:
     clinical: dict[str, float] = field(default_factory=dict)
     measurements: dict[str, float] = field(default_factory=dict)
     unit: Literal["mV", "z"] = "mV"
+    gain: str = ""
+    device: str = ""
     notes: tuple[str, ...] = ()

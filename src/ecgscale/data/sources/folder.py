@@ -15,6 +15,8 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
+from ecgscale.data import wfdb16
+from ecgscale.data.amplitude import settled
 from ecgscale.data.record import LEADS, Record, canonical_lead
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
@@ -145,6 +147,7 @@ class Folder(Source[FolderRef]):
             clinical=self.clinical.get(patient, {}),
             measurements=known.measurements,
             unit=known.unit,
+            gain=found.gain,
             notes=notes,
         )
 
@@ -263,7 +266,8 @@ class Folder(Source[FolderRef]):
             if not path.is_file():
                 raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
         if stated.format == "wfdb":
-            return read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
+            found = read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
+            return settled(found, _stated_gains(path), path.name)
         if stated.format == "npy":
             samples = read_array(path)
             samples = samples if ref.position is None else samples[ref.position]
@@ -361,6 +365,12 @@ def _merged(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
         if isinstance(value, dict):
             merged[key] = {**defaults.get(key, {}), **value}
     return merged
+
+
+def _stated_gains(path: Path) -> tuple[float, ...]:
+    with suppress(QuarantineError):
+        return tuple(signal.gain for signal in wfdb16.read_header(path).signals)
+    return ()
 
 
 def _check_length(known: Described, found: Decoded) -> None:

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from ecgscale.data.preprocess import typical_amplitude
+from ecgscale.data.amplitude import settled
 from ecgscale.data.record import Record, Split
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import is_inside, parse_age, parse_sex, read_table
-from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
+from ecgscale.data.sources.base import Decoded, is_inside, parse_age, parse_sex, read_table
+from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
 from ecgscale.errors import BadInputError
 
 SPLIT_FILES: dict[str, Split] = {
@@ -23,16 +20,6 @@ SPLIT_FILES: dict[str, Split] = {
 }
 _SIGNAL_SUFFIXES = (".mat", ".dat")
 _NOT_LABELS = ("ecg_path", "age", "diagnose")
-
-MISSTATED_GAINS = {4880.0: 1000.0}
-"""Gains per mV that a release is known to state wrongly, and what they should be.
-
-The Georgia headers of the 2020 release say 4880/mV where the 2021 release says 1000/mV for the
-same integers: the recorder's 4.88 uV per step was applied to the samples already.
-"""
-
-TYPICAL_MV = 1.2
-"""Usual 99% range of a lead in mV; the medians of PTB-XL, Chapman and Ningbo are 1.1 to 1.2."""
 
 
 class ChallengeOptions(SourceOptions):
@@ -91,20 +78,22 @@ class Challenge(Source[ChallengeRef]):
         labels, label_notes = _labels(header.comments.get("dx"))
         age, age_notes = parse_age(header.comments.get("age", ""))
         samples = read_samples(path.parent, header)
-        signal, gain_notes = _to_millivolts(samples, header)
+        stated = Decoded(to_millivolts(samples, header), header.fs, header.leads)
+        found = settled(stated, [signal.gain for signal in header.signals], path.stem)
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{ref.record_id}",
-            signal=signal,
-            fs=header.fs,
-            leads=header.leads,
+            signal=found.signal,
+            fs=found.fs,
+            leads=found.leads,
             age=age,
             sex=parse_sex(header.comments.get("sex", "")),
             labels=labels,
             split=ref.split,
             split_labels=ref.split_labels,
             clinical=self.clinical.get(ref.record_id, {}),
-            notes=(*gain_notes, *age_notes, *label_notes),
+            gain=found.gain,
+            notes=(*found.notes, *age_notes, *label_notes),
         )
 
     def files(self, ref: ChallengeRef) -> list[Path]:
@@ -153,25 +142,6 @@ class Challenge(Source[ChallengeRef]):
 def _listed(path: Path) -> list[str]:
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [f"{line.removesuffix('.hea')}.hea" for line in lines if line and line[-1] != "/"]
-
-
-def _to_millivolts(
-    samples: npt.NDArray[np.int16], header: Header
-) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
-    signal = to_millivolts(samples, header)
-    stated = header.signals[0].gain
-    gain = MISSTATED_GAINS.get(stated)
-    if gain is None or any(signal_.gain != stated for signal_ in header.signals):
-        return signal, ()
-    amplitude = typical_amplitude(signal)
-    other = amplitude * stated / gain
-    if amplitude <= 0 or abs(np.log(amplitude / TYPICAL_MV)) <= abs(np.log(other / TYPICAL_MV)):
-        return signal, ()
-    note = (
-        f"gain {stated:g}/mV in the header read as {gain:g}/mV: "
-        f"amplitude {other:.2f} mV, not {amplitude:.2f} mV"
-    )
-    return to_millivolts(samples, header, gain), (note,)
 
 
 def _labels(text: str | None) -> tuple[dict[str, float], tuple[str, ...]]:

@@ -60,7 +60,7 @@ class PtbXl(Source[PtbXlRef]):
         rows = read_table(self.root / TABLE, wanted)
         if not rows:
             raise BadInputError(f"{self.root / TABLE} lists no records")
-        keep = {*wanted, "height", "weight"}
+        keep = {*wanted, "height", "weight", "device"}
         return [
             PtbXlRef(
                 record_id=whole_number(row["ecg_id"]),
@@ -95,6 +95,7 @@ class PtbXl(Source[PtbXlRef]):
             labels=labels,
             fold=parse_fold(row["strat_fold"]),
             clinical={**_body(row), **self.clinical.get(patient, {})},
+            device=row.get("device", "").strip(),
             notes=notes,
         )
 

@@ -368,6 +368,8 @@ def _options(pairs: list[str]) -> dict[str, str]:
 
 def _show_ingest(summary: Any) -> None:
     out.print(f"{summary.source}: {summary.stored} of {summary.records} records stored")
+    for note in summary.notes:
+        out.print(note)
     if not summary.quarantined:
         out.print("none quarantined")
         return

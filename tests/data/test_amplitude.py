@@ -176,6 +176,16 @@ def test_right_and_unknown_gains_are_left_as_stated(name, stated, true):
     assert (found.gain, found.notes) == (f"{stated}/mV", ())
 
 
+def test_leads_of_several_gains_are_corrected_each_by_its_own():
+    true = np.linspace(250, 1100, 12).round()
+    steps = np.rint(beats() * true[:, None])
+    decoded = Decoded((steps / (1000 * true[:, None])).astype(np.float32), 500.0, LEADS)
+    found = settled(decoded, (1000 * true).tolist(), "I0002.hea")
+    np.testing.assert_array_equal(found.signal, (steps / true[:, None]).astype(np.float32))
+    assert found.gain == "several gains read as 1/1000"
+    assert found.notes[0].startswith("several gains in the header read as 1/1000: amplitude 1 mV")
+
+
 def test_only_all_leads_together_are_corrected_and_silence_is_not():
     decoded = Decoded(beats(amplitude=5), 500.0, LEADS)
     found = settled(decoded, [200.0] * 11 + [1000.0], "HR00007")

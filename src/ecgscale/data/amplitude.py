@@ -231,10 +231,11 @@ def settled(decoded: Decoded, gains: Sequence[float], name: str) -> Decoded:
             continue
         as_stated = np.array(gains, dtype=np.float64)[:, None]
         true = np.round(as_stated / row.divisor, 6)
-        read = f"{stated} read as {_in_words(true[:, 0].tolist())}"
+        single = _in_words(true[:, 0].tolist()) if len(set(gains)) == 1 else f"1/{row.divisor:g}"
+        read = f"{stated}{_AS}{single}"
         signal = np.rint(decoded.signal * as_stated) / true
         note = (
-            f"gain {stated} in the header{read.removeprefix(stated)}: "
+            f"{'gain ' if len(set(gains)) == 1 else ''}{stated} in the header{_AS}{single}: "
             f"amplitude {other:.2g} mV, not {amplitude:.2g} mV"
         )
         return replace(

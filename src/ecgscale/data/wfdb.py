@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ecgscale.data import wfdb16
-from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside
+from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside, read_names
 from ecgscale.errors import BadInputError
 
 SUFFIXES = (".hea", ".mat", ".dat")
@@ -73,7 +73,7 @@ def read_header(root: Path, path: Path) -> Any:
 
 def comments(path: Path) -> str:
     """Return the comment lines of a header."""
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
+    lines = map(str.lstrip, path.read_bytes().decode("utf-8", errors="replace").splitlines())
     return "\n".join(line for line in lines if line.startswith("#"))
 
 
@@ -92,7 +92,7 @@ def check_file(folder: Path, name: str) -> None:
         raise QuarantineError("missing-signal-file", f"{name} does not exist")
 
 
-def listed(root: Path, name: str, suffix: str = ".hea") -> list[str]:
+def listed(root: Path, name: str, suffix: str = ".hea", above: tuple[Path, ...] = ()) -> list[str]:
     """Read a list of records and, where it names folders, their RECORDS; each record once.
 
     Parameters
@@ -101,29 +101,28 @@ def listed(root: Path, name: str, suffix: str = ".hea") -> list[str]:
         The source's folder, and the list's path in it.
     suffix
         Left out of the records' names.
+    above
+        The lists that led to this one.
 
     Raises
     ------
     BadInputError
-        If a list is missing, lies outside `root` or cannot be read.
+        If a list is missing, lies outside `root`, cannot be read or leads to itself.
     """
     path = root / name
     if not is_inside(root, path):
         raise BadInputError(f"{name} lies outside the source folder {root}")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} cannot be read: {error}") from error
+    if path.resolve() in above:
+        raise BadInputError(f"{path.resolve()} leads to itself")
+    above = (*above, path.resolve())
     folder = PurePosixPath(name).parent
     records: dict[str, None] = {}
-    for line in filter(None, lines):
+    for line in read_names(path, (suffix,)):
         entry = (folder / line.removesuffix(suffix)).as_posix()
         if not line.endswith("/"):
             records[entry] = None
         elif entry != folder.as_posix():
-            records.update(dict.fromkeys(listed(root, f"{entry}/{RECORDS}", suffix)))
+            records.update(dict.fromkeys(listed(root, f"{entry}/{RECORDS}", suffix, above)))
     return list(records)
 
 

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import OLDEST, parse_age, read_table, whole_number
+from ecgscale.data.sources.base import read_table, whole_number
+from ecgscale.data.sources.demographics import UNKNOWN, parse_age, parse_sex
 from ecgscale.data.wfdb16 import Header, read_window, segment_header, to_millivolts
 from ecgscale.errors import BadInputError
 
@@ -120,7 +121,8 @@ class Music(Source[MusicRef]):
         missing = [lead for lead in ORTHOGONAL if lead not in header.leads]
         if missing:
             raise QuarantineError("missing-lead", f"no lead {', '.join(missing)}")
-        age, age_notes = _age(ref.row[AGE])
+        age, age_notes = parse_age(ref.row[AGE])
+        sex, sex_notes = parse_sex(ref.row[MALE], _SEX)
         signal, moved = self._usable(stem, header, ref.start)
         return Record(
             record_id=ref.record_id,
@@ -129,10 +131,10 @@ class Music(Source[MusicRef]):
             fs=header.fs,
             leads=self.leads,
             age=age,
-            sex=_SEX.get(whole_number(ref.row[MALE])),
+            sex=sex,
             labels=_labels(ref.row),
             clinical={**_clinical(ref.row), **self.clinical.get(ref.patient, {})},
-            notes=(NOTE, *age_notes, *moved),
+            notes=(NOTE, *age_notes, *sex_notes, *moved),
         )
 
     def files(self, ref: MusicRef) -> list[Path]:
@@ -183,15 +185,9 @@ def _is_usable(signal: npt.NDArray[np.float32]) -> bool:
     return bool(varied and ((signal == 0).mean(axis=1) < ZERO_SHARE).all())
 
 
-def _age(text: str) -> tuple[float | None, tuple[str, ...]]:
-    if text.strip().startswith(">"):
-        return OLDEST, (f"age {text.strip()} is read as {OLDEST:g}",)
-    return parse_age("" if text.strip() == "NA" else text)
-
-
 def _labels(row: dict[str, str]) -> dict[str, float]:
     codes = {prefix: whole_number(row[column]) for column, prefix in STATEMENTS.items()}
-    return {f"{key}:{code}": 100.0 for key, code in codes.items() if code not in ("", "NA")}
+    return {f"{key}:{code}": 100.0 for key, code in codes.items() if code.lower() not in UNKNOWN}
 
 
 def _clinical(row: dict[str, str]) -> dict[str, float]:

@@ -183,7 +183,7 @@ def test_leads_of_several_gains_are_corrected_each_by_its_own():
     found = settled(decoded, (1000 * true).tolist(), "I0002.hea")
     np.testing.assert_array_equal(found.signal, (steps / true[:, None]).astype(np.float32))
     assert found.gain == "several gains read as 1/1000"
-    assert found.notes[0].startswith("several gains in the header read as 1/1000: amplitude 1 mV")
+    assert found.notes[0].startswith("several gains in the header read as 1/1000: amplitude 0.9")
 
 
 def test_only_all_leads_together_are_corrected_and_silence_is_not():

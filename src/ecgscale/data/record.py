@@ -91,6 +91,11 @@ class Record:
         Text of the columns that the source's own tasks read, by the column's name.
     unit
         "mV" or "z".
+    gain
+        The gain that the file states, in words ("1000/mV", "200/mV read as 1000/mV"), "" where it
+        states none. Amplitudes are compared among records that state the same.
+    device
+        The recorder, as the source names it, "" where it does not; compared likewise.
     notes
         What had to be assumed, in words ("gain 4880/mV in the header read as 1000/mV").
     """
@@ -110,4 +115,6 @@ class Record:
     measurements: dict[str, float] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     unit: Literal["mV", "z"] = "mV"
+    gain: str = ""
+    device: str = ""
     notes: tuple[str, ...] = ()

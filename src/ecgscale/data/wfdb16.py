@@ -28,8 +28,8 @@ INVALID = -32768
 RATES = (20.0, 20_000.0)
 """Sampling rates in Hz outside which a header cannot be right."""
 
-GAINS = (1.0, 1e6)
-"""Digital units per mV outside which a header cannot be right: full scale 33 V, or 0.03 mV."""
+GAINS = (1.0, 1e7)
+"""Digital units per mV outside which a header says nothing: a release states 2,000,000 for 2000."""
 
 _LARGEST_HEADER = 1_000_000
 _GAIN = re.compile(r"(?P<gain>[^(/]+)(\((?P<baseline>[-+]?\d+)\))?(/(?P<unit>\S+))?")

@@ -90,12 +90,16 @@ class Ref:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded."""
+    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded.
+
+    `gain` is as in `ecgscale.data.record.Record`.
+    """
 
     signal: npt.NDArray[np.float32]
     fs: float
     leads: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    gain: str = ""
 
 
 R = TypeVar("R", bound=Ref)

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
+from ecgscale.data import wfdb16
+from ecgscale.data.amplitude import settled
 from ecgscale.data.record import LEADS, Record, canonical_lead, unknown_patient
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
@@ -163,6 +165,7 @@ class Folder(Source[FolderRef]):
             measurements=known.measurements,
             columns={name: ref.rows[0].get(name, "").strip() for name in self.asked},
             unit=known.unit,
+            gain=found.gain,
             notes=(*found.notes, *known.notes, *said.notes),
         )
 
@@ -301,7 +304,8 @@ class Folder(Source[FolderRef]):
         if stated.format == "wfdb":
             found = read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
             names = (stated.lead_names.get(name, name) for name in found.leads)
-            return replace(found, leads=tuple(map(canonical_lead, names)))
+            found = replace(found, leads=tuple(map(canonical_lead, names)))
+            return settled(found, _stated_gains(path), path.name)
         if stated.format == "npy":
             samples = read_array(path)
             samples = samples if ref.position is None else samples[ref.position]
@@ -413,6 +417,12 @@ def _merged(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
         if isinstance(value, dict):
             merged[key] = {**defaults.get(key, {}), **value}
     return merged
+
+
+def _stated_gains(path: Path) -> tuple[float, ...]:
+    with suppress(QuarantineError):
+        return tuple(signal.gain for signal in wfdb16.read_header(path).signals)
+    return ()
 
 
 def _check_length(known: Described, found: Decoded) -> None:

@@ -55,7 +55,7 @@ class PtbXl(Source[PtbXlRef]):
         rows = read_table(self.root / TABLE, wanted)
         if not rows:
             raise BadInputError(f"{self.root / TABLE} lists no records")
-        keep = {*wanted, "height", "weight"}
+        keep = {*wanted, "height", "weight", "device"}
         return [
             PtbXlRef(
                 record_id=whole_number(row["ecg_id"]),
@@ -91,6 +91,7 @@ class PtbXl(Source[PtbXlRef]):
             labels=labels,
             fold=parse_fold(row["strat_fold"]),
             clinical={**_body(row), **self.clinical.get(patient, {})},
+            device=row.get("device", "").strip(),
             notes=(*age_notes, *sex_notes),
         )
 

@@ -87,12 +87,16 @@ class Ref:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded."""
+    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded.
+
+    `gains` are the steps per mV that the file states for each lead, where it states them.
+    """
 
     signal: npt.NDArray[np.float32]
     fs: float
     leads: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    gains: tuple[float, ...] = ()
 
 
 R = TypeVar("R", bound=Ref)

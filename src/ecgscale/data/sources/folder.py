@@ -15,7 +15,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from ecgscale.data.record import LEADS, Record, canonical_lead
+from ecgscale.data.record import LEADS, Record
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     Decoded,
@@ -31,7 +31,7 @@ from ecgscale.data.sources.base import (
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats import in_millivolts, read_archive, read_array, read_columns
 from ecgscale.data.sources.metadata import Described, MetadataTable, Row, first_group, join
-from ecgscale.data.wfdb import comments, listed, read_header, read_wfdb
+from ecgscale.data.wfdb import comments, listed, located, read_wfdb
 from ecgscale.errors import BadInputError
 from ecgscale.settings import first_problem
 
@@ -136,7 +136,7 @@ class Folder(Source[FolderRef]):
             patient_id=f"{self.namespace}:{patient}",
             signal=found.signal,
             fs=found.fs,
-            leads=tuple(canonical_lead(stated.lead_names.get(name, name)) for name in found.leads),
+            leads=found.leads,
             age=None if age in stated.unknown_ages else age,
             sex=known.sex or parse_sex(first_group(stated.sex_pattern, text)),
             labels={**dict.fromkeys(listed_codes, 100.0), **known.labels},
@@ -248,8 +248,8 @@ class Folder(Source[FolderRef]):
             return [None]
         if windows > 1:
             with suppress(QuarantineError):
-                header = read_header(self.root, self.root / path)
-                return window_starts(header.sig_len, round(seconds * header.fs), windows)
+                header = located(self.root, self.root / path)
+                return window_starts(header.n_samples or 0, round(seconds * header.fs), windows)
         return [0]
 
     def _decoded(self, ref: FolderRef) -> Decoded:
@@ -263,7 +263,9 @@ class Folder(Source[FolderRef]):
             if not path.is_file():
                 raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
         if stated.format == "wfdb":
-            return read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
+            return read_wfdb(
+                self.root, path, ref.start or 0, stated.window_seconds, stated.lead_names
+            )
         if stated.format == "npy":
             samples = read_array(path)
             samples = samples if ref.position is None else samples[ref.position]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ecgscale.data.record import canonical_lead
 from ecgscale.data.sources.base import Decoded, QuarantineError
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.errors import BadInputError
@@ -74,7 +75,8 @@ def in_millivolts(samples: npt.NDArray[Any], stated: FolderDescription, name: st
     samples = samples if samples.shape[0] == len(leads) else samples.T
     scale = stated.gain or PER_MILLIVOLT[stated.units or "mV"]
     signal = (samples.astype(np.float64) / scale).astype(np.float32)
-    return Decoded(signal, float(stated.fs or 0.0), leads)
+    names = tuple(canonical_lead(stated.lead_names.get(name, name)) for name in leads)
+    return Decoded(signal, float(stated.fs or 0.0), names)
 
 
 def read_array(path: Path) -> npt.NDArray[Any]:

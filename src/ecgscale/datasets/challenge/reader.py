@@ -2,18 +2,18 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ecgscale.data.preprocess import typical_amplitude
 from ecgscale.data.record import Record, Split
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import is_inside, parse_age, parse_sex, read_table
-from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
+from ecgscale.data.sources.base import Decoded, is_inside, parse_age, parse_sex, read_table
+from ecgscale.data.wfdb import decode
+from ecgscale.data.wfdb_header import Header, read_header
 from ecgscale.errors import BadInputError
 
 SPLIT_FILES: dict[str, Split] = {
@@ -90,21 +90,20 @@ class Challenge(Source[ChallengeRef]):
         header = read_header(path)
         labels, label_notes = _labels(header.comments.get("dx"))
         age, age_notes = parse_age(header.comments.get("age", ""))
-        samples = read_samples(path.parent, header)
-        signal, gain_notes = _to_millivolts(samples, header)
+        found = _decoded(path.parent, header)
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{ref.record_id}",
-            signal=signal,
-            fs=header.fs,
-            leads=header.leads,
+            signal=found.signal,
+            fs=found.fs,
+            leads=found.leads,
             age=age,
             sex=parse_sex(header.comments.get("sex", "")),
             labels=labels,
             split=ref.split,
             split_labels=ref.split_labels,
             clinical=self.clinical.get(ref.record_id, {}),
-            notes=(*gain_notes, *age_notes, *label_notes),
+            notes=(*found.notes, *age_notes, *label_notes),
         )
 
     def files(self, ref: ChallengeRef) -> list[Path]:
@@ -155,23 +154,23 @@ def _listed(path: Path) -> list[str]:
     return [f"{line.removesuffix('.hea')}.hea" for line in lines if line and line[-1] != "/"]
 
 
-def _to_millivolts(
-    samples: npt.NDArray[np.int16], header: Header
-) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
-    signal = to_millivolts(samples, header)
-    stated = header.signals[0].gain
+def _decoded(folder: Path, header: Header) -> Decoded:
+    found = decode(folder, header)
+    stated = header.signals[0].per_millivolt
     gain = MISSTATED_GAINS.get(stated)
-    if gain is None or any(signal_.gain != stated for signal_ in header.signals):
-        return signal, ()
-    amplitude = typical_amplitude(signal)
+    if gain is None or any(signal.per_millivolt != stated for signal in header.signals):
+        return found
+    amplitude = typical_amplitude(found.signal)
     other = amplitude * stated / gain
     if amplitude <= 0 or abs(np.log(amplitude / TYPICAL_MV)) <= abs(np.log(other / TYPICAL_MV)):
-        return signal, ()
+        return found
     note = (
         f"gain {stated:g}/mV in the header read as {gain:g}/mV: "
         f"amplitude {other:.2f} mV, not {amplitude:.2f} mV"
     )
-    return to_millivolts(samples, header, gain), (note,)
+    signals = tuple(replace(signal, gain=gain, unit="mV") for signal in header.signals)
+    corrected = decode(folder, replace(header, signals=signals))
+    return replace(corrected, notes=(note, *corrected.notes))
 
 
 def _labels(text: str | None) -> tuple[dict[str, float], tuple[str, ...]]:

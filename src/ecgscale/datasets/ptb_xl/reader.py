@@ -15,7 +15,8 @@ from ecgscale.data.sources.base import (
     read_table,
     whole_number,
 )
-from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
+from ecgscale.data.wfdb import decode
+from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
 
 TABLE = "ptbxl_database.csv"
@@ -76,10 +77,10 @@ class PtbXl(Source[PtbXlRef]):
         age, notes = parse_age(row["age"])
         labels = self._labels(row["scp_codes"])
         path = self.named_file(ref.path, TABLE, (".dat",))
-        header = read_header(path)
-        if header.fs != self.options.rate:
+        found = decode(path.parent, read_header(path))
+        if found.fs != self.options.rate:
             raise QuarantineError(
-                "wrong-rate", f"{ref.path} states {header.fs:g} Hz, not {self.options.rate}"
+                "wrong-rate", f"{ref.path} states {found.fs:g} Hz, not {self.options.rate}"
             )
         patient = whole_number(row["patient_id"])
         if not patient:
@@ -87,15 +88,15 @@ class PtbXl(Source[PtbXlRef]):
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{patient}",
-            signal=to_millivolts(read_samples(path.parent, header), header),
-            fs=header.fs,
-            leads=header.leads,
+            signal=found.signal,
+            fs=found.fs,
+            leads=found.leads,
             age=age,
             sex=_SEX.get(whole_number(row["sex"])),
             labels=labels,
             fold=parse_fold(row["strat_fold"]),
             clinical={**_body(row), **self.clinical.get(patient, {})},
-            notes=notes,
+            notes=(*found.notes, *notes),
         )
 
     def files(self, ref: PtbXlRef) -> list[Path]:

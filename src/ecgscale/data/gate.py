@@ -23,9 +23,9 @@ RATES = (20.0, 20_000.0)
 """Sampling rates in Hz outside which a file cannot be right."""
 
 GAINS = (1.0, 1e7)
-"""Steps per mV of integers of up to 16 bits outside which a file cannot be right: full scale 33 V, or
-3 uV. A gain a thousand times too large (2,000,000/mV for 2000/mV is published) is left to those who
-look at amplitudes. Wider integers may have so many more steps; floats are no steps."""
+"""Steps per mV of integers of up to 16 bits outside which a file cannot be right: full scale 33 V,
+or 3 uV. A gain a thousand times too large (2,000,000/mV for 2000/mV is published) is left to those
+who look at amplitudes. Wider integers may have so many more steps; floats are no steps."""
 
 LARGEST_BASELINE = 2.0**31
 """Steps: no converter has more."""

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ecgscale.data.gate import Channel, admit, check_sum
 from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside
@@ -160,11 +158,13 @@ def channels(
     for group in header.groups:
         path = folder / group[0].file
         for signal, samples in zip(group, read_frames(path, group, first, last), strict=True):
-            channel = _channel(header, signal, samples)
-            if whole and not unsummed:
-                channel = replace(channel, checksum=signal.checksum)
-                if signal.initial not in (None, int(samples[0])) and signal.format != "8":
-                    other_first.append(signal.lead)
+            summing = whole and not unsummed
+            channel = Channel(
+                *(signal.name, samples, header.fs * signal.per_frame, signal.unit, signal.gain),
+                *(signal.baseline, invalid_of(signal), signal.checksum if summing else None),
+            )
+            if summing and signal.initial not in (None, int(samples[0])) and signal.format != "8":
+                other_first.append(signal.lead)
             found.append(_cut(header.name, channel, signal, *from_to))
     stated = any(each.checksum is not None for each in header.signals)
     notes = (
@@ -247,7 +247,7 @@ def _bare(folder: Path, name: str, suffix: str = "") -> Path:
     """Return a file that a header names, which must lie in the folder of the header."""
     path = folder / f"{name}{suffix}"
     bare = name not in (".", "..") and not re.search(r"[/\\\0]", name)
-    if not bare or not is_inside(folder, path):
+    if not bare or (path.is_symlink() and not is_inside(folder, path)):
         raise QuarantineError("path-traversal", f"the header names the file {name!r}")
     return path
 
@@ -272,18 +272,6 @@ def _check_size(header: Header, samples: int) -> None:
             f"{header.name}: {samples} samples, more than are read at once ({LARGEST_READ}); "
             "window_seconds reads a part",
         )
-
-
-def _channel(header: Header, signal: Signal, samples: npt.NDArray[Any]) -> Channel:
-    return Channel(
-        name=signal.name,
-        samples=samples,
-        fs=header.fs * signal.per_frame,
-        unit=signal.unit,
-        gain=signal.gain,
-        baseline=signal.baseline,
-        invalid=invalid_of(signal),
-    )
 
 
 def _cut(name: str, channel: Channel, signal: Signal, start: int, stop: int) -> Channel:

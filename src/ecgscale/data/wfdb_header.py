@@ -11,7 +11,9 @@ Reference: https://physionet.org/physiotools/wag/header-5.htm
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from ecgscale.data.gate import MILLIVOLTS, RATES
 from ecgscale.data.record import canonical_lead
@@ -21,18 +23,19 @@ GAP = "~"
 """What a header names where there are no samples: between segments, and in a layout."""
 
 _LARGEST_HEADER = 1_000_000
-_LARGEST_FIELD = 2**40
-_GAIN = re.compile(r"(?P<gain>[^(/]+)(\((?P<baseline>[-+]?\d+)\))?(/(?P<unit>\S+))?", re.ASCII)
-_FORMAT = re.compile(
-    r"(?P<format>\d{1,3})(x(?P<per_frame>\d{1,6}))?(:(?P<skew>\d{1,9}))?(\+(?P<offset>\d{1,12}))?",
-    re.ASCII,
+_SIGNAL = re.compile(
+    r"""(?P<file>\S+) \s+ (?P<format>\d{1,3})
+    (x(?P<per_frame>\d{1,6}))? (:(?P<skew>\d{1,9}))? (\+(?P<offset>\d{1,12}))?
+    (\s+ (?P<stated>(?P<gain>[^\s(/]+) (\((?P<baseline>[-+]?\d{1,12})\))? (/(?P<unit>\S+))?)
+    (\s+ [-+]?\d{1,12} (\s+ (?P<zero>[-+]?\d{1,12}) (\s+ (?P<initial>[-+]?\d{1,12})
+    (\s+ (?P<checksum>[-+]?\d{1,12}) (\s+ [-+]?\d{1,12} (\s+ (?P<name>.*))? )?)?)?)?)?)?""",
+    re.ASCII | re.VERBOSE,
 )
-_WHOLE = re.compile(r"[-+]?\d{1,18}", re.ASCII)
+_WHOLE = re.compile(r"[-+]?\d{1,12}", re.ASCII)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(NamedTuple):
     """One signal line, as it stands there.
 
     Attributes
@@ -106,11 +109,13 @@ class Header:
         """Lead names in the standard spelling, in file order."""
         return tuple(signal.lead for signal in self.signals)
 
-    @property
+    @cached_property
     def groups(self) -> list[list[Signal]]:
         """The signals of each file."""
-        files = dict.fromkeys(signal.file for signal in self.signals)
-        return [[each for each in self.signals if each.file == file] for file in files]
+        files: dict[str, list[Signal]] = {}
+        for signal in self.signals:
+            files.setdefault(signal.file, []).append(signal)
+        return list(files.values())
 
 
 def read_header(path: Path) -> Header:
@@ -175,7 +180,7 @@ def _field(row: list[str], position: int) -> str:
 
 
 def _whole(text: str) -> int:
-    if not _WHOLE.fullmatch(text) or abs(int(text)) > _LARGEST_FIELD:
+    if not _WHOLE.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is no whole number, or too large")
     return int(text)
 
@@ -201,44 +206,39 @@ def _segment(line: str) -> tuple[str, int]:
 
 
 def _signal(name: str, line: str) -> Signal:
-    row = line.split(maxsplit=8)
-    layout = _FORMAT.fullmatch(_field(row, 1))
-    if layout is None:
-        raise ValueError(f"{_field(row, 1)[:40]!r} is no format")
-    for optional in (3, 7):  # resolution and block size: unused, but what they are says no field
-        _whole(_field(row, optional) or "0")  # is missing before the name
-    zero = _whole(_field(row, 4) or "0")
-    stated = _GAIN.fullmatch(_field(row, 2))
-    gain = _number(stated["gain"]) if stated else None
-    if len(row) > 2 and (gain is None or math.isnan(gain)):
-        lead = canonical_lead(_field(row, 8))
-        raise QuarantineError("bad-gain", f"lead {lead} of {name} has the gain {row[2][:40]!r}")
+    row = _SIGNAL.fullmatch(line)
+    if row is None:
+        raise ValueError(f"{line[:60]!r} is no signal line")
+    lead, zero, initial, checksum = row.group("name", "zero", "initial", "checksum")
+    gain = None if row["gain"] is None else _number(row["gain"])
+    if gain is not None and math.isnan(gain):
+        raise QuarantineError(
+            "bad-gain", f"lead {lead or ''} of {name} has the gain {row['stated'][:40]!r}"
+        )
+    if initial is None and row["format"] == "8":
+        initial = zero
     return Signal(
-        name=_field(row, 8).strip(),
-        file=row[0],
-        format=layout["format"],
-        per_frame=int(layout["per_frame"] or 1),
-        skew=int(layout["skew"] or 0),
-        offset=int(layout["offset"] or 0),
+        name=(lead or "").strip(),
+        file=row["file"],
+        format=row["format"],
+        per_frame=int(row["per_frame"] or 1),
+        skew=int(row["skew"] or 0),
+        offset=int(row["offset"] or 0),
         gain=gain,
-        unit=(stated and stated["unit"]) or "mV",
-        baseline=_whole((stated and stated["baseline"]) or str(zero)),
-        initial=_whole(row[5]) if len(row) > 5 else zero if layout["format"] == "8" else None,
-        checksum=_whole(row[6]) if len(row) > 6 else None,
+        unit=row["unit"] or "mV",
+        baseline=int(row["baseline"] or zero or 0),
+        initial=None if initial is None else int(initial),
+        checksum=None if checksum is None else int(checksum),
     )
 
 
 def _check_groups(header: Header) -> None:
     order = [signal for group in header.groups for signal in group]
-    if order != list(header.signals):
+    if any(a is not b for a, b in zip(order, header.signals, strict=True)):
         raise ValueError("signals of one file do not stand together")
     for group in header.groups:
-        for what, values in (
-            ("formats", {each.format for each in group}),
-            ("offsets", {each.offset for each in group}),
-        ):
-            if len(values) > 1 and group[0].file != GAP:
-                raise ValueError(f"{group[0].file} has several {what}")
+        if len({(each.format, each.offset) for each in group}) > 1:
+            raise ValueError(f"{group[0].file} has several formats or offsets")
     if any(signal.per_frame < 1 for signal in header.signals):
         raise ValueError("a signal has no samples in a frame")
 

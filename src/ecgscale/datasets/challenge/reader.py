@@ -168,7 +168,7 @@ def _decoded(folder: Path, header: Header) -> Decoded:
         f"gain {stated:g}/mV in the header read as {gain:g}/mV: "
         f"amplitude {other:.2f} mV, not {amplitude:.2f} mV"
     )
-    signals = tuple(replace(signal, gain=gain, unit="mV") for signal in header.signals)
+    signals = tuple(signal._replace(gain=gain, unit="mV") for signal in header.signals)
     corrected = decode(folder, replace(header, signals=signals))
     return replace(corrected, notes=(note, *corrected.notes))
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ecgscale.data.limb_leads import contradictions
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import Record
 from ecgscale.data.sources.base import QuarantineError
@@ -79,6 +80,8 @@ def keep(
     if broken.size:
         raise QuarantineError("nan-samples", f"lead {', '.join(leads[i] for i in broken)}")
     notes = _flat_notes(signal, leads, flat_leads)
+    if record.unit == "mV":
+        notes += contradictions(record.signal, record.leads)
     amplitude = typical_amplitude(signal)
     if record.unit == "mV" and amplitude and not AMPLITUDES[0] <= amplitude <= AMPLITUDES[1]:
         raise QuarantineError("bad-gain", f"typical amplitude {amplitude:.3g} mV")

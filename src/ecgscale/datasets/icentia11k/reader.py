@@ -126,6 +126,8 @@ class Icentia11k(Source[Icentia11kRef]):
         """Read one window and what its segment's annotations say of it."""
         stem = self.root / ref.path
         header = recording(self.root, stem)
+        if [(each.format, each.per_frame) for each in header.signals] != [("16", 1)]:
+            raise QuarantineError("unreadable-header", f"{header.name} is not of one signal as 16")
         middle, beat, notes = ref.middle, None, [NOTE]
         found = self._annotations(stem, notes)
         if found is not None:

@@ -230,7 +230,10 @@ def _in_millivolts(
         values = np.subtract(block, baselines, dtype=np.float64)
         values /= np.array([gains[row] for row in rows])[:, None]
         with np.errstate(over="ignore"):  # becomes infinite, which no record may hold
-            signal[rows] = values
+            if len(rows) == len(signal):
+                signal = values.astype(np.float32)
+            else:
+                signal[rows] = values
     return signal
 
 
@@ -283,8 +286,10 @@ def _check_samples(
             check_sum(name, lead, channel, total)
     smallest = (int(np.iinfo(block.dtype).min),) if block.dtype.kind == "i" else ()
     for marker in {*smallest, *(value for each in channels for value in each.invalid)}:
-        found = (block == marker).sum(axis=1)
-        for lead, channel, count in zip(leads, channels, found.tolist(), strict=True):
+        marked = block == marker
+        if not marked.any():
+            continue
+        for lead, channel, count in zip(leads, channels, marked.sum(axis=1).tolist(), strict=True):
             if count and (marker in smallest or marker in channel.invalid):
                 raise QuarantineError(
                     "nan-samples", f"lead {lead} of {name} has {count} invalid samples ({marker})"

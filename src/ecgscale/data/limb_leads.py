@@ -20,7 +20,7 @@ TOLERANCE = 0.1
 are swapped or have a wrong gain are found.
 """
 
-_SAMPLES = 1000
+_SAMPLES = 250
 
 
 def differences(signal: npt.NDArray[np.floating[Any]], leads: tuple[str, ...]) -> dict[str, float]:
@@ -47,17 +47,15 @@ def differences(signal: npt.NDArray[np.floating[Any]], leads: tuple[str, ...]) -
         return {}
     step = max(1, signal.shape[1] // _SAMPLES)
     x = signal[[leads.index(lead) for lead in limb], ::step].astype(np.float64)
-    x = x[:, np.isfinite(x).all(axis=0)]
-    varied = np.ptp(x, axis=1) > 0 if x.size else np.zeros(len(limb), dtype=bool)
-    if not varied[:2].all():
+    if not np.isfinite(x).all():
+        x = x[:, np.isfinite(x).all(axis=0)]
+    varied = (x != x[:, :1]).any(axis=1).tolist()
+    if not (varied[0] and varied[1]):
         return {}
-    scale = np.sqrt(np.mean(x.var(axis=1)))
-    found = {}
-    for lead, row, varies in zip(limb[2:], x[2:], varied[2:], strict=True):
-        if varies:
-            one, two = FOLLOWS[lead]
-            found[lead] = float((row - one * x[0] - two * x[1]).std() / scale)
-    return found
+    x -= x.mean(axis=1, keepdims=True)
+    off = x[2:] - np.array([FOLLOWS[lead] for lead in limb[2:]]).reshape(-1, 2) @ x[:2]
+    parts = np.sqrt((off**2).mean(axis=1) / (x**2).mean()).tolist()
+    return {lead: part for lead, part, own in zip(limb[2:], parts, varied[2:], strict=True) if own}
 
 
 def contradictions(

@@ -147,8 +147,9 @@ def _check_names(name: str, leads: list[str], kept: list[int]) -> None:
     nameless = [place + 1 for place in kept if not leads[place]]
     if nameless:
         raise QuarantineError("missing-lead", f"signal {nameless[0]} of {name} has no name")
-    lead, count = Counter(leads[place] for place in kept).most_common(1)[0]
-    if count > 1:
+    named = [leads[place] for place in kept]
+    if len(set(named)) < len(named):
+        lead = Counter(named).most_common(1)[0][0]
         raise QuarantineError("repeated-lead", f"lead {lead} of {name} is named twice")
 
 
@@ -163,8 +164,7 @@ def _common_rate(
         If it, or that of a lead, cannot be (wrong-rate).
     """
     standard = [place for place in kept if leads[place] in LEADS] or kept
-    for place in standard:
-        rate = channels[place].fs
+    for rate in {channels[place].fs for place in standard}:
         if not RATES[0] <= rate <= RATES[1]:
             raise QuarantineError("wrong-rate", f"{name} states a rate of {rate:g} Hz")
     counts = Counter(channels[place].fs for place in standard)

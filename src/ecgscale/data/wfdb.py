@@ -153,19 +153,26 @@ def channels(
     whole = (start, stop) == (0, usable) or (summed and length * width <= LARGEST_SUMMED)
     first, last = (0, length) if whole else (start, stop + skew)
     _check_size(header, (last - first) * width)
+    cut = (start - first, stop - first) != (0, length)
     unsummed = all(each.checksum == 0 and not each.initial for each in header.signals)
+    summing = whole and not unsummed
     found, other_first, from_to = [], [], (start - first, stop - first)
     for group in header.groups:
         path = folder / group[0].file
         for signal, samples in zip(group, read_frames(path, group, first, last), strict=True):
-            summing = whole and not unsummed
             channel = Channel(
-                *(signal.name, samples, header.fs * signal.per_frame, signal.unit, signal.gain),
-                *(signal.baseline, invalid_of(signal), signal.checksum if summing else None),
+                signal.name,
+                samples,
+                header.fs * signal.per_frame,
+                signal.unit,
+                signal.gain,
+                signal.baseline,
+                invalid_of(signal),
+                signal.checksum if summing else None,
             )
             if summing and signal.initial not in (None, int(samples[0])) and signal.format != "8":
                 other_first.append(signal.lead)
-            found.append(_cut(header.name, channel, signal, *from_to))
+            found.append(_cut(header.name, channel, signal, *from_to) if cut else channel)
     stated = any(each.checksum is not None for each in header.signals)
     notes = (
         *(["checksums and first samples of 0 taken as not stated"] if whole and unsummed else []),

@@ -11,7 +11,7 @@ Reference: https://physionet.org/physiotools/wag/header-5.htm
 import math
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,7 +146,7 @@ def read_header(path: Path) -> Header:
 
 
 def _parse(name: str, text: str) -> Header:
-    lines = [line.strip() for line in re.split("[\r\n]+", text) if line.strip()]
+    lines = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
     content = [line for line in lines if not line.startswith("#")]
     if not content:
         raise ValueError("no record line")
@@ -185,6 +185,7 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+@lru_cache(maxsize=256)  # the same gains again and again
 def _number(text: str) -> float:
     return float(text) if _NUMBER.fullmatch(text) else math.nan
 

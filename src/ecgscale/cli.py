@@ -15,6 +15,7 @@ from rich.table import Table
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.files import is_full
 from ecgscale.study.file import PARAMS, Study, load_study
 
 app = typer.Typer(
@@ -51,6 +52,16 @@ def main() -> None:
     except StageFailedError as error:
         print(f"ecgscale: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        file = getattr(error, "filename", None) or "a file"
+        print(
+            f"ecgscale: {file} cannot be written: there is no room left on the disk; nothing "
+            "half-written is kept, and the same command continues when there is room",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         print("ecgscale: interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
@@ -145,7 +156,12 @@ def subset(
     data = ROOT / "data"
     target = data / "subsets" / subset_name(size, order)
     parent = settings.parent_size(size)
-    build_subset(settings.pool, size, order, parent, data / "store", data / "tasks", target)
+    made = build_subset(settings.pool, size, order, parent, data / "store", data / "tasks", target)
+    if made.unknown_patients:
+        out.print(
+            f"{made.name}: {made.unknown_patients} of the {made.patients} patients are recordings "
+            "whose source does not say whose they are, each counted as a patient"
+        )
 
 
 @app.command()

@@ -91,7 +91,7 @@ def test_ningbo(run, recordings):
     ids = {*store.records.record_id, *detail}
     assert sorted(ids) == headers(recordings / "ningbo")
     noted = store.records[store.records.notes.map(bool)].set_index("record_id").notes.to_dict()
-    assert noted == {"JS20005": ["an empty code in #Dx left out"]}
+    assert noted == {"JS20005": ["an empty label left out"]}
 
 
 def test_ningbo_with_flat_leads_kept(run):

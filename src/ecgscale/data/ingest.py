@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,11 +21,18 @@ from pydantic import BaseModel
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, Record
-from ecgscale.data.sources.base import QuarantineError, Ref, Source, is_inside, sources
+from ecgscale.data.sources.base import (
+    QuarantineError,
+    Ref,
+    Source,
+    is_inside,
+    sources,
+    unexpected,
+)
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import StoreWriter, input_digests, write_quarantine
-from ecgscale.errors import BadInputError
-from ecgscale.files import file_digest
+from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.files import file_digest, naming
 
 CHUNK = 64
 """Records that a worker reads and filters at once."""
@@ -89,6 +97,10 @@ def ingest(
         If the folder is absent or has no records, an option is wrong, or more than
         ``config.max_quarantined`` of the records, or all of them, are quarantined; their table is
         then left beside `out`.
+    StageFailedError
+        If a process was killed.
+    OSError
+        If the disk is full; nothing is left of what was written.
 
     Examples
     --------
@@ -105,25 +117,26 @@ def ingest(
     """
     namespace = config.namespace or name
     source = sources.get(config.reader)(config.root, namespace, config.options)
-    refs = source.index()
+    refs = source.listed()
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         writer = StoreWriter(folder, stored_leads(name, source, recipe), recipe.n_samples)
-        quarantine, inputs = _write_records(source, refs, name, config, recipe, writer, jobs)
-        counts = dict(sorted(Counter(row["reason"] for row in quarantine).items()))
-        _refuse_too_many(name, config, len(refs), counts, quarantine, out)
-        manifest = writer.finish(
-            quarantine,
-            source=name,
-            reader=config.reader,
-            namespace=namespace,
-            recipe=recipe,
-            records=len(refs),
-            quarantined=counts,
-            inputs=input_digests([*inputs, *_digests(source.root, source.tables())]),
-        )
-        _replace(folder, out)
+        with naming(out):
+            quarantine, inputs = _write_records(source, refs, name, config, recipe, writer, jobs)
+            counts = dict(sorted(Counter(row["reason"] for row in quarantine).items()))
+            _refuse_too_many(name, config, len(refs), counts, quarantine, out)
+            manifest = writer.finish(
+                quarantine,
+                source=name,
+                reader=config.reader,
+                namespace=namespace,
+                recipe=recipe,
+                records=len(refs),
+                quarantined=counts,
+                inputs=input_digests([*inputs, *_digests(source.root, source.tables())]),
+            )
+            _replace(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return IngestSummary(
@@ -203,12 +216,18 @@ def _chunks(
         initargs=(name, config, recipe),
     ) as pool:
         waiting: deque[Future[_Chunk]] = deque()
-        for part in parts:
-            waiting.append(pool.submit(_run_worker, part))
-            if len(waiting) > 2 * jobs:
+        try:
+            for part in parts:
+                waiting.append(pool.submit(_run_worker, part))
+                if len(waiting) > 2 * jobs:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise StageFailedError(
+                f"source {name}: a process that reads it was killed, as happens when the memory is "
+                "full; nothing was stored, and a smaller --jobs needs less memory"
+            ) from error
 
 
 class _Worker:
@@ -231,18 +250,45 @@ class _Worker:
             except QuarantineError as problem:
                 outcomes[position] = _Outcome({"record_id": ref.record_id}, problem=problem)
                 continue
+            except BadInputError:
+                raise
+            except Exception as error:
+                outcomes[position] = self._failed(ref, error)
+                continue
             record = replace(record, notes=(*record.notes, *notes))
             key = record.fs, kept.shape[1], record.unit == "z"
             groups.setdefault(key, []).append((position, record, kept))
-        for (fs, length, filtered), group in groups.items():
-            signals = np.stack([kept for _, _, kept in group])
-            samples, cut = quantise(process(signals, fs, self.recipe, filtered))
-            valid = self._valid_samples(length, fs)
-            for (position, record, _), one, count in zip(group, samples, cut.tolist(), strict=True):
-                outcomes[position] = self._outcome(record, one, count, valid)
+        for group in groups.values():
+            try:
+                outcomes |= self._processed(group)
+            except Exception:
+                for one in group:  # alone, to find out which of them it is
+                    try:
+                        outcomes |= self._processed([one])
+                    except Exception as error:
+                        outcomes[one[0]] = self._failed(refs[one[0]], error)
         root = self.source.root
-        files = [path for ref in refs for path in self.source.files(ref) if is_inside(root, path)]
+        files = [path for ref in refs for path in self._files(ref) if is_inside(root, path)]
         return _Chunk([outcomes[position] for position in range(len(refs))], _digests(root, files))
+
+    def _files(self, ref: Ref) -> list[Path]:
+        with suppress(ValueError):  # a name that no file can have
+            return self.source.files(ref)
+        return []
+
+    def _processed(self, group: list[tuple[int, Record, Any]]) -> dict[int, _Outcome]:
+        """Process records of one rate and length at once."""
+        (_, first, kept), *_ = group
+        fs, length = first.fs, kept.shape[1]
+        signals = np.stack([kept for _, _, kept in group])
+        samples, cut = quantise(process(signals, fs, self.recipe, first.unit == "z"))
+        valid = self._valid_samples(length, fs)
+        parts = zip(group, samples, cut.tolist(), strict=True)
+        return {at: self._outcome(record, one, n, valid) for (at, record, _), one, n in parts}
+
+    def _failed(self, ref: Ref, error: Exception) -> _Outcome:
+        problem = unexpected(error, self.source.file_name(ref))
+        return _Outcome({"record_id": ref.record_id}, problem=problem)
 
     def _valid_samples(self, length: int, fs: float) -> int:
         ratio = Fraction(self.recipe.fs / fs).limit_denominator(10_000)
@@ -255,6 +301,8 @@ class _Worker:
             notes = saturation_notes(cut, samples.size)
         except QuarantineError as problem:
             return _Outcome({"record_id": record.record_id}, problem=problem)
+        for text in (record.record_id, record.patient_id, *record.labels, *record.notes):
+            text.encode()  # a name that is no Unicode text cannot stand in the table
         row = {
             "record_id": record.record_id,
             "patient_id": record.patient_id,
@@ -306,7 +354,8 @@ def _duplicate(detail: str) -> QuarantineError:
 
 
 def _quarantine_row(row: dict[str, Any], problem: QuarantineError) -> dict[str, str]:
-    return {"record_id": row["record_id"], "reason": problem.reason, "detail": problem.detail}
+    row = {"record_id": row["record_id"], "reason": problem.reason, "detail": problem.detail}
+    return {key: text.encode(errors="backslashreplace").decode() for key, text in row.items()}
 
 
 def _digests(root: Path, paths: list[Path]) -> list[FileDigest]:

@@ -31,6 +31,24 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
+UNKNOWN_PATIENT = ":?"
+"""What stands in a patient id in place of ":" where nobody knows whose the recording is."""
+
+
+def unknown_patient(namespace: str, recording: str) -> str:
+    """Return the patient id of a recording whose patient is unknown.
+
+    It is counted as a patient of its own, though others may be of the same person: no task holds it
+    out, and a subset states how many such patients it has.
+
+    Examples
+    --------
+    >>> unknown_patient("challenge", "S0001")
+    'challenge:?S0001'
+    """
+    return f"{namespace}{UNKNOWN_PATIENT}{recording}"
+
+
 def canonical_lead(name: str) -> str:
     """Return the standard spelling of a lead ("AVR" becomes "aVR"); unknown names unchanged."""
     return _SPELLINGS.get(name.strip().lower(), name.strip())
@@ -46,7 +64,8 @@ class Record:
         Unique within its source.
     patient_id
         ``<namespace>:<id>``, where two sources that publish the same patients share the namespace,
-        so that the same person is recognised across them.
+        so that the same person is recognised across them; ``<namespace>:?<record>`` where the
+        source does not say who it is (`unknown_patient`).
     signal
         Shape (lead, time), float32, mV (unit ``z``: standard deviations, where a publisher has
         removed the amplitude).

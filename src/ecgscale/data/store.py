@@ -360,9 +360,17 @@ class StoreWriter:
     def _flush(self) -> None:
         if self._blocks:
             name = f"signals-{len(self.shards):03d}.npy"
-            np.save(self.folder / name, np.stack(self._blocks))
+            write_array(self.folder / name, np.stack(self._blocks))
             self.shards.append(Shard(name=name, records=len(self._blocks)))
             self._blocks.clear()
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as `numpy.save` does, which hides why it fails when the disk is full."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data.cast("B"))
 
 
 def records_schema() -> "pa.Schema":
@@ -403,7 +411,7 @@ def input_digests(entries: Sequence[tuple[str, int, str]]) -> InputDigests:
     """Combine (relative path, size, SHA-256 of the content) of files, whatever their order."""
     total = hashlib.sha256()
     for path, size, digest in sorted(set(entries)):
-        total.update(f"{path}\0{size}\0{digest}\n".encode())
+        total.update(f"{path}\0{size}\0{digest}\n".encode(errors="surrogateescape"))
     unique = set(entries)
     size = sum(size for _, size, _ in unique)
     return InputDigests(files=len(unique), bytes=size, sha256=total.hexdigest())

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ecgscale.data.gate import Channel, admit, check_sum
-from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside
+from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside, read_names
 from ecgscale.data.wfdb_formats import check_length, invalid_of, read_frames
 from ecgscale.data.wfdb_header import GAP, Header, Signal, read_header
 from ecgscale.errors import BadInputError
@@ -211,11 +211,11 @@ def recording(root: Path, stem: Path) -> Header:
 
 def comments(path: Path) -> str:
     """Return the comment lines of a header."""
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines()
+    lines = map(str.lstrip, path.read_bytes().decode("utf-8", errors="replace").splitlines())
     return "\n".join(line for line in lines if line.startswith("#"))
 
 
-def listed(root: Path, name: str, suffix: str = ".hea") -> list[str]:
+def listed(root: Path, name: str, suffix: str = ".hea", above: tuple[Path, ...] = ()) -> list[str]:
     """Read a list of records and, where it names folders, their RECORDS; each record once.
 
     Parameters
@@ -224,29 +224,28 @@ def listed(root: Path, name: str, suffix: str = ".hea") -> list[str]:
         The source's folder, and the list's path in it.
     suffix
         Left out of the records' names.
+    above
+        The lists that led to this one.
 
     Raises
     ------
     BadInputError
-        If a list is missing, lies outside `root` or cannot be read.
+        If a list is missing, lies outside `root`, cannot be read or leads to itself.
     """
     path = root / name
     if not is_inside(root, path):
         raise BadInputError(f"{name} lies outside the source folder {root}")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{path} cannot be read: {error}") from error
+    if path.resolve() in above:
+        raise BadInputError(f"{path.resolve()} leads to itself")
+    above = (*above, path.resolve())
     folder = PurePosixPath(name).parent
     records: dict[str, None] = {}
-    for line in filter(None, lines):
+    for line in read_names(path, (suffix,)):
         entry = (folder / line.removesuffix(suffix)).as_posix()
         if not line.endswith("/"):
             records[entry] = None
         elif entry != folder.as_posix():
-            records.update(dict.fromkeys(listed(root, f"{entry}/{RECORDS}", suffix)))
+            records.update(dict.fromkeys(listed(root, f"{entry}/{RECORDS}", suffix, above)))
     return list(records)
 
 

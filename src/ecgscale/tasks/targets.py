@@ -13,9 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecgscale.data.record import SPLITS
+from ecgscale.data.record import SPLITS, UNKNOWN_PATIENT
 from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
+from ecgscale.files import whole_file, write_whole
 from ecgscale.tasks.base import Kind, Targets, TaskMetadata, check_patient_disjoint, tasks
 
 MANIFEST = "manifest.json"
@@ -99,14 +100,12 @@ def write_targets(
     Raises
     ------
     BadInputError
-        If a task does not exist, no source holds its data set, a split has no examples, or a
-        patient is in two splits.
+        If a task does not exist, no source holds its data set, a split has no examples, a patient
+        is in two splits, or the source does not say who a patient is.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for stale in out.glob("*.parquet"):
-        stale.unlink()
     opened: dict[str, Store] = {}
     manifest: dict[str, Any] = {}
+    tables: dict[str, pa.Table] = {}
     for name in names:
         task = tasks.get(name)
         metadata = task.metadata
@@ -116,8 +115,7 @@ def write_targets(
         store = opened[source]
         targets = task.targets(store.records)
         _check(metadata, source, targets)
-        table = _table(targets, store.records)
-        pq.write_table(table, out / f"{name}.parquet", compression="zstd")
+        table = tables[name] = _table(targets, store.records)
         said = ("dataset", "kind", "minimum_positives", "version")
         manifest[name] = {
             **{key: getattr(metadata, key) for key in said},
@@ -127,8 +125,14 @@ def write_targets(
             **_counts(targets, metadata),
             "digest": _digest(table, metadata),
         }
-    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    (out / MANIFEST).write_text(text, encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    # Away first and back last: a manifest never stands beside tables that are not all there.
+    for stale in (out / MANIFEST, *out.glob("*.parquet")):
+        stale.unlink(missing_ok=True)
+    for name, table in tables.items():
+        with whole_file(out / f"{name}.parquet") as path:
+            pq.write_table(table, path, compression="zstd")
+    write_whole(out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
 
 
@@ -256,6 +260,13 @@ def _check(metadata: TaskMetadata, source: str, targets: Targets) -> None:
     for split in SPLITS:
         if not (targets.split == split).any():
             raise BadInputError(f"task {name}: source {source} has no {split} records for it")
+    unknown = [patient for patient in targets.patient_id if UNKNOWN_PATIENT in patient]
+    if unknown:
+        raise BadInputError(
+            f"task {name}: source {source} does not say who the patients of {len(unknown)} of "
+            f"{len(targets.patient_id)} records are ({unknown[0].split(UNKNOWN_PATIENT)[-1]}), so "
+            "none can be held out; its options patients, table.patient or patient_pattern say it"
+        )
     check_patient_disjoint(name, targets)
     if metadata.kind == "regression":
         if not np.isfinite(y).all():

@@ -25,6 +25,7 @@ from pydantic import Field, field_validator, model_validator
 
 from ecgscale.data.record import canonical_lead
 from ecgscale.data.sources.base import SourceOptions
+from ecgscale.data.sources.demographics import AGE_LINE, LABEL_LINE, SEX_LINE
 from ecgscale.data.sources.metadata import GroupPattern, MetadataTable
 
 Format = Literal["wfdb", "csv", "npy", "parquet"]
@@ -86,16 +87,21 @@ class FolderDescription(SourceOptions):
     patient_pattern: GroupPattern | None = None
     """Its first group is the patient: searched in the record's path without suffix or, with
     `signals`, matched against all of `table.patient`. Otherwise `table.patient` decides, where
-    there is one; without either, every record is its own patient."""
+    there is one."""
+    patients: Literal["record"] | None = None
+    """`record`: every recording is of another patient, and its name is the patient's. Without this,
+    `patient_pattern` and `table.patient`, patients are unknown: the records may be pretrained on,
+    counted as a patient each, and no task can hold them out."""
     comments: bool = False
     """wfdb: whether age, sex and labels that the table does not state are looked for in the
     header's comments."""
-    age_pattern: GroupPattern = r"(?i)\bage\W+(\d+(?:\.\d+)?)"
-    """Its first group, searched in the comments, is the age."""
-    sex_pattern: GroupPattern = r"(?i)\b(?:sex|gender)\W+([a-z]+)"
-    """Its first group, searched in the comments, is the sex."""
-    label_pattern: GroupPattern = r"(?im)^#\s*Dx:(.*)$"
-    """Its first group, searched in the comments, has the label codes."""
+    age_pattern: GroupPattern = AGE_LINE
+    """Its group `value`, or its first, is the age wherever it matches the comments; all must agree.
+    As for the next two, what is captured is read as `ecgscale.data.sources.demographics` says."""
+    sex_pattern: GroupPattern = SEX_LINE
+    """Its group `value`, or its first, is the sex."""
+    label_pattern: GroupPattern = LABEL_LINE
+    """Its group `value`, or its first, has label codes; those of all matches are united."""
     label_separator: str = Field(default=",", min_length=1)
     """What stands between two codes in a comment."""
     label_lists: dict[str, str] = Field(default={})
@@ -127,6 +133,8 @@ class FolderDescription(SourceOptions):
             raise ValueError("leads names a lead twice")
         if (self.gain is not None) != (self.units == "adu"):
             raise ValueError("gain goes with units: adu, and only with it")
+        if self.patients and (self.patient_pattern or (self.table and self.table.patient)):
+            raise ValueError("patients: record contradicts patient_pattern or table.patient")
         if self.columns is not None:
             if self.format not in ("csv", "parquet") or not self.header:
                 raise ValueError("columns needs csv files with a header, or parquet")

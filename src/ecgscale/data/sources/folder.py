@@ -15,7 +15,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from ecgscale.data.record import LEADS, Record
+from ecgscale.data.record import LEADS, Record, unknown_patient
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     Decoded,
@@ -24,10 +24,9 @@ from ecgscale.data.sources.base import (
     Source,
     SourceOptions,
     is_inside,
-    parse_age,
-    parse_sex,
     window_starts,
 )
+from ecgscale.data.sources.demographics import Comments, read_comments
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats import in_millivolts, read_archive, read_array, read_columns
 from ecgscale.data.sources.metadata import Described, MetadataTable, Row, first_group, join
@@ -123,29 +122,28 @@ class Folder(Source[FolderRef]):
         known = stated.table.describe(ref.rows, whole) if stated.table else Described()
         found = self._decoded(ref)
         _check_length(known, found)
-        age, notes = known.age, (*found.notes, *known.notes)
-        text = comments(self.root / ref.path) if stated.comments else ""
-        if age is None and text:
-            age, more = parse_age(first_group(stated.age_pattern, text))
-            notes = (*notes, *more)
-        codes = first_group(stated.label_pattern, text).split(stated.label_separator)
-        listed_codes = (*(code.strip() for code in codes if code.strip()), *ref.labels)
+        said = self._comments(ref)
+        age = said.age if known.age is None else known.age
         patient = self._patient(ref, known)
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{patient}",
+            patient_id=(
+                unknown_patient(self.namespace, ref.recording)
+                if patient is None
+                else f"{self.namespace}:{patient}"
+            ),
             signal=found.signal,
             fs=found.fs,
             leads=found.leads,
             age=None if age in stated.unknown_ages else age,
-            sex=known.sex or parse_sex(first_group(stated.sex_pattern, text)),
-            labels={**dict.fromkeys(listed_codes, 100.0), **known.labels},
+            sex=known.sex or said.sex,
+            labels={**dict.fromkeys((*said.labels, *ref.labels), 100.0), **known.labels},
             fold=known.fold,
             split=known.split,
-            clinical=self.clinical.get(patient, {}),
+            clinical=self.clinical.get(patient or ref.recording, {}),
             measurements=known.measurements,
             unit=known.unit,
-            notes=notes,
+            notes=(*found.notes, *known.notes, *said.notes),
         )
 
     def files(self, ref: FolderRef) -> list[Path]:
@@ -275,11 +273,19 @@ class Folder(Source[FolderRef]):
         )
         return in_millivolts(samples, stated, path.name)
 
-    def _patient(self, ref: FolderRef, known: Described) -> str:
+    def _comments(self, ref: FolderRef) -> Comments:
+        stated = self.description
+        if not stated.comments:
+            return Comments()
+        patterns = (stated.age_pattern, stated.sex_pattern, stated.label_pattern)
+        return read_comments(comments(self.root / ref.path), *patterns, stated.label_separator)
+
+    def _patient(self, ref: FolderRef, known: Described) -> str | None:
+        """Return who the patient is, or None where nothing says it."""
         if known.patient is not None:
             return known.patient
         if self.description.patient_pattern is None:
-            return ref.recording
+            return ref.recording if self.description.patients == "record" else None
         patient = first_group(self.description.patient_pattern, ref.recording)
         if not patient:
             detail = f"patient_pattern finds nobody in {ref.recording!r}"

@@ -12,13 +12,13 @@ from pydantic import AfterValidator, BaseModel, Field
 from ecgscale.data.record import Sex, Split
 from ecgscale.data.sources.base import (
     QuarantineError,
-    parse_age,
+    one_line,
     parse_fold,
     parse_likelihoods,
-    parse_sex,
     read_table,
     whole_number,
 )
+from ecgscale.data.sources.demographics import parse_age, parse_labels, parse_sex
 from ecgscale.errors import BadInputError
 
 Row = dict[str, str]
@@ -57,9 +57,9 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
     """Column with the record's path in the folder, or its file name if that is unique; the suffix
     may be there or not."""
     patient: str | None = None
-    """Column with the patient's id; without it every record is its own patient."""
+    """Column with the patient's id."""
     age: str | None = None
-    """Column with the age in years."""
+    """Column with the age, in years where it states no unit."""
     sex: str | None = None
     """Column with F, M, Female or Male."""
     labels: str | None = None
@@ -120,13 +120,16 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
         (row,) = rows
         seconds = _seconds(row, *self.original) if self.original else None
         patient = self._patient(row, patient_pattern)
-        age, notes = parse_age(row[self.age]) if self.age else (None, ())
+        age, age_notes = parse_age(row[self.age]) if self.age else (None, ())
+        sex, sex_notes = parse_sex(row[self.sex]) if self.sex else (None, ())
+        labels, label_notes = self._codes(row[self.labels]) if self.labels else ({}, ())
+        notes = (*age_notes, *sex_notes, *label_notes)
         is_clipped = bool(self.clipped) and row[self.clipped or ""].strip().lower() == "true"
         return Described(
             patient=patient,
             age=age,
-            sex=parse_sex(row[self.sex]) if self.sex else None,
-            labels=self._codes(row[self.labels]) if self.labels else {},
+            sex=sex,
+            labels=labels,
             split=_split(row[self.split], self.split) if self.split else None,
             fold=parse_fold(row[self.fold]) if self.fold else None,
             measurements={
@@ -148,11 +151,11 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
             raise QuarantineError("bad-metadata", f"{self.patient} {problem} in {self.path}")
         return patient
 
-    def _codes(self, text: str) -> dict[str, float]:
+    def _codes(self, text: str) -> tuple[dict[str, float], tuple[str, ...]]:
         if self.label_separator is None and text.startswith("{"):
-            return parse_likelihoods(text)
-        codes = [text] if self.label_separator is None else text.split(self.label_separator)
-        return {code.strip(): 100.0 for code in codes if code.strip()}
+            return parse_likelihoods(text), ()
+        codes, notes = parse_labels(text, self.label_separator)
+        return dict.fromkeys(codes, 100.0), notes
 
 
 @dataclass(frozen=True)
@@ -208,12 +211,15 @@ def join(
 def _read_parquet(path: Path, required: tuple[str, ...]) -> list[Row]:
     import pandas as pd
 
+    if not path.is_file():
+        raise BadInputError(f"{path} does not exist")
     try:
         table = pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} cannot be read as Parquet: {error}") from error
+    except Exception as error:  # whatever a damaged file makes of Arrow
+        raise BadInputError(f"{path} cannot be read as Parquet: {one_line(error)}") from error
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise BadInputError(f"{path} names the column {twice[0]!r} twice")
     missing = [name for name in required if name not in table.columns]
     if missing:
         raise BadInputError(f"{path} has no column {missing[0]!r}")

@@ -13,13 +13,17 @@ from pydantic import Field
 from ecgscale.data.gate import Channel, admit
 from ecgscale.data.record import LEADS, Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import Decoded, parse_age, read_table, whole_number
+from ecgscale.data.sources.base import Decoded, read_table, whole_number
+from ecgscale.data.sources.demographics import parse_age, parse_sex
 from ecgscale.errors import BadInputError
 
 TABLE = "exams.csv"
 FS = 400.0
 LABELS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
 """Columns that are true where the exam has the statement; they are its codes."""
+
+IS_MALE: dict[str, Sex] = {"true": "M", "1": "M", "false": "F", "0": "F"}
+"""What the column is_male says."""
 
 _COLUMNS = ("exam_id", "age", "is_male", *LABELS, "patient_id", "death", "timey", "trace_file")
 
@@ -88,7 +92,8 @@ class Code15(Source[Code15Ref]):
         patient = whole_number(row["patient_id"])
         if not patient:
             raise QuarantineError("bad-metadata", f"exam {ref.record_id} has no patient_id")
-        age, notes = parse_age(row["age"])
+        age, age_notes = parse_age(row["age"])
+        sex, sex_notes = parse_sex(row["is_male"], IS_MALE)
         labels = {name: 100.0 for name in LABELS if _truth(row, name)}
         found = self._decoded(ref)
         return Record(
@@ -98,11 +103,11 @@ class Code15(Source[Code15Ref]):
             fs=found.fs,
             leads=found.leads,
             age=age,
-            sex=_sex(row),
+            sex=sex,
             labels=labels,
             clinical=self.clinical.get(patient, {}),
             measurements=_follow_up(row),
-            notes=(*found.notes, *notes),
+            notes=(*found.notes, *age_notes, *sex_notes),
         )
 
     def tables(self) -> list[Path]:
@@ -178,12 +183,6 @@ def _truth(row: dict[str, str], name: str) -> bool:
     if text not in known:
         raise QuarantineError("bad-metadata", f"{name} is {row[name]!r}")
     return known[text]
-
-
-def _sex(row: dict[str, str]) -> Sex | None:
-    if not row["is_male"].strip():
-        return None
-    return "M" if _truth(row, "is_male") else "F"
 
 
 def _follow_up(row: dict[str, str]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from pydantic import Field
 from ecgscale.data.gate import admit
 from ecgscale.data.record import Record
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
+from ecgscale.data.sources.base import read_names
 from ecgscale.data.wfdb import channels, recording
 from ecgscale.errors import BadInputError
 
@@ -106,7 +107,7 @@ class Icentia11k(Source[Icentia11kRef]):
         refs = []
         for folder in self._patients():
             below = folder.relative_to(self.root).as_posix()
-            names = (folder / RECORDS).read_text(encoding="utf-8", errors="replace").split()
+            names = read_names(folder / RECORDS, (".hea", ".dat"))
             for name in names[: self.options.segments]:
                 path = f"{below}/{name}"
                 refs += [

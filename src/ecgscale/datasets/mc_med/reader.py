@@ -15,13 +15,13 @@ from ecgscale.data.record import LEADS, Record, Split, canonical_lead
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
     Decoded,
-    parse_age,
     parse_pressure,
-    parse_sex,
+    read_lines,
     read_table,
     whole_number,
     window_starts,
 )
+from ecgscale.data.sources.demographics import parse_age, parse_labels, parse_sex
 from ecgscale.data.sources.metadata import Described
 from ecgscale.data.wfdb import channels, located
 from ecgscale.data.wfdb_header import Header
@@ -141,14 +141,16 @@ class McMed(Source[McMedRef]):
     def _segments(self) -> dict[str, int]:
         """Read how many segments of lead II each visit has."""
         path = self.data / SUMMARY
-        segments = {}
+        segments: dict[str, int] = {}
         for number, row in enumerate(read_table(path, ("CSN", "Type", "Segments")), start=2):
             if row["Type"].strip() == LEAD:
+                visit, text = whole_number(row["CSN"]), row["Segments"]
                 try:
-                    segments[whole_number(row["CSN"])] = int(whole_number(row["Segments"]))
+                    count = int(whole_number(text))
                 except ValueError as error:
-                    text = row["Segments"]
                     raise BadInputError(f"{path}, line {number}: Segments is {text!r}") from error
+                if segments.setdefault(visit, count) != count:
+                    raise BadInputError(f"{path}, line {number}: visit {visit} has other Segments")
         return segments
 
     def _split_file(self, part: str) -> str:
@@ -158,10 +160,7 @@ class McMed(Source[McMedRef]):
         splits: dict[str, Split] = {}
         for part, split in SPLIT_NAMES.items():
             path = self.data / self._split_file(part)
-            try:
-                lines = path.read_text(encoding="utf-8-sig").splitlines()
-            except FileNotFoundError as error:
-                raise BadInputError(f"{path} does not exist") from error
+            lines = read_lines(path)
             for visit in (whole_number(line.split(",")[0]) for line in lines if line.strip()):
                 if splits.setdefault(visit, split) != split:
                     raise BadInputError(f"{path} lists visit {visit}, and so does another split")
@@ -184,11 +183,12 @@ class McMed(Source[McMedRef]):
 
 def _visit(row: dict[str, str], split: Split | None) -> Described:
     """Return what a row of ``visits.csv`` says of all windows of the visit."""
-    age, notes = parse_age(row["Age"])
+    age, age_notes = parse_age(row["Age"])
+    sex, sex_notes = parse_sex(row["Gender"])
+    notes = (*age_notes, *sex_notes)
     labels = {}
     for column, prefix in LABELS.items():
-        text = row[column].strip()
-        if text:
+        for text in parse_labels(row[column], None)[0]:
             labels[f"{prefix}:{text.split('-')[0] if prefix == 'acuity' else text}"] = 100.0
     measurements = {}
     for column, name in PRESSURES.items():
@@ -197,7 +197,7 @@ def _visit(row: dict[str, str], split: Split | None) -> Described:
             measurements[name] = value
         elif row[column].strip():
             notes = (*notes, f"impossible {column} {row[column][:20]!r} left out")
-    patient, sex = whole_number(row["MRN"]), parse_sex(row["Gender"])
+    patient = whole_number(row["MRN"])
     return Described(patient, age, sex, labels, split, measurements=measurements, notes=notes)
 
 

@@ -15,7 +15,8 @@ from pydantic import Field
 from ecgscale.data.gate import admit
 from ecgscale.data.record import Record, Sex, canonical_lead
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import OLDEST, Decoded, parse_age, read_table, whole_number
+from ecgscale.data.sources.base import Decoded, read_table, whole_number
+from ecgscale.data.sources.demographics import UNKNOWN, parse_age, parse_sex
 from ecgscale.data.wfdb import channels, recording
 from ecgscale.data.wfdb_header import Header
 from ecgscale.errors import BadInputError
@@ -122,7 +123,8 @@ class Music(Source[MusicRef]):
         missing = [lead for lead in ORTHOGONAL if lead not in header.leads]
         if missing:
             raise QuarantineError("missing-lead", f"no lead {', '.join(missing)}")
-        age, age_notes = _age(ref.row[AGE])
+        age, age_notes = parse_age(ref.row[AGE])
+        sex, sex_notes = parse_sex(ref.row[MALE], _SEX)
         window, moved = self._usable(stem, header, ref.start)
         return Record(
             record_id=ref.record_id,
@@ -131,10 +133,10 @@ class Music(Source[MusicRef]):
             fs=window.fs,
             leads=self.leads,
             age=age,
-            sex=_SEX.get(whole_number(ref.row[MALE])),
+            sex=sex,
             labels=_labels(ref.row),
             clinical={**_clinical(ref.row), **self.clinical.get(ref.patient, {})},
-            notes=(NOTE, *age_notes, *window.notes, *moved),
+            notes=(NOTE, *age_notes, *sex_notes, *window.notes, *moved),
         )
 
     def files(self, ref: MusicRef) -> list[Path]:
@@ -191,15 +193,9 @@ def _is_usable(signal: npt.NDArray[np.float32]) -> bool:
     return bool(varied and ((signal == 0).mean(axis=1) < ZERO_SHARE).all())
 
 
-def _age(text: str) -> tuple[float | None, tuple[str, ...]]:
-    if text.strip().startswith(">"):
-        return OLDEST, (f"age {text.strip()} is read as {OLDEST:g}",)
-    return parse_age("" if text.strip() == "NA" else text)
-
-
 def _labels(row: dict[str, str]) -> dict[str, float]:
     codes = {prefix: whole_number(row[column]) for column, prefix in STATEMENTS.items()}
-    return {f"{key}:{code}": 100.0 for key, code in codes.items() if code not in ("", "NA")}
+    return {f"{key}:{code}": 100.0 for key, code in codes.items() if code.lower() not in UNKNOWN}
 
 
 def _clinical(row: dict[str, str]) -> dict[str, float]:

@@ -8,13 +8,8 @@ from typing import ClassVar, Literal
 
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import (
-    parse_age,
-    parse_fold,
-    parse_likelihoods,
-    read_table,
-    whole_number,
-)
+from ecgscale.data.sources.base import parse_fold, parse_likelihoods, read_table, whole_number
+from ecgscale.data.sources.demographics import parse_age, parse_sex
 from ecgscale.data.wfdb import decode
 from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
@@ -74,7 +69,8 @@ class PtbXl(Source[PtbXlRef]):
     def read(self, ref: PtbXlRef) -> Record:
         """Read one record at the chosen rate."""
         row = ref.row
-        age, notes = parse_age(row["age"])
+        age, age_notes = parse_age(row["age"])
+        sex, sex_notes = parse_sex(row["sex"], _SEX)
         labels = self._labels(row["scp_codes"])
         path = self.named_file(ref.path, TABLE, (".dat",))
         found = decode(path.parent, read_header(path))
@@ -92,11 +88,11 @@ class PtbXl(Source[PtbXlRef]):
             fs=found.fs,
             leads=found.leads,
             age=age,
-            sex=_SEX.get(whole_number(row["sex"])),
+            sex=sex,
             labels=labels,
             fold=parse_fold(row["strat_fold"]),
             clinical={**_body(row), **self.clinical.get(patient, {})},
-            notes=(*found.notes, *notes),
+            notes=(*found.notes, *age_notes, *sex_notes),
         )
 
     def files(self, ref: PtbXlRef) -> list[Path]:

@@ -1,5 +1,7 @@
 """Amplitudes: how they are measured, which gains are corrected, what is left out or noted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,7 +153,7 @@ def test_known_gains_are_corrected_to_the_very_values(case, amplitude, seed):
     noise = np.random.default_rng(seed).normal(0, 2, (12, 5000))
     steps = np.rint(beats(amplitude=amplitude) * true + noise)
     decoded = Decoded((steps / stated).astype(np.float32), 500.0, LEADS, ("before",))
-    found = settled(decoded, [float(stated)] * 12, name)
+    found = settled(replace(decoded, gains=(float(stated),) * 12), name)
     np.testing.assert_array_equal(found.signal, (steps / true).astype(np.float32))
     assert found.gain == f"{stated}/mV read as {true}/mV"
     assert found.notes[0] == "before"
@@ -171,7 +173,7 @@ def test_known_gains_are_corrected_to_the_very_values(case, amplitude, seed):
 )
 def test_right_and_unknown_gains_are_left_as_stated(name, stated, true):
     decoded = Decoded((beats() * true / stated).astype(np.float32), 500.0, LEADS)
-    found = settled(decoded, [float(stated)] * 12, name)
+    found = settled(replace(decoded, gains=(float(stated),) * 12), name)
     np.testing.assert_array_equal(found.signal, decoded.signal)
     assert (found.gain, found.notes) == (f"{stated}/mV", ())
 
@@ -180,7 +182,7 @@ def test_leads_of_several_gains_are_corrected_each_by_its_own():
     true = np.linspace(250, 1100, 12).round()
     steps = np.rint(beats() * true[:, None])
     decoded = Decoded((steps / (1000 * true[:, None])).astype(np.float32), 500.0, LEADS)
-    found = settled(decoded, (1000 * true).tolist(), "I0002.hea")
+    found = settled(replace(decoded, gains=tuple((1000 * true).tolist())), "I0002.hea")
     np.testing.assert_array_equal(found.signal, (steps / true[:, None]).astype(np.float32))
     assert found.gain == "several gains read as 1/1000"
     assert found.notes[0].startswith("several gains in the header read as 1/1000: amplitude 0.9")
@@ -188,12 +190,12 @@ def test_leads_of_several_gains_are_corrected_each_by_its_own():
 
 def test_only_all_leads_together_are_corrected_and_silence_is_not():
     decoded = Decoded(beats(amplitude=5), 500.0, LEADS)
-    found = settled(decoded, [200.0] * 11 + [1000.0], "HR00007")
+    found = settled(replace(decoded, gains=(200.0,) * 11 + (1000.0,)), "HR00007")
     np.testing.assert_array_equal(found.signal, decoded.signal)
     assert found.gain == "several gains"
     silent = Decoded(np.zeros((12, 5000), np.float32), 500.0, LEADS)
-    assert settled(silent, [200.0] * 12, "HR00007").notes == ()
-    assert settled(decoded, [], "HR00007") is decoded
+    assert settled(replace(silent, gains=(200.0,) * 12), "HR00007").notes == ()
+    assert settled(decoded, "HR00007") is decoded
 
 
 def test_every_known_gain_has_its_evidence():

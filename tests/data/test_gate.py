@@ -52,7 +52,7 @@ def test_integers_and_floats_side_by_side():
     ("stated", "reason"),
     [
         ({"gain": None}, "bad-gain"),
-        *[({"gain": gain}, "bad-gain") for gain in (0.0, -200.0, np.nan, np.inf, 0.5, 2e6)],
+        *[({"gain": gain}, "bad-gain") for gain in (0.0, -200.0, np.nan, np.inf, 0.5, 2e7)],
         ({"gain": 0.5, "unit": "uV", "samples": [1.0, 2.0], "baseline": np.nan}, "bad-gain"),
         *[({"gain": gain, "samples": [1.0, 2.0]}, "bad-gain") for gain in (0.0, -1.0, np.inf)],
         ({"baseline": 2.0**32}, "bad-gain"),

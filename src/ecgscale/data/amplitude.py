@@ -190,7 +190,7 @@ def known_gains() -> tuple[KnownGain, ...]:
     )
 
 
-def settled(decoded: Decoded, gains: Sequence[float], name: str) -> Decoded:
+def settled(decoded: Decoded, name: str) -> Decoded:
     """Correct a gain that is known to be misstated, where the amplitude agrees.
 
     A row of `known_gains` applies to the record's name and its stated gains; it is followed if the
@@ -200,9 +200,7 @@ def settled(decoded: Decoded, gains: Sequence[float], name: str) -> Decoded:
     Parameters
     ----------
     decoded
-        As stated: ``(samples - baseline) / gain``.
-    gains
-        The stated steps per mV of each lead; none where the file has none.
+        As stated: ``(samples - baseline) / gain``, with the stated gains.
     name
         The record's name, or its header's.
 
@@ -212,7 +210,8 @@ def settled(decoded: Decoded, gains: Sequence[float], name: str) -> Decoded:
         `decoded` with the stated gain in words as its `gain` ("1000/mV"); corrected ("200/mV read
         as 1000/mV"), it has the very values of integers under the true gain, and a note.
     """
-    if not len(gains):
+    gains = decoded.gains
+    if not gains:
         return decoded
     stated = _in_words(gains)
     for row in known_gains():

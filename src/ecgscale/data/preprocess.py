@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ecgscale.data.limb_leads import contradictions
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import Record
 from ecgscale.data.sources.base import QuarantineError
@@ -72,7 +73,10 @@ def keep(
     broken = np.flatnonzero(~np.isfinite(signal).all(axis=1))
     if broken.size:
         raise QuarantineError("nan-samples", f"lead {', '.join(leads[i] for i in broken)}")
-    return signal, _flat_notes(signal, leads, flat_leads)
+    notes = _flat_notes(signal, leads, flat_leads)
+    if record.unit == "mV":
+        notes += contradictions(record.signal, record.leads)
+    return signal, notes
 
 
 def process(

@@ -9,6 +9,8 @@ import numpy.typing as npt
 LEADS: tuple[str, ...] = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The standard 12 leads in the standard order."""
 
+_SPELLINGS = {lead.lower(): lead for lead in LEADS}
+
 INDEPENDENT_LEADS: tuple[str, ...] = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight leads from which the other four follow exactly (Einthoven and Goldberger)."""
 
@@ -49,8 +51,7 @@ def unknown_patient(namespace: str, recording: str) -> str:
 
 def canonical_lead(name: str) -> str:
     """Return the standard spelling of a lead ("AVR" becomes "aVR"); unknown names unchanged."""
-    spellings = {lead.lower(): lead for lead in LEADS}
-    return spellings.get(name.strip().lower(), name.strip())
+    return _SPELLINGS.get(name.strip().lower(), name.strip())
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,15 @@ class Ref:
 class Decoded:
     """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded.
 
-    `gain` is as in `ecgscale.data.record.Record`.
+    `gains` are the steps per mV that the file states for each lead, where it states them; `gain` is
+    as in `ecgscale.data.record.Record`.
     """
 
     signal: npt.NDArray[np.float32]
     fs: float
     leads: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    gains: tuple[float, ...] = ()
     gain: str = ""
 
 

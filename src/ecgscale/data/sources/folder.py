@@ -5,7 +5,7 @@ The description lies in the folder (the reader `folder`), or in the YAML file of
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -15,9 +15,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from ecgscale.data import wfdb16
-from ecgscale.data.amplitude import settled
-from ecgscale.data.record import LEADS, Record, canonical_lead, unknown_patient
+from ecgscale.data.record import LEADS, Record, unknown_patient
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     Decoded,
@@ -36,7 +34,7 @@ from ecgscale.data.sources.formats.dicom import dicom_comments, read_dicom
 from ecgscale.data.sources.formats.edf import edf_comments, read_edf
 from ecgscale.data.sources.formats.tables import read_csv, read_parquet
 from ecgscale.data.sources.metadata import Described, MetadataTable, Row, first_group, join
-from ecgscale.data.wfdb import comments, listed, read_header, read_wfdb
+from ecgscale.data.wfdb import comments, listed, located, read_wfdb
 from ecgscale.errors import BadInputError
 from ecgscale.settings import first_problem
 
@@ -287,8 +285,8 @@ class Folder(Source[FolderRef]):
             return [None]
         if windows > 1:
             with suppress(QuarantineError):
-                header = read_header(self.root, self.root / path)
-                return window_starts(header.sig_len, round(seconds * header.fs), windows)
+                header = located(self.root, self.root / path)
+                return window_starts(header.n_samples or 0, round(seconds * header.fs), windows)
         return [0]
 
     def _decoded(self, ref: FolderRef) -> Decoded:
@@ -302,10 +300,8 @@ class Folder(Source[FolderRef]):
             if not path.is_file():
                 raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
         if stated.format == "wfdb":
-            found = read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
-            names = (stated.lead_names.get(name, name) for name in found.leads)
-            found = replace(found, leads=tuple(map(canonical_lead, names)))
-            return settled(found, _stated_gains(path), path.name)
+            start, seconds = ref.start or 0, stated.window_seconds
+            return read_wfdb(self.root, path, start, seconds, stated.lead_names)
         if stated.format == "npy":
             samples = read_array(path)
             samples = samples if ref.position is None else samples[ref.position]
@@ -417,12 +413,6 @@ def _merged(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]
         if isinstance(value, dict):
             merged[key] = {**defaults.get(key, {}), **value}
     return merged
-
-
-def _stated_gains(path: Path) -> tuple[float, ...]:
-    with suppress(QuarantineError):
-        return tuple(signal.gain for signal in wfdb16.read_header(path).signals)
-    return ()
 
 
 def _check_length(known: Described, found: Decoded) -> None:

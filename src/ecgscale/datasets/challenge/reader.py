@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
-from ecgscale.data.amplitude import settled
 from ecgscale.data.record import Record, Split, unknown_patient
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
-    Decoded,
     is_inside,
     read_lines,
     read_names,
@@ -18,8 +16,8 @@ from ecgscale.data.sources.base import (
     whole_number,
 )
 from ecgscale.data.sources.demographics import read_comments
-from ecgscale.data.wfdb import comments
-from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
+from ecgscale.data.wfdb import comments, decode
+from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
 
 SPLIT_FILES: dict[str, Split] = {
@@ -104,9 +102,7 @@ class Challenge(Source[ChallengeRef]):
             if not is_sctid(code):
                 raise QuarantineError("unknown-label", f"{code!r} is not a SNOMED CT code")
         without = "empty #Dx in the header" if said.label_lines else "no #Dx in the header"
-        samples = read_samples(path.parent, header)
-        stated = Decoded(to_millivolts(samples, header), header.fs, header.leads)
-        found = settled(stated, [signal.gain for signal in header.signals], path.stem)
+        found = decode(path.parent, header)
         return Record(
             record_id=ref.record_id,
             patient_id=(

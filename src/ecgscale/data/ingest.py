@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from ecgscale.data.fingerprint import fingerprints
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, Record
@@ -53,6 +54,7 @@ class _Outcome:
 
     row: dict[str, Any]
     samples: npt.NDArray[np.int16] | None = None
+    fingerprint: npt.NDArray[np.int8] | None = None
     problem: QuarantineError | None = None
 
 
@@ -178,7 +180,7 @@ def _write_records(
         for chunk in _chunks(source, refs, name, config, recipe, jobs):
             for outcome in map(duplicates.check, chunk.outcomes):
                 if outcome.problem is None and outcome.samples is not None:
-                    writer.add(outcome.row, outcome.samples)
+                    writer.add(outcome.row, outcome.samples, outcome.fingerprint)
                 elif outcome.problem is not None:
                     quarantine.append(_quarantine_row(outcome.row, outcome.problem))
             inputs += chunk.inputs
@@ -238,8 +240,10 @@ class _Worker:
             signals = np.stack([kept for _, _, kept in group])
             samples, cut = quantise(process(signals, fs, self.recipe, filtered))
             valid = self._valid_samples(length, fs)
-            for (position, record, _), one, count in zip(group, samples, cut.tolist(), strict=True):
-                outcomes[position] = self._outcome(record, one, count, valid)
+            prints = fingerprints(samples, self.recipe.fs, valid)
+            for place, (position, record, _) in enumerate(group):
+                outcome = self._outcome(record, samples[place], int(cut[place]), valid)
+                outcomes[position] = replace(outcome, fingerprint=prints[place])
         root = self.source.root
         files = [path for ref in refs for path in self.source.files(ref) if is_inside(root, path)]
         return _Chunk([outcomes[position] for position in range(len(refs))], _digests(root, files))

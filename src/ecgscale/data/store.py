@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
+from ecgscale.data.fingerprint import fingerprints
 from ecgscale.data.preprocess import STEP
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MANIFEST = "MANIFEST.json"
 RECORDS = "records.parquet"
 QUARANTINE = "quarantine.parquet"
+FINGERPRINTS = "fingerprints.npy"
 SHARD_BYTES = 256 * 2**20
 """Largest signal shard."""
 
@@ -200,6 +202,19 @@ class Store:
         samples *= np.float32(STEP)
         return samples
 
+    def fingerprints(self) -> npt.NDArray[np.int8]:
+        """Return shape (record, time): what tells recordings apart whatever their name.
+
+        Of a store that was written without them they are computed.
+        """
+        if FINGERPRINTS in self.manifest.files:
+            kept: npt.NDArray[np.int8] = np.load(self.path / FINGERPRINTS, mmap_mode="r")
+            return kept
+        valid = self.records["valid_samples"].to_numpy()
+        return np.concatenate(
+            [fingerprints(self.raw([row]), self.fs, int(valid[row])) for row in range(len(self))]
+        )
+
     def verify(self) -> None:
         """Read every file and compare it with the manifest.
 
@@ -289,6 +304,7 @@ def _read_manifest(path: Path) -> Manifest:
     except (OSError, ValueError, TypeError) as error:
         raise BadInputError(f"{path} is not a store manifest: {error}") from error
     names = {*(shard.name for shard in manifest.shards), RECORDS, QUARANTINE}
+    names |= {FINGERPRINTS} & set(manifest.files)  # stores of earlier versions have none
     strange = names ^ set(manifest.files) | {n for n in names if os.path.basename(n) != n}
     if strange:
         raise BadInputError(f"{path} must list the store's own files: {sorted(strange)}")
@@ -319,10 +335,18 @@ class StoreWriter:
         self._leads = leads
         self._capacity = max(1, shard_bytes // (2 * len(leads) * n_samples))
         self._blocks: list[npt.NDArray[np.int16]] = []
+        self._fingerprints: list[npt.NDArray[np.int8]] = []
 
-    def add(self, row: dict[str, Any], samples: npt.NDArray[np.int16]) -> None:
-        """Add a record: its row of the table and its samples, int16 (lead, time)."""
+    def add(
+        self,
+        row: dict[str, Any],
+        samples: npt.NDArray[np.int16],
+        fingerprint: npt.NDArray[np.int8] | None = None,
+    ) -> None:
+        """Add a record: its row of the table, its samples, int16 (lead, time), its fingerprint."""
         self.rows.append(row)
+        if fingerprint is not None:
+            self._fingerprints.append(fingerprint)
         self._blocks.append(samples)
         if len(self._blocks) == self._capacity:
             self._flush()
@@ -342,6 +366,9 @@ class StoreWriter:
         write_quarantine(self.folder / QUARANTINE, quarantine)
         recipe: Recipe = manifest["recipe"]
         names = (*(shard.name for shard in self.shards), RECORDS, QUARANTINE)
+        if self.rows and len(self._fingerprints) == len(self.rows):
+            np.save(self.folder / FINGERPRINTS, np.stack(self._fingerprints))
+            names = (*names, FINGERPRINTS)
         complete = Manifest(
             **manifest,
             recipe_digest=recipe.digest,

@@ -115,9 +115,9 @@ def propose(prints: Bytes, lengths: Ints) -> Pairs:
     >>> pairs.first.tolist(), pairs.second.tolist(), pairs.lag.round().tolist()
     ([7], [40], [-3.0])
     """
-    beats = find_beats(prints, lengths)
     none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     pairs = Pairs(none[0], none[0], none[1], none[1])
+    beats = find_beats(prints, lengths) if len(prints) else Beats(*none)
     if not len(beats.record):
         return pairs
     windows = np.concatenate([_windows(prints, part) for part in _blocks(beats)])

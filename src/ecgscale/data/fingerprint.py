@@ -32,8 +32,7 @@ SIGMA = 0.03
 
 def fingerprint_length(n_samples: int, fs: float) -> int:
     """Return the samples of the fingerprint of `n_samples` at `fs` Hz; 0 if too short for one."""
-    seconds = min(n_samples / fs, SECONDS)
-    return max(0, round(seconds * RATE) - 2 * EDGE)
+    return max(0, _whole(n_samples, fs) - 2 * EDGE)
 
 
 def fingerprints(signals: npt.NDArray[Any], fs: float, valid: int) -> npt.NDArray[np.int8]:
@@ -66,10 +65,10 @@ def fingerprints(signals: npt.NDArray[Any], fs: float, valid: int) -> npt.NDArra
     ((1, 230), True)
     """
     out = np.zeros((len(signals), fingerprint_length(signals.shape[-1], fs)), dtype=np.int8)
-    x = np.asarray(signals[..., : min(valid, round(SECONDS * fs))], dtype=np.float32)
-    length = fingerprint_length(x.shape[-1], fs)
-    if not length or not len(x):
+    length = fingerprint_length(valid, fs)
+    if not length or not len(signals):
         return out
+    x = np.asarray(signals[..., : round(_whole(valid, fs) / RATE * fs)], dtype=np.float32)
     energy = _energy(x, fs)
     course = _smooth(np.sqrt(energy), x.shape[-1] / fs, length)
     course -= course.mean(axis=-1, keepdims=True)
@@ -77,6 +76,11 @@ def fingerprints(signals: npt.NDArray[Any], fs: float, valid: int) -> npt.NDArra
     scaled = course / np.where(spread > 0, spread, np.inf) * STEPS
     out[:, :length] = np.clip(np.rint(scaled), -127, 127)
     return out
+
+
+def _whole(n_samples: int, fs: float) -> int:
+    """Return how many whole fingerprint samples a signal holds: a part of one would stretch all."""
+    return int(min(n_samples / fs, SECONDS) * RATE + 1e-6)
 
 
 def _energy(x: npt.NDArray[np.float32], fs: float) -> npt.NDArray[np.float32]:

@@ -1,10 +1,15 @@
 """What decides a stage's output: its settings with every default, its code, its libraries."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
+import ecgscale
 from ecgscale.errors import BadInputError
 from ecgscale.study.file import Study, load_study
 from ecgscale.study.resolve import validate, write_resolved
@@ -118,6 +123,46 @@ def test_libraries_that_decode_or_compute_are_named(resolved):
         study["sources"]["sim-ptb-xl"].update(reader="wfdb-tree", options={})
 
     assert "wfdb" in resolved(read_with_wfdb)["sources/sim-ptb-xl"]["libraries"]
+
+
+def test_nothing_is_kept_of_an_objective_of_another_package(study, tmp_path):
+    """What another package's module says is in no state of this one: it is read each time."""
+    (tmp_path / "elsewhere.py").write_text(PLUGIN)
+    run = [sys.executable, "-c", RESOLVE, json.dumps(study), str(tmp_path)]
+    path = tmp_path / "resolved" / "pretrain" / "elsewhere" / "net1d-tiny.json"
+    found = []
+    for text in (PLUGIN, PLUGIN, PLUGIN.replace("+ 1", "+ 2")):
+        (tmp_path / "elsewhere.py").write_text(text)
+        subprocess.run(
+            run,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), SOURCE])},
+        )
+        found.append(path.read_text())
+    assert found[0] == found[1] != found[2]
+
+
+SOURCE = str(Path(ecgscale.__file__).parents[1])
+PLUGIN = """
+from ecgscale.objectives.base import objectives
+from ecgscale.objectives.simclr import Simclr
+
+@objectives.register("elsewhere")
+class Elsewhere(Simclr):
+    constant = 1 + 1
+"""
+RESOLVE = """
+import json, sys
+from pathlib import Path
+import elsewhere
+from ecgscale.study.file import Study
+from ecgscale.study.resolve import write_resolved
+study = json.loads(sys.argv[1])
+study["objectives"]["elsewhere"] = {"kind": "elsewhere"}
+study["grid"]["objectives"] = [*study["grid"]["objectives"], "elsewhere"]
+out = Path(sys.argv[2])
+write_resolved(Study(**study), out / "resolved", out / "kept.json")
+"""
 
 
 def test_what_was_resolved_is_kept_until_a_setting_or_a_library_changes(study, tmp_path):

@@ -1,19 +1,17 @@
 """Run the out-of-date stages of a study, several at once, and choose the active study."""
 
 import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.progress import TaskID
 
-from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.errors import BadInputError
+from ecgscale.pipeline.shards import follow, owner_of, start
 from ecgscale.progress import Bars
 from ecgscale.runs.lineage import is_saved
 from ecgscale.runs.tracking import check_store, sync, tracking_uri
@@ -31,21 +29,6 @@ PHASES: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluate", "evaluate-control", "baseline"),
 }
 """Stages that may run at the same time, in the order of the pipeline; the report follows."""
-
-_STARTED = re.compile(r"(?:Running stage|Stage) '([^']+)'")
-
-
-@dataclass
-class _Shard:
-    """A `dvc repro` process over some stages of a phase, and where its output goes."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-    stages: list[str]
-
-    def seen(self) -> int:
-        """Return how many of its stages have been begun or skipped."""
-        return len(set(_STARTED.findall(self.log.read_text(encoding="utf-8", errors="replace"))))
 
 
 def repro(study: Study, root: Path, jobs: int) -> None:
@@ -68,19 +51,25 @@ def repro(study: Study, root: Path, jobs: int) -> None:
     stages = _stages(root, environment)
     workers = worker_count(jobs, study.study.threads)
     names = {phase: [s for kind in kinds for s in stages[kind]] for phase, kinds in PHASES.items()}
-    with Bars() as bars:
+    with owner_of(root) as owner, Bars() as bars:
         study_bar = bars.bar("study", sum(map(len, names.values())) + 1)
         for number, phase in enumerate(PHASES):
             bar = bars.bar(phase, len(names[phase]))
-            logs = root / ".ecgscale" / "log"
-            shards = _start(names[phase], workers, root, environment, logs, f"{number}-{phase}")
-            _wait(shards, bars, (bar, study_bar))
+            shards = [
+                start(part, root, environment, f"{number}-{phase}-{place}", owner)
+                for place, part in enumerate(_parts(names[phase], workers))
+            ]
+            follow(shards, partial(_advance, bars, (bar, study_bar)))
             if phase == "pretrain":
                 sync(root / "results", root)  # so that they can be looked at meanwhile
-        report = bars.bar("report", 1)
-        _confirm(root, environment)
-        bars.advance(report)
-        bars.advance(study_bar)
+        bar = bars.bar("report", 1)
+        report = start(["report"], root, environment, "report", owner, alone=False)
+        follow([report], partial(_advance, bars, (bar, study_bar)))
+
+
+def _advance(bars: Bars, moved: tuple[TaskID, ...], by: int) -> None:
+    for bar in moved:
+        bars.advance(bar, by)
 
 
 def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
@@ -154,63 +143,8 @@ def _stages(root: Path, environment: dict[str, str]) -> dict[str, list[str]]:
     return names
 
 
-def _start(
-    names: list[str], jobs: int, root: Path, environment: dict[str, str], logs: Path, title: str
-) -> list[_Shard]:
-    logs.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for number in range(min(jobs, len(names))):
-        part = names[number::jobs]
-        log = logs / f"{title}-{number}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *part],
-                cwd=root,
-                env=environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        shards.append(_Shard(process, log, part))
-    return shards
-
-
-def _wait(shards: list[_Shard], bars: Bars, moved: tuple[TaskID, ...]) -> None:
-    """Follow the shards to their end; the first failure, or an interrupt, ends the others too."""
-    seen = 0
-
-    def advance(now: int) -> None:
-        nonlocal seen
-        for bar in moved:
-            bars.advance(bar, now - seen)
-        seen = now
-
-    try:
-        while any(shard.process.poll() is None for shard in shards):
-            if any(shard.process.poll() not in (None, 0) for shard in shards):
-                break
-            advance(sum(max(shard.seen() - 1, 0) for shard in shards))
-            time.sleep(0.2)
-    finally:
-        for shard in shards:
-            _end(shard)
-    failed = [shard for shard in shards if shard.process.returncode > 0]
-    if failed:
-        raise StageFailedError(_last_lines(failed[0].log))
-    advance(sum(len(shard.stages) for shard in shards))
-
-
-def _end(shard: _Shard) -> None:
-    """End a shard's whole process group: DVC leaves its stage running when it is killed alone."""
-    if shard.process.poll() is None:
-        os.killpg(shard.process.pid, signal.SIGTERM)
-        shard.process.wait(timeout=30)
-
-
-def _confirm(root: Path, environment: dict[str, str]) -> None:
-    done = _dvc(root, environment, "--wait-for-lock", "repro", "report")
-    if done.returncode != 0:
-        raise StageFailedError(f"{done.stdout}\n{done.stderr}"[-3000:])
+def _parts(names: list[str], jobs: int) -> list[list[str]]:
+    return [names[number::jobs] for number in range(min(jobs, len(names)))]
 
 
 def _dvc(
@@ -220,8 +154,3 @@ def _dvc(
     return subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, check=False
     )
-
-
-def _last_lines(log: Path, count: int = 15) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join([f"a stage failed ({log}):", *lines[-count:]])

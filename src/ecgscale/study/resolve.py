@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from ecgscale.code import (
     OBSERVERS,
+    PACKAGE,
     Closure,
     closure,
     entry_of,
@@ -184,7 +185,9 @@ def write_resolved(study: Study, out: Path, kept: Path) -> None:
     contents = _unchanged(study, kept)
     if contents is None:
         contents = dict(_contents(study))
-        write_whole(kept, json.dumps({"state": _state(study), "contents": contents}))
+        modules = (name for content in contents.values() for name in content.get("modules", {}))
+        if all(name.split(".")[0] == PACKAGE for name in modules):  # others are in no state
+            write_whole(kept, json.dumps({"state": _state(study), "contents": contents}))
     shutil.rmtree(out, ignore_errors=True)
     for name, content in contents.items():
         path = out / f"{name}.json"

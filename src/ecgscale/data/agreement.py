@@ -16,7 +16,7 @@ BAND = (2.0, 20.0)
 EDGE = 0.4
 """Seconds left out at each end, where filters see the end of the record."""
 
-SEARCH = 0.03
+SEARCH = 0.05
 """Seconds around the proposed lag in which the best is looked for."""
 
 SELF_LAG = 0.24

@@ -59,7 +59,7 @@ def test_summary_and_manifest_add_up(tmp_path, write):
         "digest": manifest.digest,
         "found": summary.found.model_dump(mode="json"),
     }
-    assert (summary.found.patients, summary.found.rates) == (4, {"500": 4})
+    assert (summary.found.patients, summary.found.rates) == (4, {"200": 4})
     assert (manifest.records, manifest.stored, manifest.quarantined) == (5, 4, {"too-short": 1})
     assert manifest.inputs.files == 10
 

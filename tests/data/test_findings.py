@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ecgscale.data.findings import Tally
+from ecgscale.data.findings import findings
 from ecgscale.data.ingest import SUMMARY, ingest
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
@@ -56,21 +56,20 @@ def test_counts_are_those_of_the_stored_records(summary, tmp_path):
         assert part in said
 
 
-def test_amplitudes_are_in_millivolts_and_leave_z_scores_out():
-    row = {"unit": "mV", "patient_id": "a", "seconds": 1.0, "fs_original": 100.0, "age": 5.0}
-    row |= {"sex": None, "labels": [], "notes": ["12 samples cut to 32.7", "5 samples cut to 32.7"]}
-    ramp = np.tile(np.arange(1001, dtype=np.int16), (12, 1))  # the central 99 % of 0 to 1000 steps
-    tally = Tally()
-    tally.add(row, ramp)
-    tally.add(row, 3 * ramp)
-    tally.add({**row, "unit": "z"}, 30 * ramp)
-    found = tally.findings([row, row], ("I",))
-    assert found.amplitude.known == 2
-    assert found.amplitude.median == pytest.approx(0.99 * 2, rel=1e-6)
-    assert found.notes == {"# samples cut to #": 2}
-    stranger = tally.findings([row, {**row, "patient_id": "x:?r1"}], ("I",))
+def test_amplitudes_notes_and_unknown_patients_are_counted():
+    row = {"patient_id": "a", "seconds": 1.0, "fs_original": 100.0, "age": 5.0, "sex": None}
+    row |= {"labels": [], "notes": ["12 samples cut to 32.7", "5 samples cut to 32.7"]}
+    amplitudes = [0.8, 1.0, 1.2, None]
+    rows = [{**row, "amplitude": amplitude} for amplitude in amplitudes]
+    found = findings(rows, ("I",), ("all is well",))
+    assert (found.amplitudes.records, found.amplitudes.median) == (3, 1.0)
+    assert found.notes == {"# samples cut to #": 4}
+    said = found.lines()
+    assert "median 1.00 mV (98 % of records: 0.80 to 1.20)" in "\n".join(said)
+    assert said[-1] == "source      all is well"
+    stranger = findings([rows[0], {**rows[0], "patient_id": "x:?r1"}], ("I",))
     assert (stranger.patients, stranger.unknown_patients) == (2, 1)
     assert "patients    2 (of whom 1 are recordings of unknown patients)" in stranger.lines()[0]
-    nothing = Tally().findings([], ("I",))
-    assert (nothing.amplitude, nothing.ages, nothing.labels) == (None, None, {})
+    nothing = findings([], ("I",))
+    assert (nothing.amplitudes.median, nothing.ages, nothing.labels) == (None, None, {})
     assert "not in mV" in "\n".join(nothing.lines())

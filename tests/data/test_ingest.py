@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ecgscale.data import ingest as module
+from ecgscale.data.amplitude import summarise
 from ecgscale.data.ingest import ingest, quarantine_beside
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.sources.settings import SourceConfig
@@ -49,7 +50,12 @@ def test_summary_and_manifest_add_up(tmp_path, write):
     root = cohort(tmp_path / "a", write, 4)
     write.wfdb(root, "short", write.beats(99, seconds=2))
     summary = ingest("s", config(root, max_quarantined=0.5), Recipe(), tmp_path / "s")
-    manifest = open_store(tmp_path / "s").manifest
+    store = open_store(tmp_path / "s")
+    manifest = store.manifest
+    found = summary.found
+    assert found.amplitudes == summarise(store.records.amplitude, store.leads)
+    note = "fewer than 20 patients: amplitudes compared with the usual only"
+    assert found.source_notes == manifest.notes == (note,)
     assert json.loads(summary.to_json()) == {
         "source": "s",
         "reader": "challenge",
@@ -57,9 +63,9 @@ def test_summary_and_manifest_add_up(tmp_path, write):
         "stored": 4,
         "quarantined": {"too-short": 1},
         "digest": manifest.digest,
-        "found": summary.found.model_dump(mode="json"),
+        "found": found.model_dump(mode="json"),
     }
-    assert (summary.found.patients, summary.found.rates) == (4, {"200": 4})
+    assert (found.patients, found.rates) == (4, {"200": 4})
     assert (manifest.records, manifest.stored, manifest.quarantined) == (5, 4, {"too-short": 1})
     assert manifest.inputs.files == 10
 

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 
-from ecgscale.data.preprocess import STEP, typical_amplitude
+from ecgscale.data.amplitude import AmplitudeSummary, summarise
 from ecgscale.data.record import UNKNOWN_PATIENT
 
 SHOWN = 15
@@ -45,12 +44,12 @@ class Findings(BaseModel, extra="forbid", frozen=True):
         How many codes there are, and the commonest to the records that have them.
     unlabelled
         Records without any label.
-    amplitude
-        Of the stored signals in mV (z-scored records left out): the median over records of the
-        typical amplitude (`ecgscale.data.preprocess.typical_amplitude`), and the bounds of the
-        central 90 %.
+    amplitudes
+        Of the QRS complexes (`ecgscale.data.amplitude`).
     notes
         Kind of note (numbers in it written as #) to records, the commonest.
+    source_notes
+        What was found of the source as a whole.
     """
 
     patients: int
@@ -63,8 +62,9 @@ class Findings(BaseModel, extra="forbid", frozen=True):
     label_codes: int
     labels: dict[str, int]
     unlabelled: int
-    amplitude: Spread | None
+    amplitudes: AmplitudeSummary
     notes: dict[str, int]
+    source_notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """Return the findings as lines of text."""
@@ -76,13 +76,12 @@ class Findings(BaseModel, extra="forbid", frozen=True):
                 f"({self.ages.low:.0f} to {self.ages.high:.0f})"
             )
         )
+        mv = self.amplitudes
         amplitude = (
             "not in mV"
-            if self.amplitude is None
-            else (
-                f"median {self.amplitude.median:.2f} mV "
-                f"(90 % of records: {self.amplitude.low:.2f} to {self.amplitude.high:.2f})"
-            )
+            if mv.median is None
+            else f"median {mv.median:.2f} mV (98 % of records: {mv.low:.2f} to {mv.high:.2f}), "
+            f"usual {mv.usual:.2f}"
         )
         unknown = (
             f" (of whom {self.unknown_patients:,} are recordings of unknown patients)"
@@ -100,43 +99,34 @@ class Findings(BaseModel, extra="forbid", frozen=True):
             f"labels      {labels or 'none'}; {self.unlabelled:,} records without any",
             f"amplitudes  {amplitude}",
             *(f"noted       {note} ({count:,})" for note, count in self.notes.items()),
+            *(f"source      {note}" for note in self.source_notes),
         ]
 
 
-class Tally:
-    """Counts records as they are stored, one at a time."""
-
-    def __init__(self) -> None:
-        self._amplitudes: list[float] = []
-
-    def add(self, row: Mapping[str, Any], samples: npt.NDArray[np.int16]) -> None:
-        """Look at the samples of a record, shape (lead, time), in steps of `STEP` mV."""
-        if row["unit"] == "mV":
-            stated = row.get("amplitude")
-            found = typical_amplitude(samples.astype(np.float32)) * STEP
-            self._amplitudes.append(found if stated is None else stated)
-
-    def findings(self, rows: Sequence[Mapping[str, Any]], leads: tuple[str, ...]) -> Findings:
-        """Return what the stored records have, given their rows of the table."""
-        patients = {row["patient_id"] for row in rows}
-        labels = Counter(code for row in rows for code in row["labels"])
-        notes = Counter(kind for row in rows for kind in {_kind(note) for note in row["notes"]})
-        sexes = Counter(row["sex"] or "unknown" for row in rows)
-        rates = Counter(row["fs_original"] for row in rows)
-        return Findings(
-            patients=len(patients),
-            unknown_patients=sum(UNKNOWN_PATIENT in patient for patient in patients),
-            hours=sum(row["seconds"] for row in rows) / 3600,
-            leads=leads,
-            rates={f"{rate:g}": count for rate, count in sorted(rates.items())},
-            ages=_spread((row["age"] for row in rows), 0, 100),
-            sexes=dict(sorted(sexes.items())),
-            label_codes=len(labels),
-            labels=_commonest(labels),
-            unlabelled=sum(not row["labels"] for row in rows),
-            amplitude=_spread(self._amplitudes, 5, 95),
-            notes=_commonest(notes),
-        )
+def findings(
+    rows: Sequence[Mapping[str, Any]], leads: tuple[str, ...], source_notes: tuple[str, ...] = ()
+) -> Findings:
+    """Return what the stored records have, given their rows of the table."""
+    patients = {row["patient_id"] for row in rows}
+    labels = Counter(code for row in rows for code in row["labels"])
+    notes = Counter(kind for row in rows for kind in {_kind(note) for note in row["notes"]})
+    sexes = Counter(row["sex"] or "unknown" for row in rows)
+    rates = Counter(row["fs_original"] for row in rows)
+    return Findings(
+        patients=len(patients),
+        unknown_patients=sum(UNKNOWN_PATIENT in patient for patient in patients),
+        hours=sum(row["seconds"] for row in rows) / 3600,
+        leads=leads,
+        rates={f"{rate:g}": count for rate, count in sorted(rates.items())},
+        ages=_spread((row["age"] for row in rows), 0, 100),
+        sexes=dict(sorted(sexes.items())),
+        label_codes=len(labels),
+        labels=_commonest(labels),
+        unlabelled=sum(not row["labels"] for row in rows),
+        amplitudes=summarise([row["amplitude"] for row in rows], leads),
+        notes=_commonest(notes),
+        source_notes=source_notes,
+    )
 
 
 def _spread(values: Iterable[float], low: float, high: float) -> Spread | None:

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from ecgscale.data.findings import Findings, Tally
+from ecgscale.data.amplitude import checked_amplitude, judge
+from ecgscale.data.findings import Findings, findings
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, Record
@@ -129,12 +130,11 @@ def ingest(
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        leads, tally = stored_leads(name, source, recipe), Tally()
+        leads = stored_leads(name, source, recipe)
         writer = StoreWriter(folder, leads, recipe.n_samples)
         with naming(out):
-            quarantine, inputs = _write_records(
-                source, refs, name, config, recipe, writer, tally, jobs
-            )
+            quarantine, inputs = _write_records(source, refs, name, config, recipe, writer, jobs)
+            source_notes = _judge_amplitudes(writer, leads, quarantine)
             counts = dict(sorted(Counter(row["reason"] for row in quarantine).items()))
             _refuse_too_many(name, config, len(refs), counts, quarantine, out)
             manifest = writer.finish(
@@ -145,6 +145,7 @@ def ingest(
                 recipe=recipe,
                 records=len(refs),
                 quarantined=counts,
+                notes=source_notes,
                 inputs=input_digests([*inputs, *_digests(source.root, source.tables())]),
             )
             summary = IngestSummary(
@@ -154,7 +155,7 @@ def ingest(
                 stored=manifest.stored,
                 quarantined=counts,
                 digest=manifest.digest,
-                found=tally.findings(writer.rows, leads),
+                found=findings(writer.rows, leads, source_notes),
             )
             write_whole(folder / SUMMARY, summary.to_json() + "\n")
             _replace(folder, out)
@@ -191,7 +192,6 @@ def _write_records(
     config: SourceConfig,
     recipe: Recipe,
     writer: StoreWriter,
-    tally: Tally,
     jobs: int,
 ) -> tuple[list[dict[str, str]], list[FileDigest]]:
     from rich.console import Console
@@ -207,12 +207,25 @@ def _write_records(
             for outcome in map(duplicates.check, chunk.outcomes):
                 if outcome.problem is None and outcome.samples is not None:
                     writer.add(outcome.row, outcome.samples)
-                    tally.add(outcome.row, outcome.samples)
                 elif outcome.problem is not None:
                     quarantine.append(_quarantine_row(outcome.row, outcome.problem))
             inputs += chunk.inputs
             progress.advance(bar, len(chunk.outcomes))
     return quarantine, inputs
+
+
+def _judge_amplitudes(
+    writer: StoreWriter, leads: tuple[str, ...], quarantine: list[dict[str, str]]
+) -> tuple[str, ...]:
+    """Compare the amplitudes of what was written; return notes on the source."""
+    found = judge(writer.rows, leads)
+    for place, detail in sorted(found.left_out.items()):
+        problem = QuarantineError("bad-gain", detail)
+        quarantine.append(_quarantine_row(writer.rows[place], problem))
+    for place, note in found.noted.items():
+        writer.rows[place]["notes"].append(note)
+    writer.drop(found.left_out)
+    return tuple(found.notes)
 
 
 def _chunks(
@@ -258,11 +271,12 @@ class _Worker:
     def run(self, refs: list[Ref]) -> _Chunk:
         """Process some records; the outcomes are in the order of `refs`."""
         outcomes: dict[int, _Outcome] = {}
-        groups: dict[tuple[float, int, bool], list[tuple[int, Record, Any]]] = {}
+        groups: dict[tuple[float, int, bool], list[tuple[int, Record, Any, float]]] = {}
         for position, ref in enumerate(refs):
             try:
                 record = self.source.load(ref)
                 kept, notes = keep(record, self.recipe, self.source.options.flat_leads, self.leads)
+                amplitude = checked_amplitude(record, kept, self.leads)
             except QuarantineError as problem:
                 outcomes[position] = _Outcome({"record_id": ref.record_id}, problem=problem)
                 continue
@@ -273,7 +287,7 @@ class _Worker:
                 continue
             record = replace(record, notes=(*record.notes, *notes))
             key = record.fs, kept.shape[1], record.unit == "z"
-            groups.setdefault(key, []).append((position, record, kept))
+            groups.setdefault(key, []).append((position, record, kept, amplitude))
         for group in groups.values():
             try:
                 outcomes |= self._processed(group)
@@ -292,15 +306,18 @@ class _Worker:
             return self.source.files(ref)
         return []
 
-    def _processed(self, group: list[tuple[int, Record, Any]]) -> dict[int, _Outcome]:
+    def _processed(self, group: list[tuple[int, Record, Any, float]]) -> dict[int, _Outcome]:
         """Process records of one rate and length at once."""
-        (_, first, kept), *_ = group
+        (_, first, kept, _), *_ = group
         fs, length = first.fs, kept.shape[1]
-        signals = np.stack([kept for _, _, kept in group])
+        signals = np.stack([kept for _, _, kept, _ in group])
         samples, cut = quantise(process(signals, fs, self.recipe, first.unit == "z"))
         valid = self._valid_samples(length, fs)
         parts = zip(group, samples, cut.tolist(), strict=True)
-        return {at: self._outcome(record, one, n, valid) for (at, record, _), one, n in parts}
+        return {
+            at: self._outcome(record, one, n, valid, amplitude)
+            for (at, record, _, amplitude), one, n in parts
+        }
 
     def _failed(self, ref: Ref, error: Exception) -> _Outcome:
         problem = unexpected(error, self.source.file_name(ref))
@@ -311,13 +328,24 @@ class _Worker:
         return min(self.recipe.n_samples, -(-length * ratio.numerator // ratio.denominator))
 
     def _outcome(
-        self, record: Record, samples: npt.NDArray[np.int16], cut: int, valid: int
+        self,
+        record: Record,
+        samples: npt.NDArray[np.int16],
+        cut: int,
+        valid: int,
+        amplitude: float,
     ) -> _Outcome:
         try:
             notes = saturation_notes(cut, samples.size)
         except QuarantineError as problem:
             return _Outcome({"record_id": record.record_id}, problem=problem)
-        for text in (record.record_id, record.patient_id, *record.labels, *record.notes):
+        for text in (
+            record.record_id,
+            record.patient_id,
+            *record.labels,
+            *record.notes,
+            record.device,
+        ):
             text.encode()  # a name that is no Unicode text cannot stand in the table
         row = {
             "record_id": record.record_id,
@@ -335,6 +363,9 @@ class _Worker:
             "columns": list(record.columns),
             "cells": list(record.columns.values()),
             "unit": record.unit,
+            "amplitude": amplitude,
+            "gain": record.gain,
+            "device": record.device,
             "fs_original": record.fs,
             "seconds": record.signal.shape[1] / record.fs,
             "valid_samples": valid,

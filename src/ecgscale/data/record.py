@@ -9,6 +9,8 @@ import numpy.typing as npt
 LEADS: tuple[str, ...] = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The standard 12 leads in the standard order."""
 
+_SPELLINGS = {lead.lower(): lead for lead in LEADS}
+
 INDEPENDENT_LEADS: tuple[str, ...] = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight leads from which the other four follow exactly (Einthoven and Goldberger)."""
 
@@ -49,8 +51,7 @@ def unknown_patient(namespace: str, recording: str) -> str:
 
 def canonical_lead(name: str) -> str:
     """Return the standard spelling of a lead ("AVR" becomes "aVR"); unknown names unchanged."""
-    spellings = {lead.lower(): lead for lead in LEADS}
-    return spellings.get(name.strip().lower(), name.strip())
+    return _SPELLINGS.get(name.strip().lower(), name.strip())
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ class Record:
         Text of the columns that the source's own tasks read, by the column's name.
     unit
         "mV" or "z".
+    gain
+        The gain that the file states, in words ("1000/mV", "200/mV read as 1000/mV"), "" where it
+        states none. Amplitudes are compared among records that state the same.
+    device
+        The recorder, as the source names it, "" where it does not; compared likewise.
     notes
         What had to be assumed, in words ("gain 4880/mV in the header read as 1000/mV").
     """
@@ -110,4 +116,6 @@ class Record:
     measurements: dict[str, float] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     unit: Literal["mV", "z"] = "mV"
+    gain: str = ""
+    device: str = ""
     notes: tuple[str, ...] = ()

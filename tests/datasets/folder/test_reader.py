@@ -264,7 +264,7 @@ def test_patients_from_the_path(tmp_path, signal):
     ("keys", "said"),
     [
         ({"formt": "csv"}, "source.yaml: formt: Extra inputs are not permitted"),
-        ({"format": "edf"}, "source.yaml: format: Input should be 'wfdb', 'csv', 'npy' or 'parq"),
+        ({"format": "xml"}, "source.yaml: format: Input should be 'wfdb', 'csv', 'npy', 'parq"),
         ({"fs": None}, "source.yaml: fs is missing, and csv files do not say it"),
         ({"units": None}, "source.yaml: units is missing"),
         ({"leads": None}, "source.yaml: leads is missing"),
@@ -325,7 +325,7 @@ def test_an_absent_folder_description_or_file(tmp_path):
         ("x.csv", "I,II\n1,2\n", "missing-lead"),
         ("x.csv", "", "truncated-signal"),
         ("x.npy", "nothing", "unreadable-header"),
-        ("x.parquet", "nothing", "truncated-signal"),
+        ("x.parquet", "nothing", "unreadable-header"),
     ],
 )
 def test_bad_files_are_set_aside(tmp_path, name, content, reason):

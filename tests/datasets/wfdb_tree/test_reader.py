@@ -219,7 +219,7 @@ class TestOtherFormats:
         ("a 2 100 1000", "a 2 100", "unreadable-header"),
         ("a 2 100 1000", "a 2 100 9000", "truncated-signal"),
         ("a.dat", "gone.dat", "missing-signal-file"),
-        ("a.dat", "../outside.dat", "unreadable-header"),
+        ("a.dat", "../outside.dat", "path-traversal"),
     ],
 )
 def test_bad_records_of_other_formats_are_set_aside(tmp_path, signal, old, new, reason):

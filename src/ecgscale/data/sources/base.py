@@ -32,6 +32,7 @@ REASONS: dict[str, str] = {
     "missing-signal-file": "the signal file is not there",
     "nan-samples": "a sample is marked invalid or is not a number",
     "path-traversal": "a file is named that lies outside the record's own folder",
+    "repeated-lead": "a lead is named twice, by the file or by lead_names",
     "too-short": "shorter than the recipe's minimum_seconds",
     "truncated-signal": "the signal file ends before the stated number of samples",
     "unexpected-error": "reading failed in a way that no check foresaw; the detail has the error",
@@ -89,12 +90,18 @@ class Ref:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded."""
+    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded.
+
+    `gains` are the steps per mV that the file states for each lead, where it states them; `gain` is
+    as in `ecgscale.data.record.Record`.
+    """
 
     signal: npt.NDArray[np.float32]
     fs: float
     leads: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    gains: tuple[float, ...] = ()
+    gain: str = ""
 
 
 R = TypeVar("R", bound=Ref)

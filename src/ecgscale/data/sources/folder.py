@@ -15,7 +15,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from ecgscale.data.record import LEADS, Record, canonical_lead, unknown_patient
+from ecgscale.data.record import LEADS, Record, unknown_patient
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     Decoded,
@@ -29,11 +29,17 @@ from ecgscale.data.sources.base import (
 from ecgscale.data.sources.declaration import TaskDeclaration
 from ecgscale.data.sources.demographics import Comments, read_comments
 from ecgscale.data.sources.description import FolderDescription
-from ecgscale.data.sources.formats import in_millivolts, read_archive, read_array, read_columns
+from ecgscale.data.sources.formats.arrays import admit_array, read_archive, read_array
+from ecgscale.data.sources.formats.dicom import dicom_comments, read_dicom
+from ecgscale.data.sources.formats.edf import edf_comments, read_edf
+from ecgscale.data.sources.formats.tables import read_csv, read_parquet
 from ecgscale.data.sources.metadata import Described, MetadataTable, Row, first_group, join
-from ecgscale.data.wfdb import comments, listed, read_header, read_wfdb
+from ecgscale.data.wfdb import comments, listed, located, read_wfdb
 from ecgscale.errors import BadInputError
 from ecgscale.settings import first_problem
+
+MOST_RECORDS = 10_000_000
+"""Records of one array; a file that claims more is damaged."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Folder(Source[FolderRef]):
     def __init__(self, root: Path, namespace: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(root, namespace, _merged(self.defaults, options or {}))
         if self.described_in is None or (self.root / self.described_in).is_file():
-            leads = self.description.leads
+            leads = self.description.standard_leads
             self.leads = None if set(LEADS) <= set(leads or LEADS) else leads
 
     @cached_property
@@ -147,7 +153,7 @@ class Folder(Source[FolderRef]):
             ),
             signal=found.signal,
             fs=found.fs,
-            leads=tuple(canonical_lead(stated.lead_names.get(name, name)) for name in found.leads),
+            leads=found.leads,
             age=None if age in stated.unknown_ages else age,
             sex=known.sex or said.sex,
             labels={**dict.fromkeys((*said.labels, *ref.labels), 100.0), **known.labels},
@@ -157,6 +163,7 @@ class Folder(Source[FolderRef]):
             measurements=known.measurements,
             columns={name: ref.rows[0].get(name, "").strip() for name in self.asked},
             unit=known.unit,
+            gain=found.gain,
             notes=(*found.notes, *known.notes, *said.notes),
         )
 
@@ -266,9 +273,9 @@ class Folder(Source[FolderRef]):
         """Return the positions of an npy file of many records; of any other file, one None."""
         if self.description.format == "npy":
             with suppress(QuarantineError):
-                shape = read_array(self.root / name).shape
-                if len(shape) == 3:
-                    return range(shape[0])
+                samples = read_array(self.root / name)
+                if samples.ndim == 3 and samples.size and len(samples) <= MOST_RECORDS:
+                    return range(len(samples))
         return (None,)
 
     def _starts(self, path: str) -> list[int] | list[None]:
@@ -278,35 +285,42 @@ class Folder(Source[FolderRef]):
             return [None]
         if windows > 1:
             with suppress(QuarantineError):
-                header = read_header(self.root, self.root / path)
-                return window_starts(header.sig_len, round(seconds * header.fs), windows)
+                header = located(self.root, self.root / path)
+                return window_starts(header.n_samples or 0, round(seconds * header.fs), windows)
         return [0]
 
     def _decoded(self, ref: FolderRef) -> Decoded:
         stated = self.description
         path = self.root / ref.path
         if stated.signals:
-            return in_millivolts(self._archive[1][ref.position], stated, path.name)
+            return admit_array(self._archive[1][ref.position], stated, path.name)
         if not (ref.found and stated.format == "wfdb"):  # which says itself what is missing
             if not is_inside(self.root, path):
                 raise QuarantineError("path-traversal", f"{ref.path!r} lies outside the folder")
             if not path.is_file():
                 raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
         if stated.format == "wfdb":
-            return read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
+            start, seconds = ref.start or 0, stated.window_seconds
+            return read_wfdb(self.root, path, start, seconds, stated.lead_names)
         if stated.format == "npy":
             samples = read_array(path)
             samples = samples if ref.position is None else samples[ref.position]
-            return in_millivolts(samples, stated, path.name)
-        samples = read_columns(
-            *(path, stated.columns, stated.delimiter, stated.decimal, stated.header)
-        )
-        return in_millivolts(samples, stated, path.name)
+            return admit_array(samples, stated, path.name)
+        if stated.format == "csv":
+            return read_csv(path, stated)
+        if stated.format == "parquet":
+            return read_parquet(path, stated)
+        read = read_edf if stated.format == "edf" else read_dicom
+        return read(path, stated.lead_names, stated.standard_leads)
 
     def _comments(self, ref: FolderRef) -> Comments:
         stated = self.description
         if not stated.comments:
             return Comments()
+        if stated.format == "edf":
+            return read_comments(edf_comments(self.root / ref.path))
+        if stated.format == "dicom":
+            return read_comments(dicom_comments(self.root / ref.path))
         patterns = (stated.age_pattern, stated.sex_pattern, stated.label_pattern)
         return read_comments(comments(self.root / ref.path), *patterns, stated.label_separator)
 

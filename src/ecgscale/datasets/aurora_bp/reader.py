@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from ecgscale.data.gate import Channel, admit
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
@@ -21,7 +22,7 @@ from ecgscale.data.sources.base import (
     whole_number,
 )
 from ecgscale.data.sources.demographics import parse_age, parse_sex
-from ecgscale.data.sources.formats import read_columns
+from ecgscale.data.sources.formats.tables import read_columns
 from ecgscale.errors import BadInputError
 
 PARTICIPANTS = "participants.tsv"
@@ -105,17 +106,19 @@ class AuroraBp(Source[AuroraBpRef]):
         window = ecg[ref.start : ref.start + self._window_samples]
         if not len(window):
             raise QuarantineError("too-short", f"{path.name} has {len(ecg) / FS:g} s of ECG")
+        found = admit(path.name, [Channel(self.leads[0], window, FS)])
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{ref.patient}",
-            signal=window[None].astype(np.float32),
-            fs=FS,
-            leads=self.leads,
+            signal=found.signal,
+            gain=found.gain,
+            fs=found.fs,
+            leads=found.leads,
             age=ref.age,
             sex=ref.sex,
             clinical={**ref.clinical, **self.clinical.get(ref.patient, {})},
             measurements=ref.measurements,
-            notes=(*ref.notes, *notes),
+            notes=(*ref.notes, *notes, *found.notes),
         )
 
     def files(self, ref: AuroraBpRef) -> list[Path]:

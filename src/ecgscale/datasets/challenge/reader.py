@@ -6,10 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from ecgscale.data.preprocess import typical_amplitude
 from ecgscale.data.record import Record, Split, unknown_patient
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
@@ -20,8 +16,8 @@ from ecgscale.data.sources.base import (
     whole_number,
 )
 from ecgscale.data.sources.demographics import read_comments
-from ecgscale.data.wfdb import comments
-from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
+from ecgscale.data.wfdb import comments, decode
+from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
 
 SPLIT_FILES: dict[str, Split] = {
@@ -31,16 +27,6 @@ SPLIT_FILES: dict[str, Split] = {
 }
 _SIGNAL_SUFFIXES = (".mat", ".dat")
 _NOT_LABELS = ("ecg_path", "age", "diagnose")
-
-MISSTATED_GAINS = {4880.0: 1000.0}
-"""Gains per mV that a release is known to state wrongly, and what they should be.
-
-The Georgia headers of the 2020 release say 4880/mV where the 2021 release says 1000/mV for the
-same integers: the recorder's 4.88 uV per step was applied to the samples already.
-"""
-
-TYPICAL_MV = 1.2
-"""Usual 99% range of a lead in mV; the medians of PTB-XL, Chapman and Ningbo are 1.1 to 1.2."""
 
 
 ONE_RECORD_EACH = re.compile(r"JS[0-9]{5}")
@@ -116,8 +102,7 @@ class Challenge(Source[ChallengeRef]):
             if not is_sctid(code):
                 raise QuarantineError("unknown-label", f"{code!r} is not a SNOMED CT code")
         without = "empty #Dx in the header" if said.label_lines else "no #Dx in the header"
-        samples = read_samples(path.parent, header)
-        signal, gain_notes = _to_millivolts(samples, header)
+        found = decode(path.parent, header)
         return Record(
             record_id=ref.record_id,
             patient_id=(
@@ -125,16 +110,17 @@ class Challenge(Source[ChallengeRef]):
                 if ref.patient is None
                 else f"{self.namespace}:{ref.patient}"
             ),
-            signal=signal,
-            fs=header.fs,
-            leads=header.leads,
+            signal=found.signal,
+            fs=found.fs,
+            leads=found.leads,
             age=said.age,
             sex=said.sex,
             labels=dict.fromkeys(said.labels, 100.0),
             split=ref.split,
             split_labels=ref.split_labels,
             clinical=self.clinical.get(ref.patient or ref.record_id, {}),
-            notes=(*gain_notes, *said.notes, *(() if said.labels else (without,))),
+            gain=found.gain,
+            notes=(*found.notes, *said.notes, *(() if said.labels else (without,))),
         )
 
     def files(self, ref: ChallengeRef) -> list[Path]:
@@ -229,25 +215,6 @@ def _incart_patients(path: Path) -> dict[str, str]:
 def _listed(path: Path) -> list[str]:
     names = read_names(path, (".hea", *_SIGNAL_SUFFIXES))
     return [f"{name.removesuffix('.hea')}.hea" for name in names if name[-1] != "/"]
-
-
-def _to_millivolts(
-    samples: npt.NDArray[np.int16], header: Header
-) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
-    signal = to_millivolts(samples, header)
-    stated = header.signals[0].gain
-    gain = MISSTATED_GAINS.get(stated)
-    if gain is None or any(signal_.gain != stated for signal_ in header.signals):
-        return signal, ()
-    amplitude = typical_amplitude(signal)
-    other = amplitude * stated / gain
-    if amplitude <= 0 or abs(np.log(amplitude / TYPICAL_MV)) <= abs(np.log(other / TYPICAL_MV)):
-        return signal, ()
-    note = (
-        f"gain {stated:g}/mV in the header read as {gain:g}/mV: "
-        f"amplitude {other:.2f} mV, not {amplitude:.2f} mV"
-    )
-    return to_millivolts(samples, header, gain), (note,)
 
 
 _VERHOEFF_STEP = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)

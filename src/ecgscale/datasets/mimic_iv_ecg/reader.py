@@ -11,7 +11,8 @@ from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import parse_number, read_table, rows_by_key, whole_number
 from ecgscale.data.sources.demographics import OLDEST, parse_age, parse_sex
-from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
+from ecgscale.data.wfdb import decode
+from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
 
 TABLE = "record_list.csv"
@@ -85,18 +86,20 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
             raise QuarantineError(
                 "bad-metadata", f"the header is of patient {stated}, {TABLE} says {ref.patient}"
             )
+        found = decode(path.parent, header)
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{ref.patient}",
-            signal=to_millivolts(read_samples(path.parent, header), header),
-            fs=header.fs,
-            leads=header.leads,
+            signal=found.signal,
+            gain=found.gain,
+            fs=found.fs,
+            leads=found.leads,
             age=ref.age,
             sex=ref.sex,
             labels=_lvef_label(ref.lvef),
             measurements={} if ref.lvef is None else {"lvef": ref.lvef},
             clinical=self.clinical.get(ref.patient, {}),
-            notes=ref.notes,
+            notes=(*found.notes, *ref.notes),
         )
 
     def files(self, ref: MimicIvEcgRef) -> list[Path]:

@@ -155,7 +155,9 @@ def identity(study: StudyFile = PARAMS) -> None:
 
     settings = load_study(study)
     data = ROOT / "data"
-    found = check_identity(settings.used_sources, data / "store", data / "tasks", data / "identity")
+    found = check_identity(
+        list(settings.sources), data / "store", data / "tasks", data / "identity"
+    )
     records = sum(source.records for source in found.sources.values())
     checked = sum(source.checked for source in found.sources.values())
     copies = sum(pair.copies for pair in found.pairs)

@@ -25,6 +25,7 @@ def identity(study):
             name: SourceCheck(
                 store="d",
                 leads=("I", "II"),
+                held_out=int(name in held_out),
                 records=1204,
                 checked=1200,
                 unchecked=unchecked if name == pool else {},

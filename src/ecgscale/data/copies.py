@@ -64,6 +64,8 @@ class SourceCheck(BaseModel, extra="forbid", frozen=True):
         Digest of its store.
     leads
         Names of the stored leads; recordings are compared over all leads of each source.
+    held_out
+        Patients of it that a task holds out.
     records, checked
         Records in the store, and those that were compared.
     unchecked
@@ -73,6 +75,7 @@ class SourceCheck(BaseModel, extra="forbid", frozen=True):
 
     store: str
     leads: tuple[str, ...]
+    held_out: int
     records: int
     checked: int
     unchecked: dict[str, int]
@@ -250,7 +253,7 @@ def find_copies(
     tally = Counter(zip(matches["source"], matches["other_source"], strict=True))
     return matches, IdentityManifest(
         sources={
-            name: _source_check(store, reasons[start : start + len(store)])
+            name: _source_check(store, reasons[start : start + len(store)], held_out)
             for (name, store), start in zip(stores.items(), starts, strict=False)
         },
         pairs=tuple(
@@ -312,12 +315,15 @@ def _identity(store: Store, row: int) -> tuple[str, str]:
     return store.records["record_id"].iloc[row], store.records["patient_id"].iloc[row]
 
 
-def _source_check(store: Store, reasons: npt.NDArray[np.object_]) -> SourceCheck:
+def _source_check(
+    store: Store, reasons: npt.NDArray[np.object_], held_out: AbstractSet[str]
+) -> SourceCheck:
     counts = Counter(reasons.tolist())
     checked = counts.pop("", 0)
     return SourceCheck(
         store=store.digest,
         leads=store.leads,
+        held_out=len(set(held_out).intersection(store.records["patient_id"])),
         records=len(store),
         checked=checked,
         unchecked=dict(sorted(counts.items())),

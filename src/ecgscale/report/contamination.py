@@ -41,7 +41,7 @@ def copies_table(study: Study, identity: IdentityManifest | None) -> Table:
     if identity is not None:
         found = {(check.source, check.held_out): check for check in identity.held_out}
         for source in study.pool:
-            for held_out in sorted(set(study.evaluation.data.values())):
+            for held_out in (name for name, part in identity.sources.items() if part.held_out):
                 check = found.get((source, held_out))
                 compared = [identity.sources[name] for name in dict.fromkeys((source, held_out))]
                 rows.append(

@@ -53,7 +53,14 @@ NEUTRAL: Mapping[str, str] = {
 DYNAMIC = {
     *("__import__", "exec", "eval", "globals", "locals", "__builtins__", "entry_points"),
     *("import_module", "load_module", "run_module", "run_path", "getmodule", "get_objects"),
-    *("__globals__", "f_globals", "__subclasses__", "__init_subclass__", "__set_name__"),
+    *(
+        "__globals__",
+        "f_globals",
+        "__subclasses__",
+        "__init_subclass__",
+        "__set_name__",
+        "metaclass",
+    ),
 }
 """Names by which code could reach, or add to, what it does not name."""
 

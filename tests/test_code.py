@@ -330,8 +330,11 @@ ADDED = {
         {"extra/__init__.py": "", "extra/deep.py": TWICE},
     ),
     "attributes through packages": (
-        {"way.py": "from ecgscale import extra\n\n\ndef use():\n    return extra.deep.twice(1)\n"},
-        {"extra/__init__.py": "", "extra/deep.py": TWICE},
+        {
+            "way.py": "from ecgscale import extra\n\n\ndef use():\n"
+            "    return extra.near.deep.twice(1)\n"
+        },
+        {"extra/__init__.py": "", "extra/near/__init__.py": "", "extra/near/deep.py": TWICE},
     ),
     "an import that a method hides": ({"way.py": METHODS}, {"slow.py": "", "fast.py": TWICE}),
     "one of two modules": ({"way.py": FAST_OR_SLOW}, {"slow.py": "", "fast.py": TWICE}),

@@ -465,7 +465,8 @@ def test_what_only_a_search_or_the_page_reads_counts_there(toy):
     toy.write(
         "objectives/one.py",
         "class Base:\n    searched = {1: 2}\n\n\nclass One(Base):\n"
-        "    searched = Base.searched | {3: 4}\n    x = 1\n",
+        "    searched = Base.searched | {3: 4}\n    x = 1\n\n\n"
+        "class Params:\n    searched: int = 1\n",
     )
     entries = ["ecgscale.objectives.one:One", "ecgscale.objectives.one"]
     before = [toy.closure(entry) for entry in entries]
@@ -474,6 +475,9 @@ def test_what_only_a_search_or_the_page_reads_counts_there(toy):
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
     toy.edit("objectives/one.py", "x = 1", "x = 2")
     assert toy.closure(entries[0]) != after[0]
+    before = toy.closure("ecgscale.objectives.one:Params")
+    toy.edit("objectives/one.py", "int = 1", "int = 2")
+    assert toy.closure("ecgscale.objectives.one:Params") != before
 
 
 def test_of_two_tables_of_one_name_the_nearer_is_meant(toy):
@@ -504,7 +508,7 @@ def test_what_editors_leave_does_not_count(toy, name):
 
 
 def test_a_method_called_eval_is_no_builtin(toy):
-    toy.write("loads.py", "def load(model):\n    return model.eval()\n")
+    toy.write("loads.py", "def load(model):\n    return model.eval(), model.globals\n")
     assert toy.closure("ecgscale.loads:load")
 
 

@@ -50,9 +50,11 @@ NEUTRAL: Mapping[str, str] = {
 }
 """Libraries that neither decode nor compute: their versions are not part of a digest."""
 
+_BUILTIN = {"eval", "exec", "globals", "locals"}
 DYNAMIC = {
-    *("__import__", "exec", "eval", "globals", "locals", "__builtins__", "entry_points"),
-    *("import_module", "load_module", "run_module", "run_path", "getmodule", "get_objects"),
+    *_BUILTIN,
+    *("__import__", "__builtins__", "entry_points", "getmodule", "get_objects"),
+    *("import_module", "load_module", "run_module", "run_path"),
     *(
         "__globals__",
         "f_globals",
@@ -407,7 +409,7 @@ class _Reader(ast.NodeVisitor):
             self._check_library(node, ".".join(_below(target, rest)).removesuffix(f".{_WHOLE}"))
 
     def _check_name(self, node: ast.AST, name: str) -> None:
-        if name in DYNAMIC and name not in ("eval", "exec"):  # model.eval() is no builtin
+        if name in DYNAMIC - _BUILTIN:  # model.eval() is none
             self._refuse(node, name)
 
     def _check_library(self, node: ast.AST, name: str) -> None:
@@ -474,6 +476,7 @@ def _expanded(module: str, body: list[ast.stmt]) -> Iterator[tuple[str, ast.stmt
             continue
         if isinstance(node, ast.ClassDef):
             apart = [part for part in node.body if aside.intersection(_defined(part))]
+            apart = [part for part in apart if not _is_field(part)]
             yield from ((f"{node.name}.{name}", part) for part in apart for name in _defined(part))
             node.body = [part for part in node.body if part not in apart] or [ast.Pass()]
         yield from ((name, node) for name in _defined(node))
@@ -658,6 +661,11 @@ def _is_string(node: ast.AST) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def _is_field(node: ast.stmt) -> bool:
+    """Return whether a statement of a class may declare a field of its objects."""
+    return isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
 
 
 def _is_for_checkers(node: ast.If) -> bool:

@@ -125,7 +125,13 @@ def wide(tmp_path_factory):
         objectives=("clef", "clef-uniform"),
     )
     out = tmp_path_factory.mktemp("wide")
-    return out, write_report(study, *synthetic.make_runs(study), out)
+    return out, write_report(study, *synthetic.make_runs(study, unknown=7), out)
+
+
+def test_recordings_counted_as_patients_are_stated_where_there_are_any(wide, html):
+    sentence = "Up to 7 of the patients of a subset are recordings whose source does not say whose"
+    assert sentence in wide[1].html.read_text(encoding="utf-8")
+    assert "each counted as a patient" not in html
 
 
 def test_other_readouts_have_a_section_only_where_there_are_any(wide, html):

@@ -1,21 +1,24 @@
 """Run the out-of-date stages of a study, several at once, and choose the active study."""
 
+import io
 import os
-import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.progress import TaskID
 
 from ecgscale.errors import BadInputError
+from ecgscale.files import write_whole
 from ecgscale.pipeline.shards import follow, owner_of, start
 from ecgscale.progress import Bars
 from ecgscale.runs.lineage import is_saved
 from ecgscale.runs.tracking import check_store, sync, tracking_uri
-from ecgscale.study.file import PARAMS, Study, load_study
+from ecgscale.study.file import PARAMS, Grid, Study, TuneConfig, load_study
 from ecgscale.study.resolve import validate
 
 PHASES: dict[str, tuple[str, ...]] = {
@@ -28,6 +31,12 @@ PHASES: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluate", "evaluate-control", "baseline"),
 }
 """Stages that may run at the same time, in the order of the pipeline; the report follows."""
+
+OPTIONAL_AXES = ("orders", "seeds", "controls", "baselines")
+"""Axes of the grid that a study may leave out."""
+
+ACTIVATED = Path(".ecgscale") / "activated.yaml"
+"""What was last made the active study: while params.yaml is the same, nobody has edited it."""
 
 
 def repro(study: Study, root: Path, jobs: int) -> None:
@@ -96,8 +105,44 @@ def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
     return max(1, min(jobs, (cores or 1) // threads))
 
 
+def completed(text: str) -> str:
+    r"""Return a study file with the defaults that ``dvc.yaml`` reads written into it.
+
+    DVC knows no defaults of its own. A file that has them all is returned as it is.
+
+    Examples
+    --------
+    >>> completed("sources: {clinic: {reader: folder, root: ecgs}} # mine\n").splitlines()[0]
+    'sources: {clinic: {reader: folder, root: ecgs, watch: ecgs}} # mine'
+    """
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    study = yaml.load(text)
+    grid, tune = study.get("grid", {}), study.get("tune") or {}
+    read: list[tuple[Any, str, Any]] = [
+        *((source, "watch", source["root"]) for source in study.get("sources", {}).values()),
+        *((grid, key, list(Grid.model_fields[key].default)) for key in OPTIONAL_AXES),
+        *([(tune, "order", TuneConfig.model_fields["order"].default)] if tune else []),
+    ]
+    absent = [(section, key, value) for section, key, value in read if key not in section]
+    for section, key, value in absent:
+        section[key] = value
+    searched = tune.get("objectives", TuneConfig.model_fields["objectives"].default)
+    if tune and not isinstance(searched, dict):
+        tune["objectives"] = {name: {} for name in searched}
+    elif not absent:
+        return text
+    written = io.StringIO()
+    yaml.dump(study, written)
+    return written.getvalue()
+
+
 def activate(source: Path, root: Path) -> None:
-    """Make a study file the active one, ``params.yaml``.
+    """Make a study file the active one, ``params.yaml``, with the defaults that DVC reads.
+
+    The active study itself may be given: it gets the defaults that it lacks.
 
     Raises
     ------
@@ -106,15 +151,29 @@ def activate(source: Path, root: Path) -> None:
     """
     load_study(source)
     target = root / PARAMS
-    if target.is_file() and target.read_bytes() != source.read_bytes():
-        studies = [path.read_bytes() for path in (root / "studies").glob("*.yaml")]
-        if target.read_bytes() not in studies and not is_saved(root, target):
-            raise BadInputError(
-                f"{PARAMS} has edits that neither a commit nor a file in studies/ holds: save them "
-                f"there, then ask for {source} again"
-            )
-    if source.resolve() != target.resolve():
-        shutil.copyfile(source, target)
+    active = target.read_text(encoding="utf-8") if target.is_file() else None
+    wanted = completed(source.read_text(encoding="utf-8"))
+    is_other = source.resolve() != target.resolve()
+    unsaved = active not in (None, wanted, *_saved_studies(root)) and not is_saved(root, target)
+    if is_other and unsaved:
+        raise BadInputError(
+            f"{PARAMS} has edits that neither a commit nor a file in studies/ holds: save them "
+            f"there, then ask for {source} again"
+        )
+    if active != wanted:
+        write_whole(target, wanted)
+    if is_other:
+        write_whole(root / ACTIVATED, wanted)
+
+
+def _saved_studies(root: Path) -> set[str]:
+    """Return texts that are no edits of params.yaml: of studies/ and what was made active last."""
+    files = [*(root / "studies").glob("*.yaml"), root / ACTIVATED]
+    texts = {path.read_text(encoding="utf-8") for path in files if path.is_file()}
+    for text in list(texts):
+        with suppress(Exception):  # a file that is no study has only its own text
+            texts.add(completed(text))
+    return texts
 
 
 def _environment(study: Study, root: Path) -> dict[str, str]:

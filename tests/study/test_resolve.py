@@ -58,7 +58,7 @@ EVERY = {
         set(),
     ),
     "another objective to search": (
-        lambda s: s["tune"]["objectives"].append("simclr"),
+        lambda s: s["tune"]["objectives"].update(simclr=None),
         {"tune/simclr", "report"},
     ),
     "what the report declares": (lambda s: s["report"].update(seed=1), {"report"}),

@@ -1,17 +1,13 @@
 """What counts as code of a stage: all that it reaches, and nothing else."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from textwrap import dedent
 
 import pytest
 
-from ecgscale.code import _EFFECTS as AT_IMPORT
-from ecgscale.code import MAY_BE_DYNAMIC, NEUTRAL, OBSERVERS, ROOT, closure
-from ecgscale.code import _module as definitions_of
+from ecgscale import code
+from ecgscale.code import MAY_BE_DYNAMIC, NEUTRAL, OBSERVERS, ROOT
+from ecgscale.errors import BadInputError
 
 TOY = {
     "__init__.py": "",
@@ -84,8 +80,7 @@ class Toy:
         self.root = root / "ecgscale"
         for name, text in TOY.items():
             self.write(name, dedent(text).lstrip())
-        for name in ("code.py", "files.py"):
-            shutil.copy(project / "src" / "ecgscale" / name, self.root / name)
+        shutil.copy(project / "src" / "ecgscale" / "code.py", self.root)
 
     def write(self, name, text):
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -97,25 +92,22 @@ class Toy:
         self.write(name, text.replace(old, new))
 
     def closure(self, *entries, without=("ecgscale.observer",)):
-        code = (
-            "import json; from ecgscale.code import closure; "
-            f"print(json.dumps(closure(*{entries!r}, without={without!r})))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONPATH": str(self.root.parent)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr.splitlines()[-1])
-        return json.loads(done.stdout)
+        forget()
+        return code.closure(*entries, without=without)
+
+
+def forget():
+    for function in vars(code).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
 
 
 @pytest.fixture
-def toy(tmp_path, project):
-    return Toy(tmp_path, project)
+def toy(tmp_path, project, monkeypatch):
+    made = Toy(tmp_path, project)
+    monkeypatch.setattr(code, "ROOT", made.root)
+    yield made
+    forget()
 
 
 EDITS = {
@@ -183,8 +175,8 @@ def test_the_libraries_are_those_that_are_used(toy):
     "line", ["importlib.import_module(x)", "__import__(x)", "exec(x)", "eval(x)", "globals()[x]"]
 )
 def test_code_that_cannot_be_followed_is_refused(toy, line):
-    toy.write("loads.py", f"import importlib\n\n\ndef load(x):\n    return {line}\n")
-    with pytest.raises(RuntimeError, match=r"ecgscale\.loads uses .* cannot be followed"):
+    toy.write("loads.py", f"import importlib.metadata\n\n\ndef load(x):\n    return {line}\n")
+    with pytest.raises(BadInputError, match=r"ecgscale/loads\.py, line 5: .* cannot be followed"):
         toy.closure("ecgscale.loads:load")
 
 
@@ -198,7 +190,7 @@ def test_code_that_cannot_be_followed_is_refused(toy, line):
 )
 def test_another_way_to_load_what_is_not_named_is_refused_too(toy, text):
     toy.write("loads.py", text)
-    with pytest.raises(RuntimeError, match="cannot be followed"):
+    with pytest.raises(BadInputError, match="cannot be followed"):
         toy.closure("ecgscale.loads")
 
 
@@ -244,6 +236,270 @@ def test_ways_that_are_easily_overlooked(toy, what):
     assert toy.closure("ecgscale.way") != before
 
 
+# The same with modules that are added, where ONE is 1 and then 2.
+TWICE = "def twice(x):\n    return ONE * x\n"
+PASSED_ON = {"extra/__init__.py": "from ecgscale.extra.deep import twice\n", "extra/deep.py": TWICE}
+FAST_OR_SLOW = """
+try:
+    from ecgscale import fast as impl
+except ImportError:
+    from ecgscale import slow as impl
+
+
+def use():
+    return impl.twice(1)
+"""
+METHODS = """
+from ecgscale.fast import twice
+
+
+class Model:
+    def legacy(self):
+        from ecgscale.slow import twice
+
+        return twice(1)
+
+    def use(self):
+        return twice(1)
+"""
+STEPS = """
+STEPS = {}
+
+
+def step(name):
+    def add(function):
+        STEPS[name] = function
+        return function
+
+    return add
+
+
+@step("gain")
+def _gain(x):
+    return ONE
+
+
+def use():
+    return STEPS["gain"](1)
+"""
+GENERIC = """
+from functools import singledispatch
+
+
+@singledispatch
+def use(x):
+    return x
+
+
+@use.register
+def _(x: float):
+    return ONE
+"""
+FILED = """
+class Table(dict):
+    def register(self, name):
+        return lambda function: self.setdefault(name, function)
+
+
+STEPS = Table()
+
+
+def use():
+    return STEPS["gain"](1)
+"""
+BUILT = "from pathlib import Path\n\n\ndef {}(x):\n    return Path(f'limits-{{x}}.csv')\n"
+ADDED = {
+    "a plain module that passes on": (
+        {"way.py": "from ecgscale.old import rows\n\n\ndef use():\n    return rows(1)\n"},
+        {"old.py": "from ecgscale.new import twice as rows\n", "new.py": TWICE},
+    ),
+    "a package under its whole name that passes on": (
+        {"way.py": "import ecgscale.extra\n\n\ndef use():\n    return ecgscale.extra.twice(1)\n"},
+        PASSED_ON,
+    ),
+    "a module that another import has loaded": (
+        {"way.py": "import ecgscale.late\n\n\ndef use():\n    return ecgscale.fast.twice(1)\n"},
+        {"fast.py": TWICE},
+    ),
+    "a package as a value": (
+        {"way.py": "from ecgscale import extra\n\n\ndef use(n):\n    return getattr(extra, n)\n"},
+        PASSED_ON,
+    ),
+    "a module of a package that is a value": (
+        {"way.py": "from ecgscale import extra\n\n\ndef use(n):\n    return getattr(extra, n)\n"},
+        {"extra/__init__.py": "", "extra/deep.py": TWICE},
+    ),
+    "attributes through packages": (
+        {
+            "way.py": "from ecgscale import extra\n\n\ndef use():\n"
+            "    return extra.near.deep.twice(1)\n"
+        },
+        {"extra/__init__.py": "", "extra/near/__init__.py": "", "extra/near/deep.py": TWICE},
+    ),
+    "an import that a method hides": ({"way.py": METHODS}, {"slow.py": "", "fast.py": TWICE}),
+    "one of two modules": ({"way.py": FAST_OR_SLOW}, {"slow.py": "", "fast.py": TWICE}),
+    "an import below what uses it": (
+        {
+            "way.py": "def use():\n    def inner():\n        return fast.twice(1)\n\n"
+            "    from ecgscale import fast\n\n    return inner()\n"
+        },
+        {"fast.py": TWICE},
+    ),
+    "an import that binds the module's name": (
+        {
+            "way.py": "impl = None\n\n\ndef set_up():\n    global impl\n"
+            "    from ecgscale import fast as impl\n\n\ndef use():\n    set_up()\n"
+            "    return impl.twice(1)\n"
+        },
+        {"fast.py": TWICE},
+    ),
+    "an import that is an attribute": (
+        {
+            "way.py": "class Model:\n    from ecgscale import fast\n\n\ndef use():\n"
+            "    return Model.fast.twice(1)\n"
+        },
+        {"fast.py": TWICE},
+    ),
+    "an import for its effect": (
+        {"way.py": "import ecgscale.numerics\n\n\ndef use():\n    return 5\n"},
+        {"numerics.py": "print(ONE)\n"},
+    ),
+    "an import for its effect, within": (
+        {"way.py": "def use():\n    import ecgscale.numerics\n"},
+        {"numerics.py": "from ecgscale import aside\n", "aside.py": "print(ONE)\n"},
+    ),
+    "another function of a library": (
+        {"way.py": "def use(x):\n    return maths.twice(x)\n\n\nfrom ecgscale import maths\n"},
+        {"maths.py": "from math import expmONE as twice\n"},
+    ),
+    "a table that a decorator fills": ({"way.py": STEPS}, {}),
+    "what a generic function dispatches to": ({"way.py": GENERIC}, {}),
+    "a table that another module's decorator fills": (
+        {"way.py": "import ecgscale.fills\nfrom ecgscale.steps import use\n"},
+        {
+            "steps.py": FILED,
+            "fills.py": "from ecgscale.steps import STEPS\n\n\n@STEPS.register('gain')\n"
+            "def gain(x):\n    return ONE\n",
+        },
+    ),
+    "a table that a package reads": (
+        {"way.py": "from ecgscale.extra import use\n"},
+        {"extra/__init__.py": BUILT.format("use"), "extra/limits-a.csv": "ONE\n"},
+    ),
+    "a table that another folder's module names": (
+        {"way.py": "from ecgscale.extra.deep import use\n"},
+        {
+            "extra/__init__.py": "",
+            "extra/deep.py": BUILT.format("use"),
+            "extra/limits-a.csv": "ONE\n",
+            "aside.py": "LIMITS = 'limits-a.csv'\n",
+        },
+    ),
+    "a table that a neighbour names": (
+        {"way.py": "from ecgscale.extra.deep import use\n"},
+        {
+            "extra/__init__.py": "LIMITS = 'limits-a.csv'\n",
+            "extra/deep.py": BUILT.format("use"),
+            "extra/limits-a.csv": "ONE\n",
+        },
+    ),
+    "tables that a pattern finds": (
+        {"way.py": "def use(root):\n    return sorted(root.glob('ext*/*.csv'))\n"},
+        {"extra/deep.py": "LIMITS = 'limits-a.csv'\n", "extra/limits-a.csv": "ONE\n"},
+    ),
+    "a described list": (
+        {"way.py": "def use():\n    return 'tasks.yaml'\n"},
+        {"tasks.yaml": "- ONE\n"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ADDED)
+def test_ways_through_other_modules(toy, what):
+    found = []
+    for one in "12":
+        for name, text in (ADDED[what][0] | ADDED[what][1]).items():
+            toy.write(name, text.replace("ONE", one))
+        found.append(toy.closure("ecgscale.way:use"))
+    assert found[0] != found[1]
+
+
+REFUSED = {
+    "pkgutil": "import pkgutil\n\nload = pkgutil.resolve_name('ecgscale.late')\n",
+    "modules": "import sys as system\n\n\ndef load(x):\n    return system.modules[x]\n",
+    "modules by name": "from sys import modules\n",
+    "a file": "from importlib.util import spec_from_file_location\n",
+    "importlib behind a part": "import importlib.metadata as m, importlib.util\n",
+    "builtins": "import builtins\n\n\ndef load(x):\n    return builtins.exec(x)\n",
+    "subclasses": "def load(base):\n    return base.__subclasses__()\n",
+    "a hook": "class Base:\n    def __init_subclass__(cls):\n        print(cls)\n",
+    "a metaclass": "class Base(metaclass=type):\n    pass\n",
+    "a function's names": "def load(f):\n    return f.__globals__['x']\n",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_hands_out_code_is_refused(toy, what):
+    toy.write("loads.py", REFUSED[what])
+    with pytest.raises(
+        BadInputError, match=r"^ecgscale/loads\.py, line \d: .* cannot be followed$"
+    ):
+        toy.closure("ecgscale.loads")
+
+
+def test_a_registry_keeps_what_its_resolver_names(toy):
+    toy.write("registry.py", "class Registry:\n    pass\n")
+    toy.write("base.py", "from ecgscale.registry import Registry\n\nkinds = Registry()\n")
+    toy.write(
+        "kind.py",
+        "from ecgscale.base import kinds\n\n\n@kinds.register('a')\nclass A:\n    x = 1\n\n\n"
+        "@kinds.register('b')\nclass B:\n    x = 2\n",
+    )
+    before = [toy.closure(f"ecgscale.kind:{name}") for name in "AB"]
+    toy.edit("kind.py", "x = 1", "x = 3")
+    after = [toy.closure(f"ecgscale.kind:{name}") for name in "AB"]
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
+def test_what_only_a_search_or_the_page_reads_counts_there(toy):
+    toy.write(
+        "objectives/one.py",
+        "class Base:\n    searched = {1: 2}\n\n\nclass One(Base):\n"
+        "    searched = Base.searched | {3: 4}\n    x = 1\n\n\n"
+        "class Params:\n    searched: int = 1\n",
+    )
+    entries = ["ecgscale.objectives.one:One", "ecgscale.objectives.one"]
+    before = [toy.closure(entry) for entry in entries]
+    toy.edit("objectives/one.py", "1: 2", "1: 3")
+    after = [toy.closure(entry) for entry in entries]
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+    toy.edit("objectives/one.py", "x = 1", "x = 2")
+    assert toy.closure(entries[0]) != after[0]
+    before = toy.closure("ecgscale.objectives.one:Params")
+    toy.edit("objectives/one.py", "int = 1", "int = 2")
+    assert toy.closure("ecgscale.objectives.one:Params") != before
+
+
+def test_of_two_tables_of_one_name_the_nearer_is_meant(toy):
+    for folder in ("first", "second"):
+        toy.write(f"{folder}/reader.py", "def read():\n    return 'limits.csv'\n")
+        toy.write(f"{folder}/limits.csv", "1\n")
+    assert list(toy.closure("ecgscale.first.reader").tables) == ["first/limits.csv"]
+    toy.edit("second/reader.py", "return", "print('../first')\n    return")
+    found = toy.closure("ecgscale.second.reader").tables
+    assert list(found) == ["first/limits.csv", "second/limits.csv"]
+
+
+def test_of_yaml_what_it_says_counts(toy):
+    toy.write("way.py", "def use():\n    return 'tasks.yaml'\n")
+    toy.write("tasks.yaml", "a: 1\nb: 2\n")
+    before = toy.closure("ecgscale.way")
+    toy.write("tasks.yaml", "# What they are for.\na: 1\nb:  2\n")
+    assert toy.closure("ecgscale.way") == before
+    toy.write("tasks.yaml", "b: 2\na: 1\n")
+    assert toy.closure("ecgscale.way") != before
+
+
 @pytest.mark.parametrize("name", ["inner/.reads.py.swp", "inner/reads.py~", "inner/1.txt.orig"])
 def test_what_editors_leave_does_not_count(toy, name):
     before = toy.closure("ecgscale.inner.reads")
@@ -252,7 +508,7 @@ def test_what_editors_leave_does_not_count(toy, name):
 
 
 def test_a_method_called_eval_is_no_builtin(toy):
-    toy.write("loads.py", "def load(model):\n    return model.eval()\n")
+    toy.write("loads.py", "def load(model):\n    return model.eval(), model.globals\n")
     assert toy.closure("ecgscale.loads:load")
 
 
@@ -281,10 +537,8 @@ def test_a_broken_module_that_nothing_reaches_stops_nothing(toy):
 
 
 def test_an_entry_that_is_not_there_is_an_error(toy):
-    with pytest.raises(RuntimeError, match=r"no module named 'ecgscale\.nonesuch'"):
+    with pytest.raises(ModuleNotFoundError, match=r"no module named 'ecgscale\.nonesuch'"):
         toy.closure("ecgscale.nonesuch")
-    with pytest.raises(ModuleNotFoundError):
-        closure("ecgscale.nonesuch")
 
 
 def test_what_a_registry_imports_does_nothing_at_import():
@@ -295,7 +549,9 @@ def test_what_a_registry_imports_does_nothing_at_import():
         for path in (ROOT / room).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
             name = ".".join(["ecgscale", *parts]).removesuffix(".__init__")
-            found += [name] if AT_IMPORT in definitions_of(name) else []
+            at_import = code.Reference(name, code._EFFECTS)
+            found += [name] if code._module(name)[code._EFFECTS].digest else []
+            found += [each for each in code._next(at_import) if each.name != code._EFFECTS]
     assert not found
 
 

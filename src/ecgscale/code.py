@@ -2,8 +2,10 @@
 
 A stage re-runs when, and only when, something that can change what it writes has changed. Its code
 is found from the source, over the whole package, and not from a list that somebody must keep:
-starting at its entry, every function, class and constant that is named there, that is named in
-those, and so on. Comments, docstrings and layout do not count.
+starting at its entry, every function, class, constant and import that is named there, that is named
+in those, and so on, with all that runs when their modules are imported. Comments, docstrings and
+layout do not count. Where the source leaves open which of several things a name stands for, all of
+them count; where it cannot tell at all, the code is refused.
 
 Two things cannot be read off the source and are handled here. A registry imports by name what a
 study asks for: whoever asks for a closure names those too (`ecgscale.study.resolve`). A table or
@@ -17,12 +19,16 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+import yaml
+
+from ecgscale.errors import BadInputError
 from ecgscale.files import write_whole
 
 PACKAGE = "ecgscale"
@@ -44,32 +50,76 @@ NEUTRAL: Mapping[str, str] = {
 }
 """Libraries that neither decode nor compute: their versions are not part of a digest."""
 
-DYNAMIC = ("import_module", "__import__", "exec", "eval", "globals", "run_module", "run_path")
-"""Calls by which code could reach what it does not name."""
+_BUILTIN = {"eval", "exec", "globals", "locals"}
+DYNAMIC = {
+    *_BUILTIN,
+    *("__import__", "__builtins__", "entry_points", "getmodule", "get_objects"),
+    *("import_module", "load_module", "run_module", "run_path"),
+    *(
+        "__globals__",
+        "f_globals",
+        "__subclasses__",
+        "__init_subclass__",
+        "__set_name__",
+        "metaclass",
+    ),
+}
+"""Names by which code could reach, or add to, what it does not name."""
+
+LOADERS = ("builtins", "imp", "importlib", "pkgutil", "runpy", "sys.modules", "zipimport")
+"""Libraries, and a table of one, that hand out code by a name that is put together."""
+
+HARMLESS = ("importlib.metadata", "importlib.resources")
+"""What in `LOADERS` reads versions and files."""
 
 MAY_BE_DYNAMIC: Mapping[str, str] = {
     "ecgscale.registry": "imports what a study names, and the study's resolver names it here too",
 }
 """Modules that may use `DYNAMIC` calls, and how what they load is accounted for."""
 
+SET_ASIDE: Mapping[str, tuple[str, ...]] = {
+    "ecgscale.objectives": ("searched", "search_space"),
+    "ecgscale.evaluation.metrics": ("digits", "slope_digits", "short", "subject"),
+    "ecgscale.evaluation.readouts": ("method",),
+}
+"""Members of a room's classes that a search or the page reads, and nothing else.
+
+They count where their module is an entry, and where they are named on their class."""
+
+DESCRIBED: Mapping[str, str] = {
+    "datasets": "each YAML file is a source, and the study's resolver names those asked for",
+}
+"""Folders whose own YAML files a registry finds, and how what it finds is accounted for."""
+
 _DIGITS = 16
 _IS_NO_TABLE = re.compile(r"^py\.typed$|^\.|~$|\.(orig|rej|swp)$")
 """Names of what editors and merges leave beside modules."""
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WHOLE, _EFFECTS = "*", ""
 """In place of a definition's name: all of a module; what runs when it is imported."""
+_KEPT = "@"
+"""Before a table's name and that of a definition which a decorator adds to it."""
+
+Import = ast.Import | ast.ImportFrom
+Defining = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 class Reference(NamedTuple):
-    """A definition of a module of this package, `*` for all of it."""
+    """What code names: a module of this package, and a name there or below it (`a`, `a.b.c`).
+
+    `*` stands for all of the module, and of all modules in it if it is a package. `a.*` is how a
+    package is bound by an import of its module `a`.
+    """
 
     module: str
     name: str
 
 
 class Definition(NamedTuple):
-    """A top-level function, class or constant: its digest, and what it names."""
+    """A top-level function, class, constant or import: its digest, and what it names."""
 
     digest: str
+    is_import: bool
     references: list[Reference]
     libraries: list[str]
     strings: list[str]
@@ -113,8 +163,8 @@ def closure(*entries: str, without: Iterable[str] = OBSERVERS) -> Closure:
     ------
     ModuleNotFoundError
         If the module of an entry does not exist.
-    ValueError
-        If code that is reached loads code that it does not name.
+    BadInputError
+        If code that is reached loads code that it does not name; the message says where.
 
     Examples
     --------
@@ -136,19 +186,18 @@ def closure(*entries: str, without: Iterable[str] = OBSERVERS) -> Closure:
         reached.add(reference)
         waiting += _next(reference)
     parts: dict[str, list[str]] = {}
-    found: list[tuple[str, Definition]] = []
-    for module, name in sorted(reached):
+    libraries: set[str] = set()
+    for module, name in sorted({(m, part) for m, n in reached for part in (_first(n), n)}):
         definition = _module(module).get(name)
-        if definition is not None:
+        if definition is not None and definition.digest:
             parts.setdefault(module, []).append(f"{name}={definition.digest}")
-            found.append((module, definition))
-    libraries = {library for _, item in found for library in item.libraries} - NEUTRAL.keys()
-    tables |= {table for module, item in found for table in _tables_of(module, item)}
+            libraries.update(definition.libraries)
+            tables |= _tables_of(module, name)
     plugins = {name: _plugin(name.partition(":")[0]) for name in modules if not _is_ours(name)}
     return Closure(
         modules={module: _hash("\n".join(lines)) for module, lines in parts.items()} | plugins,
-        tables={name: _hash((ROOT / name).read_bytes()) for name in sorted(tables)},
-        libraries={name: library_version(name) for name in sorted(libraries)},
+        tables={name: _content(ROOT / name) for name in sorted(tables)},
+        libraries={name: library_version(name) for name in sorted(libraries - NEUTRAL.keys())},
     )
 
 
@@ -192,20 +241,58 @@ def _plugin(module: str) -> str:
     return _hash(ast.unparse(tree))
 
 
-def _next(reference: Reference) -> Iterator[Reference]:
-    """Iterate over what is reached at once from a definition."""
+@cache
+def _next(reference: Reference) -> tuple[Reference, ...]:
+    """Return what is reached at once from what code names."""
     module, name = reference
     definitions = _module(module)
-    if name == _WHOLE:
-        yield from (Reference(module, each) for each in definitions)
-        return
     # Whatever is used of a module, the module is imported, and so are the packages it lies in.
     parts = module.split(".")
-    yield from (Reference(".".join(parts[:n]), _EFFECTS) for n in range(1, len(parts) + 1))
-    if name in definitions:
-        yield from definitions[name].references
-    elif name != _EFFECTS:
-        yield Reference(module, _WHOLE)  # made in a way that is not seen here
+    found = [Reference(".".join(parts[:n]), _EFFECTS) for n in range(1, len(parts) + 1)]
+    every = [Reference(module, each) for each in definitions]
+    head, _, rest = name.partition(".")
+    if name == _EFFECTS:
+        found = [Reference(".".join(parts[:-1]), _EFFECTS)] if parts[1:] else []
+        for each in definitions[_EFFECTS].references if definitions else ():
+            table, _, kept = each.name.removeprefix(_KEPT).partition(" ")
+            if not kept:
+                found.append(each)
+            elif not _is_registry(Reference(module, table)):
+                found.append(Reference(module, kept))
+    elif name == _WHOLE:
+        found += every + [Reference(inner, _WHOLE) for inner in _inner(module)]
+    else:
+        inner = f"{module}.{head}"
+        is_module = _source(inner) is not None
+        if is_module:
+            found.append(Reference(inner, rest or _WHOLE))
+        if head in definitions:
+            definition = definitions[head]
+            passed = definition.is_import and rest
+            found += [_below(r, rest) if passed else r for r in definition.references]
+            found += definitions[name].references if name in definitions else []
+        elif not is_module:
+            found += every  # made in a way that is not seen here
+    return tuple(found)
+
+
+def _is_registry(reference: Reference) -> bool:
+    """Return whether an object is a `Registry`: a resolver names what is asked of it."""
+    module, name = reference
+    definition = _module(module).get(name)
+    if definition is None or not definition.references:
+        return False
+    if definition.is_import:
+        return all(map(_is_registry, definition.references))
+    return Reference(module, "Registry") in definition.references
+
+
+def _below(reference: Reference, rest: str) -> Reference:
+    """Return a name that is taken from what is named."""
+    module, name = reference
+    if not rest or name == _EFFECTS:
+        return reference
+    return Reference(module, rest if name.endswith(_WHOLE) else f"{name}.{rest}")
 
 
 class _Reader(ast.NodeVisitor):
@@ -214,61 +301,92 @@ class _Reader(ast.NodeVisitor):
     def __init__(self, module: str, is_package: bool) -> None:
         self.module = module
         self.is_package = is_package
-        self.ours: dict[str, Reference] = {}
-        """Names that imports bind to something of this package."""
-        self.theirs: dict[str, str] = {}
-        """Names that imports bind to something of a library."""
-        self.dotted: set[Reference] = set()
-        """Modules of this package that are imported under their whole names."""
+        self.imported: dict[str, list[Reference]] = {}
+        """Names that the module's imports bind to what they may stand for."""
         self.own: set[str] = set()
-        """Names that the module itself defines."""
-        self.begin()
+        """Names that the module defines or imports."""
+        self.begin([])
 
-    def begin(self) -> None:
+    def begin(self, nodes: Iterable[ast.AST]) -> None:
+        """Start a definition; what an import binds anywhere in it is bound in all of it."""
         self.references: set[Reference] = set()
         self.libraries: set[str] = set()
         self.strings: set[str] = set()
+        self.inner: dict[str, list[Reference]] = {}
+        for node in (part for each in nodes for part in ast.walk(each)):
+            if isinstance(node, Import):
+                self.bind(node, self.inner)
 
-    def bind(self, node: ast.Import | ast.ImportFrom) -> None:
-        """Remember what an import binds."""
+    def bind(self, node: Import, names: dict[str, list[Reference]]) -> None:
+        """Add what an import binds to `names`, with modules of libraries under whole names."""
         base = "" if isinstance(node, ast.Import) else self._base(node)
         for alias in node.names:
-            name = alias.name if isinstance(node, ast.Import) else f"{base}.{alias.name}"
-            bound = alias.asname or alias.name.partition(".")[0]
             if alias.name == "*" or alias.name in DYNAMIC:
-                self._refuse(alias.name)
-            if not _is_ours(name):
-                self.theirs[bound] = name.partition(".")[0]
-            elif isinstance(node, ast.Import) and not alias.asname:
-                self.dotted.add(Reference(name, _WHOLE))  # used as ecgscale.room.module.name
-            elif isinstance(node, ast.Import):
-                self.ours[bound] = Reference(name, _WHOLE)
-            else:
-                self.ours[bound] = _provider(base, alias.name)
+                self._refuse(node, alias.name)
+            if base or alias.asname:
+                target = Reference(base, alias.name) if base else Reference(alias.name, _WHOLE)
+            else:  # the outermost package is bound, and what is loaded is found through it
+                first, _, rest = f"{alias.name}.{_WHOLE}".partition(".")
+                target = Reference(first, rest)
+            self._check_library(node, f"{base}.{alias.name}" if base else alias.name)
+            names.setdefault(alias.asname or _first(alias.name), []).append(target)
+
+    def use(self, target: Reference) -> None:
+        """Count something that was imported."""
+        if _is_ours(target.module):
+            self.references.add(target)
+        else:
+            self.libraries.add(_first(target.module))
 
     def visit_Import(self, node: ast.Import) -> None:
-        self._use(node)
+        self.references |= {Reference(x.name, _EFFECTS) for x in node.names if _is_ours(x.name)}
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        self._use(node)
+        base = self._base(node)
+        if _is_ours(base):
+            loaded = (base, *(f"{base}.{alias.name}" for alias in node.names))
+            self.references |= {Reference(name, _EFFECTS) for name in loaded}
 
     def visit_If(self, node: ast.If) -> None:
         for part in node.orelse if _is_for_checkers(node) else ast.iter_child_nodes(node):
             self.visit(part)
 
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self._check_name(node, node.name)
+        self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        for keyword in node.keywords:
+            self._check_name(node, keyword.arg or "")
+        bound: dict[str, list[Reference]] = {}
+        for statement in node.body:  # an attribute of the class, whoever asks for it
+            if isinstance(statement, Import):
+                self.bind(statement, bound)
+        for targets in bound.values():
+            for target in targets:
+                self.use(target)
+        self.generic_visit(node)
+
+    def visit_Global(self, node: ast.Global) -> None:
+        for name in node.names:
+            self._name(node, name)
+
     def visit_Name(self, node: ast.Name) -> None:
         if node.id in DYNAMIC:
-            self._refuse(node.id)
-        self._name(node.id)
+            self._refuse(node, node.id)
+        self._name(node, node.id)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if node.attr in DYNAMIC and node.attr not in ("eval", "exec"):  # model.eval() is no builtin
-            self._refuse(node.attr)
-        bound = self.ours.get(node.value.id) if isinstance(node.value, ast.Name) else None
-        if bound and bound.name == _WHOLE:  # a module: only what is taken from it counts
-            self.references.add(_provider(bound.module, node.attr))
+        taken: list[str] = []
+        inner: ast.expr = node
+        while isinstance(inner, ast.Attribute):
+            self._check_name(node, inner.attr)
+            taken.insert(0, inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name):  # of a module, only what is taken from it counts
+            self._name(inner, inner.id, ".".join(taken))
         else:
-            self.generic_visit(node)
+            self.visit(inner)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):
@@ -278,30 +396,31 @@ class _Reader(ast.NodeVisitor):
         for part in ast.walk(node.annotation):  # a class may be named there as text
             if isinstance(part, ast.Constant) and isinstance(part.value, str):
                 for name in re.findall(r"\w+", part.value):
-                    self._name(name)
+                    self._name(part, name)
         self.generic_visit(node)
 
-    def _refuse(self, name: str) -> None:
-        if self.module not in MAY_BE_DYNAMIC:
-            raise ValueError(f"{self.module} uses {name}: what that loads cannot be followed")
-
-    def _use(self, node: ast.Import | ast.ImportFrom) -> None:
-        """Count an import within a function as use of what it binds, and bind it."""
-        self.bind(node)
-        for alias in node.names:
-            bound = alias.asname or alias.name.partition(".")[0]
-            if self.ours.get(bound, Reference("", "")).name != _WHOLE:
-                self._name(bound)
-
-    def _name(self, name: str) -> None:
-        if name == PACKAGE:
-            self.references |= self.dotted
+    def _name(self, node: ast.AST, name: str, rest: str = "") -> None:
+        """Count a name with what is taken from it."""
         if name in self.own:
-            self.references.add(Reference(self.module, name))
-        if name in self.ours:
-            self.references.add(self.ours[name])
-        if name in self.theirs:
-            self.libraries.add(self.theirs[name])
+            self.references.add(_below(Reference(self.module, name), rest))
+        for target in self.inner.get(name, ()):
+            self.use(_below(target, rest))
+        for target in (*self.imported.get(name, ()), *self.inner.get(name, ())):
+            self._check_library(node, ".".join(_below(target, rest)).removesuffix(f".{_WHOLE}"))
+
+    def _check_name(self, node: ast.AST, name: str) -> None:
+        if name in DYNAMIC - _BUILTIN:  # model.eval() is none
+            self._refuse(node, name)
+
+    def _check_library(self, node: ast.AST, name: str) -> None:
+        if _is_below(name, LOADERS) and not _is_below(name, HARMLESS):
+            self._refuse(node, name)
+
+    def _refuse(self, node: ast.AST, name: str) -> None:
+        if self.module not in MAY_BE_DYNAMIC:
+            file = self.module.replace(".", "/") + ("/__init__.py" if self.is_package else ".py")
+            line = getattr(node, "lineno", 0)
+            raise BadInputError(f"{file}, line {line}: what {name} leads to cannot be followed")
 
     def _base(self, node: ast.ImportFrom) -> str:
         """Return the absolute name of what a ``from`` imports from."""
@@ -316,36 +435,70 @@ def _read(module: str, tree: ast.Module, is_package: bool) -> dict[str, Definiti
     """Map the top-level names of a module, and what runs at its import, to what they name."""
     reader = _Reader(module, is_package)
     statements: dict[str, list[ast.stmt]] = {_EFFECTS: []}
-    for node in tree.body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            reader.bind(node)
-        elif isinstance(node, ast.If) and _is_for_checkers(node):
-            statements[_EFFECTS] += node.orelse
-        else:
-            for name in _defined(node):
-                statements.setdefault(name, []).append(node)
-    reader.own = set(statements) - {_EFFECTS}
+    for name, node in _expanded(module, tree.body):
+        statements.setdefault(name, []).append(node)
+    for node in statements[_EFFECTS]:
+        for part in ast.walk(node):
+            if isinstance(part, Import):
+                reader.bind(part, reader.imported)
+    reader.own = {*statements, *reader.imported} - {_EFFECTS}
+    theirs = {n for n, x in reader.imported.items() if not any(_is_ours(r.module) for r in x)}
     definitions = {}
-    for name, nodes in statements.items():
-        if nodes:
-            reader.begin()
-            bound = dict(reader.ours), dict(reader.theirs)
-            for node in nodes:
-                reader.visit(node)
-            if name != _EFFECTS:  # an import within a function binds a name there alone
-                reader.ours, reader.theirs = bound
-            definitions[name] = Definition(
-                digest=_hash("\n".join(map(ast.unparse, nodes))),
-                references=sorted(reader.references - {Reference(module, name)}),
-                libraries=sorted(reader.libraries - set(sys.stdlib_module_names)),
-                strings=sorted(reader.strings),
-            )
+    for name in (_EFFECTS, *sorted(reader.own)):
+        nodes = statements.get(name, [])
+        bound = reader.imported.get(name, [])
+        reader.begin(nodes)
+        for target in bound:
+            reader.use(target)
+        for node in nodes:
+            reader.visit(node)
+        if name == _EFFECTS:
+            nodes = [node for node in nodes if not isinstance(node, Import)]
+            for node in tree.body:
+                reader.references.update(_kept(module, node, reader.own - theirs))
+        text = [*map(str, sorted(bound)), *map(ast.unparse, nodes)]
+        definitions[name] = Definition(
+            digest=_hash("\n".join(text)) if text else "",
+            is_import=not nodes,
+            references=sorted(reader.references - {Reference(module, name)}),
+            libraries=sorted(reader.libraries - set(sys.stdlib_module_names)),
+            strings=sorted(reader.strings),
+        )
     return definitions
+
+
+def _expanded(module: str, body: list[ast.stmt]) -> Iterator[tuple[str, ast.stmt]]:
+    """Iterate over the names that a module's statements define, each with what defines it."""
+    aside = {x for room, names in SET_ASIDE.items() if _is_below(module, [room]) for x in names}
+    for node in body:
+        if isinstance(node, ast.If) and _is_for_checkers(node):
+            yield from _expanded(module, node.orelse)
+            continue
+        if isinstance(node, ast.ClassDef):
+            apart = [part for part in node.body if aside.intersection(_defined(part))]
+            apart = [part for part in apart if not _is_field(part)]
+            yield from ((f"{node.name}.{name}", part) for part in apart for name in _defined(part))
+            node.body = [part for part in node.body if part not in apart] or [ast.Pass()]
+        yield from ((name, node) for name in _defined(node))
+
+
+def _kept(module: str, node: ast.stmt, ours: set[str]) -> Iterator[Reference]:
+    """Iterate over a function or class if a decorator of this package may keep it in a table.
+
+    That of a registry is left open: `_next` knows which objects are registries.
+    """
+    defining = [each for each in ast.walk(node) if isinstance(each, Defining)]
+    for decorator in (decorator for each in defining for decorator in each.decorator_list):
+        match decorator:
+            case ast.Call(ast.Attribute(ast.Name(table), "register"), [ast.Constant()]):
+                yield from (Reference(module, f"{_KEPT}{table} {name}") for name in _defined(node))
+            case _ if any(isinstance(x, ast.Name) and x.id in ours for x in ast.walk(decorator)):
+                yield from (Reference(module, name) for name in _defined(node))
 
 
 def _defined(node: ast.stmt) -> list[str]:
     """Return the names that a top-level statement defines; of any other, that it runs at import."""
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+    if isinstance(node, Defining):
         return [node.name]
     targets: list[ast.expr] = []
     if isinstance(node, ast.Assign):
@@ -364,15 +517,14 @@ def _module(name: str) -> dict[str, Definition]:
 
     Raises
     ------
-    ValueError
+    BadInputError
         If it loads code that it does not name.
     """
     file = _source(name)
     if file is None:
         return {}
     content = file.read_bytes()
-    # What an import is bound to depends on which modules there are.
-    state = _hash(content + ROOT.joinpath("code.py").read_bytes() + _layout().encode())
+    state = _hash(content + ROOT.joinpath("code.py").read_bytes())
     kept = file.parent / "__pycache__" / f"{file.stem}.{sys.implementation.cache_tag}.code"
     with suppress(OSError, ValueError, KeyError, TypeError, zlib.error):
         found = json.loads(zlib.decompress(kept.read_bytes()))
@@ -388,16 +540,8 @@ def _module(name: str) -> dict[str, Definition]:
 
 
 def _restored(value: list[Any]) -> Definition:
-    digest, references, libraries, strings = value
-    return Definition(digest, [Reference(*each) for each in references], libraries, strings)
-
-
-@cache
-def _layout() -> str:
-    """Return every module's path below the package, and the text of what packages pass on."""
-    files = sorted(path for path in ROOT.rglob("*.py"))
-    packages = (path.read_text(encoding="utf-8") for path in files if path.name == "__init__.py")
-    return "\n".join([*(path.relative_to(ROOT).as_posix() for path in files), *packages])
+    digest, is_import, references, *others = value
+    return Definition(digest, is_import, [Reference(*each) for each in references], *others)
 
 
 @cache
@@ -411,60 +555,83 @@ def _source(name: str) -> Path | None:
 
 
 @cache
-def _provider(base: str, name: str) -> Reference:
-    """Return what ``from base import name`` gives."""
-    if _source(f"{base}.{name}"):
-        return Reference(f"{base}.{name}", _WHOLE)
-    file = _source(base)
-    # A package often only passes on what a module of it defines.
-    if file is not None and file.name == "__init__.py":
-        reader = _Reader(base, is_package=True)
-        for node in ast.parse(file.read_bytes()).body:
-            if name in _defined(node):
-                return Reference(base, name)
-            if isinstance(node, ast.ImportFrom):
-                reader.bind(node)
-        return reader.ours.get(name, Reference(base, name))
-    return Reference(base, name)
+def _inner(package: str) -> list[str]:
+    """Return the modules that lie in a package, the packages among them."""
+    file = _source(package)
+    if file is None or file.name != "__init__.py":
+        return []
+    names = sorted(path.stem for path in file.parent.iterdir() if path.stem != "__init__")
+    return [f"{package}.{name}" for name in names if _source(f"{package}.{name}")]
 
 
-def _tables_of(module: str, definition: Definition) -> set[str]:
+@cache
+def _tables_of(module: str, name: str) -> set[str]:
     """Return the data files that a definition names; what nobody names counts for neighbours."""
-    strings, home = definition.strings, "/".join(module.split(".")[1:-1])
-    named = {table for table in _tables() if _names(table, strings)}
-    return named | {table for table, folder in _unnamed().items() if folder == home}
+    file = _source(module)
+    home = file.parent.relative_to(ROOT).as_posix() if file else ""
+    strings = _module(module)[name].strings
+    named = {table for table, folder in _tables().items() if _names(table, folder == home, strings)}
+    nearer = {PurePath(table).name for table in named if _tables()[table] == home}
+    return _unnamed(home) | {
+        table
+        for table in named
+        if _tables()[table] == home
+        or PurePath(table).name not in nearer
+        or any(PurePath(table).parent.name in text for text in strings)
+    }
 
 
-def _names(table: str, strings: Iterable[str]) -> bool:
-    return any(text.endswith(Path(table).name) for text in strings)
+def _names(table: str, is_near: bool, strings: Iterable[str]) -> bool:
+    """Return whether one of the strings is a data file's name, or may be the end of it."""
+    name = PurePath(table).name
+    for text in (text for text in strings if text.endswith(PurePath(table).suffix or name)):
+        if text.endswith(name) or (is_near and fnmatchcase(name, "*" + text.rpartition("/")[2])):
+            return True
+        if "*" in text and "/" in text and fnmatchcase(table, f"*{text}"):
+            return True
+    return False
 
 
 @cache
-def _tables() -> tuple[str, ...]:
-    """Return every file of the package that is no module, as paths below it."""
+def _tables() -> dict[str, str]:
+    """Map every file of the package that is no module to the folder whose modules lie nearest."""
     files = (path for path in ROOT.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    paths = (path.relative_to(ROOT) for path in files if path.suffix != ".py")
-    return tuple(sorted(path.as_posix() for path in paths if not _IS_NO_TABLE.search(path.name)))
+    found = {}
+    for path in sorted(files):
+        if path.suffix != ".py" and not _IS_NO_TABLE.search(path.name):
+            home = next(
+                folder for folder in path.parents if folder == ROOT or any(folder.glob("*.py"))
+            )
+            found[path.relative_to(ROOT).as_posix()] = home.relative_to(ROOT).as_posix()
+    return found
 
 
 @cache
-def _unnamed() -> dict[str, str]:
-    """Map data files that no module names to the folder whose modules may build their names."""
-    parts = (path.relative_to(ROOT).with_suffix("").parts for path in ROOT.rglob("*.py"))
-    modules = [".".join([PACKAGE, *names]) for names in parts if names[-1] != "__init__"]
+def _unnamed(home: str) -> set[str]:
+    """Return a folder's data files that none of its modules names: any may build their names."""
     texts: set[str] = set()
-    for name in modules:
-        with suppress(SyntaxError, ValueError):  # told to whoever reaches it
+    for path in (ROOT / home).glob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join([PACKAGE, *parts]).removesuffix(".__init__")
+        with suppress(SyntaxError, BadInputError):  # told to whoever reaches it
             texts |= {text for item in _module(name).values() for text in item.strings}
-    homes = {"/".join(name.split(".")[1:-1]) for name in modules}
-    found = {}
-    for table in _tables():
-        if not _names(table, texts):
-            folder = Path(table).parent
-            while folder.as_posix() not in homes and not (ROOT / folder / "__init__.py").is_file():
-                folder = folder.parent
-            found[table] = "" if folder == Path() else folder.as_posix()
-    return found
+    return {
+        table
+        for table, folder in _tables().items()
+        if folder == home
+        and not _names(table, False, texts)
+        and not (PurePath(table).suffix == ".yaml" and str(PurePath(table).parent) in DESCRIBED)
+    }
+
+
+@cache
+def _content(path: Path) -> str:
+    """Return the digest of a data file; of YAML, of what it says."""
+    content = path.read_bytes()
+    if path.suffix == ".yaml":
+        with suppress(yaml.YAMLError):  # told to whoever reads it
+            content = repr(yaml.load(content, _Loader)).encode()
+    return _hash(content)
 
 
 @cache
@@ -496,8 +663,17 @@ def _is_string(node: ast.AST) -> bool:
     )
 
 
+def _is_field(node: ast.stmt) -> bool:
+    """Return whether a statement of a class may declare a field of its objects."""
+    return isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation)
+
+
 def _is_for_checkers(node: ast.If) -> bool:
     return ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _first(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _is_ours(name: str) -> bool:

@@ -138,6 +138,15 @@ def test_digest_is_of_the_content_not_of_the_sharding(tmp_path):
     assert write_store(tmp_path / "c", samples, age=51.0).digest != one.digest
 
 
+def test_digest_is_of_the_samples_that_were_written(tmp_path):
+    samples = random_samples(6)
+    halved = write_store(tmp_path / "a", samples // 2)
+    assert halved.records["signal_digest"].equals(
+        write_store(tmp_path / "b", samples).records["signal_digest"]
+    )
+    assert halved.digest != write_store(tmp_path / "c", samples).digest
+
+
 @pytest.mark.parametrize("rows", [[-1], [5], [0.5], np.array([True, False])])
 def test_rows_that_are_not_there(tmp_path, rows):
     store = write_store(tmp_path / "s", random_samples(5))

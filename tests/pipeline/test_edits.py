@@ -133,6 +133,18 @@ EDITS = {
         ("objectives/contrastive.py", "return features @ features.T", "return 2 * features"),
         ["pretrain@simclr-*", "pretrain@clef-*", *SEARCH],
     ),
+    "what a search varies": (
+        ("objectives/clef.py", "FloatRange(0.02, 1.0", "FloatRange(0.03, 1.0"),
+        ["tune@clef"],
+    ),
+    "what every search varies": (
+        ("objectives/search_space.py", "FloatRange(1e-4, 1e-2", "FloatRange(2e-4, 1e-2"),
+        SEARCH,
+    ),
+    "a model's card": (
+        ("training/card.py", "Nothing: it was not trained", "It was not trained"),
+        EVERY_PRETRAINING,
+    ),
     "the risk": (
         ("data/risk.py", "np.exp(", "np.expm1("),
         [*TRAINED, *SEARCH],
@@ -179,6 +191,14 @@ EDITS = {
         ),
         [],
     ),
+    "the digits of a metric": (
+        ("evaluation/metrics/mae.py", "digits = 2", "digits = 3"),
+        ["report"],
+    ),
+    "the words of a readout": (
+        ("evaluation/readouts/linear.py", '"a linear probe of the', '"one linear probe of the'),
+        ["report"],
+    ),
     "a baseline": (
         ("evaluation/baselines/age_sex.py", '"F": 0.0, "M": 1.0', '"F": 1.0, "M": 0.0'),
         ["baseline@age-sex", "report"],
@@ -194,6 +214,15 @@ EDITS = {
     ),
     "a template": (
         ("report/templates/report.html.j2", "<body", "<body class='x'"),
+        ["report"],
+    ),
+    "a comment in a list of tasks": (
+        ("datasets/mc_med/mc-med-tasks.yaml", "# Labels follow", "# The labels follow"),
+        [],
+    ),
+    # What a setting may be, of others.
+    "a setting of the report": (
+        ("scaling/settings.py", "(Settings):", "(Settings):\n    colour: str = 'blue'\n"),
         ["report"],
     ),
     # The search.

@@ -51,7 +51,15 @@ EVERY = {
     "an order": (lambda s: s["grid"]["orders"].append(2), {"report"}),
     "settings of a readout that is not used": (
         lambda s: s["evaluation"].setdefault("readouts", {}).update(knn={"k": 3}),
-        {"report"},
+        set(),
+    ),
+    "when a run shows in the store": (
+        lambda s: s["study"].update(live_tracking_after=1.0),
+        set(),
+    ),
+    "another objective to search": (
+        lambda s: s["tune"]["objectives"].update(simclr=None),
+        {"tune/simclr", "report"},
     ),
     "what the report declares": (lambda s: s["report"].update(seed=1), {"report"}),
     "how long a search is": (lambda s: s["tune"].update(trials=9), {"tune/clef", "report"}),
@@ -109,6 +117,18 @@ def test_the_report_reaches_the_tasks_that_it_says_are_missing(resolved):
     found = resolved(only_ptb_xl)
     assert "datasets/music/music-tasks.yaml" in found["report"]["tables"]
     assert "datasets/music/music-tasks.yaml" not in found["targets"]["tables"]
+
+
+def test_a_search_reaches_no_more_than_its_trials(resolved):
+    found = resolved()
+    search, cell = (set(found[f"{name}"]["modules"]) for name in ("tune/clef", CELL))
+    assert "ecgscale.objectives.search_space" in search - cell
+    assert "ecgscale.training.card" in cell - search
+    rooms = ("data.pool", "data.simulate", "data.sources", "scaling")
+    assert not [name for name in search if name.startswith(tuple(f"ecgscale.{r}" for r in rooms))]
+
+
+CELL = "pretrain/clef/net1d-tiny"
 
 
 def test_libraries_that_decode_or_compute_are_named(resolved):

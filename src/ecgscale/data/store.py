@@ -402,7 +402,7 @@ class StoreWriter:
             stored=len(self.rows),
             shards=tuple(self.shards),
             files={name: _entry(self.folder / name) for name in names},
-            digest=_content_digest(recipe, self._leads, self.rows),
+            digest=self._content_digest(recipe),
         )
         text = json.dumps(complete.model_dump(mode="json"), indent=1, sort_keys=True)
         (self.folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -416,6 +416,15 @@ class StoreWriter:
             beside.replace(self.folder / name)
             self.shards.append(Shard(name=name, records=len(self._blocks)))
             self._blocks.clear()
+
+    def _content_digest(self, recipe: Recipe) -> str:
+        """Return the digest of the rows and of the samples as they lie there, in any shards."""
+        total = hashlib.sha256(digest_of([recipe.digest, self._leads]).encode())
+        for row in self.rows:
+            total.update(digest_of(row).encode())
+        for shard in self.shards:
+            total.update(np.load(self.folder / shard.name, mmap_mode="r").data)
+        return total.hexdigest()
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
@@ -473,10 +482,3 @@ def input_digests(entries: Sequence[tuple[str, int, str]]) -> InputDigests:
 
 def _entry(path: Path) -> FileEntry:
     return FileEntry(bytes=path.stat().st_size, sha256=file_digest(path))
-
-
-def _content_digest(recipe: Recipe, leads: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
-    total = hashlib.sha256(digest_of([recipe.digest, leads]).encode())
-    for row in rows:
-        total.update(digest_of(row).encode())
-    return total.hexdigest()

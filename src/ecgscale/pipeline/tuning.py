@@ -138,7 +138,8 @@ class _Search:
     def name(self) -> str:
         """Name of the Optuna study: other settings are another search."""
         decides = tuning(self.study, self.objective)
-        tune = self.settings.model_dump(mode="json", exclude={"trials", "workers"})
+        ignored = {"objectives", "trials", "workers"}
+        tune = self.settings.model_dump(mode="json", exclude=ignored)
         inputs = {
             **decides,
             "settings": {**decides["settings"], "tune": tune},

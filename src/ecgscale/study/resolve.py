@@ -42,6 +42,14 @@ from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObj
 UNTRAINED = {"ecgscale.training.trainer": "an objective without training never starts it"}
 """What the pretraining of an encoder that keeps its initial weights does not reach."""
 
+UNSEARCHED = {
+    "ecgscale.data.pool": "a subset is made by its own stage",
+    "ecgscale.data.simulate": "a cohort is made by its own stage",
+    "ecgscale.data.sources": "a source is read by its own stage",
+    "ecgscale.scaling": "what the report declares",
+}
+"""What a search reads of a study file and does not use."""
+
 EVALUATE = "ecgscale.evaluation.stage:evaluate"
 EVALUATE_BASELINE = "ecgscale.evaluation.stage:evaluate_baseline"
 
@@ -349,44 +357,64 @@ def tuning(study: Study, name: str) -> Content:
     BadInputError
         As `pretraining`, or if a setting of the linear readout is wrong.
     """
+    from ecgscale.encoders.base import encoders
     from ecgscale.evaluation.readouts.base import parse_settings
+    from ecgscale.objectives.base import objectives
 
     tune, config = study.search, study.evaluation
     cell = Cell(name, tune.encoder, tune.size, tune.order, tune.seed)
     plan = pretraining(_untuned(study, name), cell)
     settings = {
-        "tune": tune,
+        "tune": tune.model_dump(mode="json", exclude={"objectives"}),
         "pretraining": _of_all_cells(plan),
         "linear": parse_settings("linear", config.readouts.get("linear", {})),
         **config.model_dump(include={"lead", "batch_size", "minimum_positives"}),
     }
-    code = _pretraining_code(plan.objective.kind, plan.encoder.kind, "ecgscale.pipeline.tuning")
-    return _content(settings, code)
+    kind, encoder = objectives.get(plan.objective.kind), encoders.get(plan.encoder.kind)
+    entries = ("ecgscale.pipeline.tuning", entry_of(kind), entry_of(encoder), *_modules(kind))
+    return _content(settings, closure(*entries, without={**OBSERVERS, **UNSEARCHED}))
 
 
 def _report(study: Study, book: TaskBook) -> Content:
+    from ecgscale.evaluation.baselines import baselines
+    from ecgscale.evaluation.metrics import metrics
+    from ecgscale.evaluation.readouts.base import readouts
     from ecgscale.tasks import SUITES, tasks
 
     evaluation = study.evaluation
     used = {protocol.readout for protocol in evaluation.protocols}
+    settings = _plain(study)
+    settings["study"].pop("live_tracking_after")
+    asked_for = used | {baselines.get(name).readout for name in study.grid.baselines}
+    for name in evaluation.readouts.keys() - asked_for:
+        settings["evaluation"]["readouts"].pop(name)
     # The page also says what a study lacks of the suites that it has a task of.
     suites = [s.declared for s in SUITES.values() if set(s.declared) & set(evaluation.tasks)]
     shown = {*evaluation.tasks, *(name for declared in suites for name in declared)}
     known = shown & {*tasks.names(), *book.own}
     named = sorted({entry_of(book.get(name)) for name in known})
+    # The words and digits of the page.
+    for kind in (*(metric for _, metric in metrics.items()), *map(readouts.get, sorted(used))):
+        named += _modules(kind)
     entry = "ecgscale.report.stage:build_report"
     code = _evaluation_code(entry, sorted(used), study.grid.baselines, *named)
-    return _content({**_plain(study), **_own(study, book)}, code)
+    return _content({**settings, **_own(study, book)}, code)
 
 
-def _pretraining_code(objective: str, encoder: str, *others: str) -> Closure:
+def _modules(kind: type) -> list[str]:
+    """Return the modules of a registered class and its bases, for all that is said of it there."""
+    names = {base.__module__ for base in kind.__mro__}
+    return sorted(name for name in names if name.split(".")[0] == PACKAGE)
+
+
+def _pretraining_code(objective: str, encoder: str) -> Closure:
     from ecgscale.encoders.base import encoders
     from ecgscale.objectives.base import objectives
 
     kind = objectives.get(objective)
     entries = ("ecgscale.training.stage:pretrain", entry_of(kind), entry_of(encoders.get(encoder)))
     left_out = OBSERVERS if kind.needs_training else {**OBSERVERS, **UNTRAINED}
-    return closure(*entries, *others, without=left_out)
+    return closure(*entries, without=left_out)
 
 
 def _evaluation_code(

@@ -1,9 +1,10 @@
-"""How often the slope's interval covers the truth and its test rejects a true null, by simulation.
+"""How often intervals of slopes and of AUROCs cover the truth, and tests reject a true null.
 
 Simulated is what the code does: seeds decide weights and batches, orders decide nested subsets of a
 finite pool, and all runs are read out on the same test patients. Beside the interval and the test
 of `ecgscale.scaling` stand those of Fisher's randomised blocks with Page's permutation test, which
-take the runs of a block as independent. Prints the table of docs/statistics.md:
+take the runs of a block as independent; beside that of an AUROC stand percentiles of its resamples.
+Prints the tables of docs/statistics.md and docs/evaluation.md:
 
     python benchmarks/coverage.py --studies 2000 [--out FILE.json]
 """
@@ -16,11 +17,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
-from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc
+from ecgscale.evaluation.bootstrap import auroc_interval, interval
+from ecgscale.evaluation.metrics.functions import auroc
+from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc, patients_of_rarer_class
 from ecgscale.scaling.ranks import permutation_test
-from ecgscale.scaling.variance import interaction, slope_weights, weighted_estimate
+from ecgscale.scaling.variance import interaction, slope_weights, uncertainty
 
 RUN_SD, LEVEL_SD = 0.004, 0.004
 """Of a run about its curve, and of what all sizes of an order, a seed or a block share."""
@@ -43,11 +46,24 @@ SCENARIOS = {
     "noise falls as n^-1/4": {"decay": 0.25},
     "noise falls as n^-1/2": {"decay": 0.5},
     "luck 0.006, a quarter of the seed, n^-1/4": {"luck": 0.006, "of_seed": 0.25, "decay": 0.25},
-    "the same, curve saturates": {
+    "the same, and the curve saturates": {
         **{"luck": 0.006, "of_seed": 0.25, "decay": 0.25},
         "gain": 0.02,
     },
 }
+AREAS = {
+    "1 label, 15 of 300 patients positive, AUROC 0.92": (0.92, 15, 300, 1, 1, 1.0),
+    "1 label, 14 of 300, AUROC 0.98": (0.98, 14, 300, 1, 1, 1.0),
+    "1 label, 14 of 300, AUROC 0.98, scores of positives spread twice as far": (
+        *(0.98, 14, 300, 1, 1),
+        2.0,
+    ),
+    "1 label, 15 of 300, AUROC 0.75": (0.75, 15, 300, 1, 1, 1.0),
+    "1 label, 100 of 1,000, AUROC 0.92": (0.92, 100, 1000, 1, 1, 1.0),
+    "5 labels, 15 of 300, AUROC 0.92, 2 records a patient": (0.92, 15, 300, 5, 2, 1.0),
+    "20 labels, 15 of 300, AUROC 0.98": (0.98, 15, 300, 20, 1, 1.0),
+}
+"""AUROC, positives, patients, labels, records a patient, SD of positives over that of negatives."""
 
 
 def study(rng, blocks, k, of_seed=0.0, luck=0.0, decay=0.0, gain=0.0):
@@ -124,46 +140,73 @@ def measure(studies, title, simulate, blocks, k, **options):
         weights = slope_weights(np.log2(sizes))
         # What the interval claims to cover: with one seed the curve of that seed.
         claimed = weights @ (given_seed if len({seed for _, seed in blocks}) == 1 else truth)
-        found = weighted_estimate(score, resampled, blocks, weights, 0.95)
+        found, slope = uncertainty(score @ weights, resampled @ weights, blocks), score @ weights
+        reach, off = found.reach(0.05), slope.mean() - np.array([claimed, weights @ truth])
         low, high = randomised_blocks(score, resampled, weights)
-        shift = score - np.outer(np.ones(len(score)), truth - truth[0])
-        page = permutation_test(shift, "spearman", 100, rng).p
-        null = weighted_estimate(score - claimed * np.log2(sizes), resampled, blocks, weights, 0.95)
-        seen.append(
-            {
-                "coverage": found.low <= claimed <= found.high,
-                "coverage_over_seeds": found.low <= weights @ truth <= found.high,
-                "level": null.p <= 0.05,
-                "old_coverage": low <= weights @ truth <= high,
-                "old_level": page <= 0.05,
-                "width": found.high - found.low,
-                "old_width": high - low,
-            }
-        )
+        page = permutation_test(score - truth, "spearman", 100, rng).p
+        row = {
+            "coverage": abs(off[0]) <= reach,
+            "coverage_over_seeds": abs(off[1]) <= reach,
+            "level": found.p(off[0]) <= 0.05,
+            "old_coverage": low <= weights @ truth <= high,
+            "old_level": page <= 0.05,
+            "width": 2 * reach,
+            "old_width": high - low,
+        }
+        seen.append(row)
     return {name: float(np.mean([row[name] for row in seen])) for name in seen[0]}
 
 
+def area(studies, title, truth, positives, patients, labels, records, spread):
+    """Return how often the interval of a macro AUROC, and its percentile interval, cover."""
+    rng = np.random.default_rng(0)
+    shift = np.sqrt(1 + spread**2) * ndtri(truth)
+    ids = np.repeat([f"p{number:04d}" for number in range(patients)], records)
+    covered = []
+    for _ in track(range(studies), title, console=Console(stderr=True)):
+        y = np.array([rng.permutation(patients) < positives for _ in range(labels)]).T
+        # Records of a patient have most of their score in common, labels some of it.
+        shared = rng.normal(size=(patients, 1)) * 0.5 + rng.normal(size=y.shape) * 0.7
+        y, shared = np.repeat(y, records, axis=0), np.repeat(shared, records, axis=0)
+        noise = shared + np.sqrt(1 - 0.25 - 0.49) * rng.normal(size=y.shape)
+        scores = np.where(y, shift + spread * noise, noise)
+        used = np.ones(labels, dtype=bool)
+        options = {"resamples": RESAMPLES, "seed": 0, "task": "t"}
+        drawn = bootstrap_auroc(y, scores, ids, used, **options)
+        fewest = patients_of_rarer_class(y, ids)
+        ends = (auroc_interval(auroc(y, scores), drawn.labels, fewest), interval(drawn.metric))
+        covered.append([low <= truth <= high for low, high in ends])
+    new, old = np.mean(covered, axis=0)
+    return {"coverage": float(new), "percentiles": float(old)}
+
+
 def main():
-    """Simulate, print a Markdown table, write JSON."""
+    """Simulate, print Markdown tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--read-out", type=int, default=300, help="studies with simulated labels")
+    parser.add_argument("--designs", nargs="*", default=list(DESIGNS), choices=list(DESIGNS))
+    parser.add_argument("--areas", type=int, default=2000, help="test sets of each AUROC")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    found = {}
+    found = {"slopes": {}, "areas": {}}
     print("| Design | Runs | Coverage | Level | Width | Randomised blocks: coverage | Page |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for design, (blocks, k) in DESIGNS.items():
+    for design in options.designs:
+        blocks, k = DESIGNS[design]
         kinds = {name: (study, options.studies, given) for name, given in SCENARIOS.items()}
         kinds["rare labels, scores of patients"] = (read_out_study, options.read_out, {})
         for name, (simulate, studies, given) in kinds.items():
             row = measure(studies, f"{design}: {name}", simulate, blocks, k, **given)
-            found.setdefault(design, {})[name] = row
-            print(
-                f"| {design} | {name} | {row['coverage']:.3f} | {row['level']:.1%} | "
-                f"{row['width'] / row['old_width']:.1f} | {row['old_coverage']:.3f} | "
-                f"{row['old_level']:.1%} |"
-            )
+            found["slopes"].setdefault(design, {})[name] = row
+            cells = [f"{row['coverage']:.3f}", f"{row['level']:.1%}"]
+            cells += [f"{row['width'] / row['old_width']:.1f}", f"{row['old_coverage']:.3f}"]
+            print("|", " | ".join([design, name, *cells, f"{row['old_level']:.1%}"]), "|")
+    print("\n| Test set | Coverage | Percentiles |\n| --- | --- | --- |")
+    for name, case in AREAS.items():
+        row = area(options.areas, name, *case)
+        found["areas"][name] = row
+        print(f"| {name} | {row['coverage']:.3f} | {row['percentiles']:.3f} |")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1))
 

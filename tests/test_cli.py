@@ -10,6 +10,7 @@ import pytest
 import wfdb
 
 from ecgscale.data.record import LEADS
+from support.full_disk import no_room
 
 COMMANDS = (
     "resolve",
@@ -103,6 +104,19 @@ def test_an_unknown_cell_or_cohort_is_named(tmp_path, project):
     assert "'a/b' is not a cell" in run("pretrain", "a/b", cwd=tmp_path, status=2).stderr
     assert "has no simulate.moon" in run("simulate", "moon", cwd=tmp_path, status=2).stderr
     assert "has no sources.moon" in run("ingest", "moon", cwd=tmp_path, status=2).stderr
+
+
+def test_a_full_disk_is_one_sentence_and_status_2(tmp_path):
+    for number in range(3):
+        noise = np.random.default_rng(number).normal(0, 0.3, (12, 1000))
+        write_challenge(tmp_path, f"r{number}", noise)
+    before = sorted(tmp_path.iterdir())
+    command = ("ingest", "--source", "challenge", "--root", ".", "--out", "store")
+    with no_room(40_000):  # inherited
+        done = run(*command, cwd=tmp_path, status=2)
+    assert done.stderr.startswith("ecgscale: store cannot be written: there is no room left")
+    assert done.stderr.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def write_challenge(folder, name, signal):

@@ -41,14 +41,59 @@ def test_an_unknown_name_lists_the_known_ones(family):
         animals.get("cow")
 
 
-def test_two_classes_of_one_name_are_an_error(family):
+def test_two_classes_of_one_name_are_nobodys_and_the_others_stay(family):
     (family / "lion.py").write_text(
         "from zoo import animals\n@animals.register('cat')\nclass Lion: ...\n"
     )
+    (family / "dog.py").write_text(
+        "from zoo import animals\n@animals.register('dog')\nclass Dog: ...\n"
+    )
     from zoo import animals
 
-    with pytest.raises(ValueError, match=r"named 'cat': zoo\.cat and zoo\.lion"):
-        animals.names()
+    assert animals.names() == ["dog"]
+    with pytest.raises(BadInputError, match=r"named 'cat': zoo\.cat and zoo\.lion"):
+        animals.get("cat")
+
+
+BROKEN = {
+    "syntax": ("x = (\n", "{file}, line 1: '(' was never closed"),
+    "import": (
+        "import nowhere\n",
+        "{file}, line 1: ModuleNotFoundError: No module named 'nowhere'",
+    ),
+    "validation": (
+        "from ecgscale.data.recipe import Recipe\nRecipe(fs=-1)\n",
+        "{file}, line 2: fs: Input should be greater than 0",
+    ),
+    "half way": (
+        "from zoo import animals\n@animals.register('dog')\nclass Dog: ...\n1 / 0\n",
+        "{file}, line 4: ZeroDivisionError: division by zero",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_is_one_sentence_and_the_others_stay(family, kind):
+    text, sentence = BROKEN[kind]
+    file = family / "dog.py"
+    file.write_text(text)
+    from zoo import animals
+
+    assert animals.names() == ["cat"]
+    assert animals.broken() == [sentence.format(file=file)]
+    with pytest.raises(BadInputError) as raised:
+        animals.get("dog")
+    told = f"no animal is named 'dog'; there are: cat; {sentence.format(file=file)}"
+    assert str(raised.value) == told
+
+
+def test_a_class_without_what_its_family_needs_is_not_taken():
+    registry: Registry[object] = Registry("thing", "json", required=("size",))
+
+    class Thing: ...
+
+    with pytest.raises(BadInputError, match=r"the thing small \(Thing\) has no size"):
+        registry.register("small")(Thing)
 
 
 def test_registering_the_same_class_again_is_harmless():

@@ -15,6 +15,7 @@ from rich.table import Table
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.files import is_full
 from ecgscale.study.file import PARAMS, Study, load_study
 
 app = typer.Typer(
@@ -51,6 +52,16 @@ def main() -> None:
     except StageFailedError as error:
         print(f"ecgscale: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        file = getattr(error, "filename", None) or "a file"
+        print(
+            f"ecgscale: {file} cannot be written: there is no room left on the disk; nothing "
+            "half-written is kept, and the same command continues when there is room",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         print("ecgscale: interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
@@ -107,7 +118,6 @@ def ingest(
         config = SourceConfig(
             reader=source,
             root=root,
-            watch=root,
             namespace=source,
             max_quarantined=max_quarantined,
             options=_options(option or []),
@@ -124,11 +134,18 @@ def ingest(
 @app.command()
 def targets(study: StudyFile = PARAMS) -> None:
     """Write the targets and splits of every downstream task (data/tasks)."""
+    from ecgscale.study.tasks import task_book
     from ecgscale.tasks.targets import write_targets
 
-    settings = load_study(study).evaluation
-    data = ROOT / "data"
-    write_targets(settings.tasks, settings.data, data / "store", data / "tasks")
+    settings, data = load_study(study), ROOT / "data"
+    book = task_book(settings)
+    names = settings.evaluation.tasks
+    for name in names:
+        book.get(name)
+    written = write_targets(names, book.data, data / "store", data / "tasks", book.own)
+    for name, entry in written.items():
+        for reason, count in entry.get("left_out", {}).items():
+            out.print(f"{name}: {count} records {reason} are left out", highlight=False)
 
 
 @app.command()
@@ -145,7 +162,12 @@ def subset(
     data = ROOT / "data"
     target = data / "subsets" / subset_name(size, order)
     parent = settings.parent_size(size)
-    build_subset(settings.pool, size, order, parent, data / "store", data / "tasks", target)
+    made = build_subset(settings.pool, size, order, parent, data / "store", data / "tasks", target)
+    if made.unknown_patients:
+        out.print(
+            f"{made.name}: {made.unknown_patients} of the {made.patients} patients are recordings "
+            "whose source does not say whose they are, each counted as a patient"
+        )
 
 
 @app.command()
@@ -185,9 +207,11 @@ def evaluate(
         run(evaluation(settings), parsed, cell_axes(settings, parsed), ROOT)
     elif encoder is not None:
         from ecgscale.evaluation.suite import evaluate_suite
+        from ecgscale.study.tasks import task_book
         from ecgscale.tasks.catalogue import catalogue
 
-        known = catalogue(settings.evaluation.data, ROOT)
+        book = task_book(settings)
+        known = catalogue(book.data, ROOT, book.own)
         result = evaluate_suite(evaluation(settings), encoder, suite, known, ROOT)
         _show(result.table())
         out.print(result.summary(), soft_wrap=True)
@@ -221,6 +245,7 @@ def tasks_(
     as_json: AsJson = False,
 ) -> None:
     """List every downstream task: what it is, and whether its data is here."""
+    from ecgscale.study.tasks import task_book
     from ecgscale.tasks.catalogue import catalogue, write_pages
     from ecgscale.tasks.suites import suite as find_suite
 
@@ -228,9 +253,10 @@ def tasks_(
         out.print(f"{len(write_pages(pages))} pages written to {pages}")
         return
     names = find_suite(suite).declared if suite else None
+    book = task_book(load_study(study))
     entries = [
         entry
-        for entry in catalogue(load_study(study).evaluation.data, ROOT)
+        for entry in catalogue(book.data, ROOT, book.own)
         if names is None or entry.metadata.name in names
     ]
     if as_json:
@@ -240,6 +266,8 @@ def tasks_(
     _show([heading, *(_catalogue_row(entry) for entry in entries)])
     for advice in dict.fromkeys(entry.advice for entry in entries if entry.advice):
         out.print(f"- {advice}", highlight=False)
+    for sentence in (*book.broken, *book.absent):
+        out.print(f"- {sentence}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -260,7 +288,7 @@ def tune(
     from ecgscale.pipeline.tuning import tune as run
 
     settings = load_study(study)
-    for name in [objective] if objective else settings.tune.objectives:
+    for name in [objective] if objective else settings.search.objectives:
         winner = run(settings, name, ROOT)
         out.print(f"{name}: {winner.describe()}")
 
@@ -306,8 +334,7 @@ def repro(
     from ecgscale.pipeline.repro import activate
     from ecgscale.pipeline.repro import repro as run
 
-    if study is not None:
-        activate(study, ROOT)
+    activate(study or PARAMS, ROOT)
     settings = load_study(PARAMS)
     run(settings, ROOT, jobs)
     _show_answer(settings)
@@ -335,7 +362,8 @@ def doctor(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
         print(json.dumps([vars(finding) for finding in findings], indent=1))
     else:
         for finding in findings:
-            out.print(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
+            state = "ok  " if finding.ok else "FAIL"
+            out.print(f"{state} {finding.what}: {finding.detail}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -364,16 +392,10 @@ def _options(pairs: list[str]) -> dict[str, str]:
 
 
 def _show_ingest(summary: Any) -> None:
-    out.print(f"{summary.source}: {summary.stored} of {summary.records} records stored")
-    if not summary.quarantined:
-        out.print("none quarantined")
-        return
-    table = Table(box=None)
-    table.add_column("quarantined because")
-    table.add_column("records", justify="right")
-    for reason, count in sorted(summary.quarantined.items()):
-        table.add_row(reason, str(count))
-    out.print(table)
+    print(f"{summary.source}: {summary.stored:,} of {summary.records:,} records stored")
+    print("\n".join(summary.found.lines()))
+    reasons = (f"{reason} {count:,}" for reason, count in sorted(summary.quarantined.items()))
+    print(f"quarantined {', '.join(reasons) or 'none'}")
 
 
 def _catalogue_row(entry: Any) -> tuple[str, ...]:

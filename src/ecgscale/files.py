@@ -1,9 +1,65 @@
 """Files: written whole or not at all, and told apart by their content."""
 
+import errno
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of the operating system that say that a file cannot grow."""
+
+_FULL_WORDS = ("no space left on device", "disk is full", "disk quota exceeded", "file too large")
+"""The same in the words of libraries that hide the number."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; what lies there in the end becomes `path`.
+
+    If the writing fails, `path` is as it was, and nothing is left of the rest.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    aside = Path(name)
+    try:
+        with naming(path):
+            yield aside
+        os.chmod(aside, 0o644)  # a temporary file is its owner's alone
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the operating system that names no file name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that there is no room for a file."""
+    seen: BaseException | None = error
+    while seen is not None:
+        told = isinstance(seen, OSError) and seen.errno in FULL
+        if told or any(words in str(seen).lower() for words in _FULL_WORDS):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def write_whole(path: Path, content: str | bytes, durable: bool = False) -> None:
@@ -26,21 +82,13 @@ def write_whole(path: Path, content: str | bytes, durable: bool = False) -> None
     >>> path.read_text()
     'whole'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.chmod(aside, 0o644)  # a temporary file is its owner's alone
-        os.replace(aside, path)
+    with whole_file(path) as aside, aside.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         if durable:
-            _sync_folder(path.parent)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
+            file.flush()
+            os.fsync(file.fileno())
+    if durable:
+        _sync_folder(path.parent)
 
 
 def file_digest(path: Path) -> str:

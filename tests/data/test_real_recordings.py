@@ -5,13 +5,15 @@ from collections import Counter
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import wfdb
 from scipy.signal import butter, sosfreqz
 
 from ecgscale.data.ingest import ingest
-from ecgscale.data.preprocess import typical_amplitude
 from ecgscale.data.recipe import Recipe
+from ecgscale.data.record import LEADS
+from ecgscale.data.sources import sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 
@@ -41,6 +43,13 @@ def run(recordings, tmp_path_factory):
 
 def reasons(store):
     return store.quarantine.set_index("record_id").reason.to_dict()
+
+
+def alarms(store):
+    """Records that are noted for their amplitude, and what the notes say."""
+    table = store.records.set_index("record_id").notes
+    found = table.map(lambda notes: [each for each in notes if each.startswith("amplitude")])
+    return found[found.map(bool)]
 
 
 def headers(folder):
@@ -91,7 +100,7 @@ def test_ningbo(run, recordings):
     ids = {*store.records.record_id, *detail}
     assert sorted(ids) == headers(recordings / "ningbo")
     noted = store.records[store.records.notes.map(bool)].set_index("record_id").notes.to_dict()
-    assert noted == {"JS20005": ["an empty code in #Dx left out"]}
+    assert noted == {"JS20005": ["an empty label left out"]}
 
 
 def test_ningbo_with_flat_leads_kept(run):
@@ -116,9 +125,9 @@ def test_georgia(run, recordings):
         "empty #Dx in the header": 10,
     }
     corrected = store.records.notes.map(lambda notes: any("gain" in note for note in notes))
-    amplitudes = np.array([typical_amplitude(store.signals([row])[0]) for row in range(len(store))])
+    amplitudes = store.records.amplitude
     ratio = np.median(amplitudes[corrected]) / np.median(amplitudes[~corrected])
-    assert 0.5 < ratio < 2
+    assert 0.7 < ratio < 1.4
     for record in ("E00001", "E00006", "E07500"):
         samples = np.fromfile(recordings / f"georgia/{record}.mat", "<i2", offset=24)
         assert_follows(store, record, samples.reshape(-1, 12).T / 1000, 500)
@@ -129,12 +138,59 @@ def test_ptb_xl_100(run, recordings):
     assert (summary.records, summary.stored, summary.quarantined) == (3049, 3049, {})
     assert store.records.patient_id.nunique() == 2961
     assert store.records.fold.value_counts()[10] == 337
+    assert list(alarms(store).index) == ["16989"]
+    assert summary.found.source_notes == ()
     first = store.records.iloc[0]
     assert (first.record_id, first.patient_id) == ("1", "ptb-xl:15709")
     assert (first.age, first.sex, first.fold) == (56, "F", 3)
     assert first.labels == ["NORM", "LVOLT", "SR"]
     published = wfdb.rdrecord(str(recordings / "ptb-xl/records100/00000/00001_lr")).p_signal.T
     assert_follows(store, "1", published, 100)
+
+
+def test_ptb_xl_as_the_challenge_states_it(run, recordings):
+    """A gain of 200/mV is stated for PTB-XL's integers; their values are PTB-XL's own."""
+    _, store = run("challenge", "challenge-ptb-xl")
+    _, published = run("ptb-xl", "ptb-xl", options={"rate": 500}, max_quarantined=0.95)
+    assert set(store.records.gain) == {"200/mV read as 1000/mV"}
+    rows = [published.records.index[published.records.record_id == x].item() for x in "12345"]
+    np.testing.assert_array_equal(store.raw(), published.raw(rows))
+    np.testing.assert_array_equal(store.records.amplitude, published.records.amplitude[rows])
+    folder = recordings / "challenge-ptb-xl"
+    for record in sources.get("challenge")(folder, "x").iter_records():
+        name = f"0000{record.record_id[-1]}_hr"
+        truth = wfdb.rdrecord(str(recordings / "ptb-xl/records500/00000" / name)).p_signal.T
+        np.testing.assert_array_equal(record.signal, truth.astype(np.float32))
+
+
+def test_ptb_as_the_challenge_states_it(run, recordings):
+    _, store = run("challenge", "ptb")
+    for record, row in zip(("S0001", "S0002"), store.records.itertuples(), strict=True):
+        samples = np.fromfile(recordings / f"ptb/{record}.mat", "<i2", offset=24)
+        assert_follows(store, record, samples.reshape(-1, 12).T[:, :10000] / 2000, 1000)
+        assert row.gain == "2000000/mV read as 2000/mV"
+    assert store.records.amplitude.tolist() == pytest.approx([0.459, 0.595], abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["challenge-ptb-xl", "ptb", "georgia", "cpsc2018", "cpsc-extra", "chapman-shaoxing"],
+)
+def test_the_readers_agree_and_raise_no_alarm(run, folder):
+    _, one = run("challenge", folder)
+    summary, other = run("wfdb-tree", folder)
+    first = other.records.record_id.str.removesuffix(":0").tolist()
+    rows = [first.index(name) for name in one.records.record_id]
+    np.testing.assert_array_equal(one.raw(), other.raw(rows))
+    assert one.records.gain.tolist() == other.records.gain[rows].tolist()
+    assert summary.quarantined == {}
+    assert len(alarms(one)) == len(alarms(other)) == 0
+
+
+def test_ludb_states_a_gain_for_each_lead(run):
+    summary, store = run("wfdb-tree", "ludb")
+    assert (summary.stored, summary.found.source_notes, len(alarms(store))) == (67, (), 0)
+    assert set(store.records.gain) == {"several gains"}
 
 
 def test_ptb_xl_500(run):
@@ -162,15 +218,26 @@ def test_pool_of_z_scored_ptb_xl(run):
     summary, store = run("packed", "pool100", namespace="ptb-xl", options=options)
     assert (summary.records, summary.stored, summary.quarantined) == (1567, 1567, {})
     assert set(store.records.unit) == {"z"}
+    assert summary.found.source_notes == (
+        "amplitude not checked in 1567 records that have none in mV",
+    )
     assert store.records.patient_id[0] == "ptb-xl:8697"
 
 
-def test_pool_of_cinc_2011(run):
-    options = {"signals": "cinc2011.npz", "table": "cinc2011.csv"}
+def test_pool_of_cinc_2011(run, recordings):
+    # The array has aVF before aVL, whatever was said of it: the limb leads themselves say so.
+    leads = [*LEADS[:4], "aVF", "aVL", *LEADS[6:]]
+    options = {"signals": "cinc2011.npz", "table": "cinc2011.csv", "leads": leads}
     summary, store = run("packed", "pool100", options=options, max_quarantined=0.2)
-    assert (summary.records, summary.stored) == (941, 842)
-    assert summary.quarantined == {"bad-gain": 16, "flat-lead": 83}
-    clipped = store.records.notes.map(lambda notes: "clipped by the recorder" in notes)
-    assert clipped.sum() == 51
+    assert (summary.records, summary.stored) == (941, 807)
+    # Where the array is at the lowest end of 16 bits, nobody knows what was recorded.
+    assert summary.quarantined == {"bad-gain": 3, "flat-lead": 18, "nan-samples": 113}
+    quality = pd.read_csv(recordings / "pool100/cinc2011.csv").set_index("uid").labels
+    assert Counter(quality[store.quarantine.record_id]) == {"unacceptable": 113, "acceptable": 21}
+    assert set(quality[alarms(store).index]) == {"unacceptable"}
+    assert sum("clipped by the recorder" in notes for notes in store.records.notes) == 19
+    assert (
+        sum(any("leads I and II" in note for note in notes) for notes in store.records.notes) == 1
+    )
     manifest = json.loads((store.path / "MANIFEST.json").read_text())
     assert manifest["inputs"]["files"] == 2

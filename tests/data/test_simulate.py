@@ -20,6 +20,8 @@ from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.simulate.vectors import render
 from ecgscale.datasets.ptb_xl.statements import scp_codes
 from ecgscale.errors import BadInputError
+from ecgscale.files import is_full
+from support.full_disk import no_room
 from support.sources import contents
 
 REPOSITORY = Path(__file__).parents[2]
@@ -34,6 +36,13 @@ def challenge(patients=130, seed=3, **options):
     return CohortSettings(
         layout="challenge", patients=patients, seed=seed, options={"fs": 100, **options}
     )
+
+
+def test_a_full_disk_leaves_no_part_of_a_cohort(tmp_path):
+    with no_room(1000), pytest.raises(OSError, match="too large") as caught:
+        simulate(ptb(patients=2), tmp_path / "cohort")
+    assert is_full(caught.value)
+    assert list((tmp_path / "cohort").iterdir()) == []
 
 
 def crisp(*conditions, **options):

@@ -209,3 +209,35 @@ def test_input_digests_ignore_order_and_repeats():
     assert once == input_digests([*entries[::-1], entries[0]])
     assert (once.files, once.bytes) == (2, 8)
     assert input_digests([("a", 3, "z"), ("b", 5, "y")]).sha256 != once.sha256
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 12), per_shard=st.integers(1, 5), data=st.data())
+def test_what_is_dropped_was_never_there(count, per_shard, data):
+    dropped = data.draw(st.sets(st.integers(0, count - 1), max_size=count - 1))
+    samples = np.random.default_rng(count).integers(
+        -9, 9, (count, len(RECIPE.leads), RECIPE.n_samples), dtype=np.int16
+    )
+    kept = [number for number in range(count) if number not in dropped]
+    size = 2 * len(RECIPE.leads) * RECIPE.n_samples * per_shard
+    contents = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, numbers, drops in (("a", range(count), dropped), ("b", kept, set())):
+            folder = Path(scratch) / name
+            folder.mkdir()
+            writer = StoreWriter(folder, RECIPE.leads, RECIPE.n_samples, size)
+            for number in numbers:
+                writer.add(row(number), samples[number])
+            writer.drop(drops)
+            writer.finish(
+                [],
+                source="s",
+                reader="packed",
+                namespace="s",
+                recipe=RECIPE,
+                records=len(kept),
+                quarantined={},
+                inputs=input_digests([]),
+            )
+            contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert contents[0] == contents[1]

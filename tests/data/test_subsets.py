@@ -31,6 +31,8 @@ from ecgscale.data.subsets import (
     write_subset,
 )
 from ecgscale.errors import BadInputError
+from ecgscale.files import is_full
+from support.full_disk import no_room
 
 ALL = PoolSource()
 property_test = settings(max_examples=40, deadline=None)
@@ -90,7 +92,10 @@ def slow_subset(pool: pd.DataFrame, size: int, order: int) -> set[tuple[str, str
     """Return the (source, record) pairs of a subset, as one would write it down."""
     patients = sorted(
         set(pool["patient_id"]),
-        key=lambda patient: (hashlib.sha256(f"{order}:{patient}".encode()).digest()[:8], patient),
+        key=lambda patient: (
+            hashlib.sha256(f"{order}:{patient.replace(':?', ':', 1)}".encode()).digest()[:8],
+            patient,
+        ),
     )
     rows = pool.to_dict("records")
     return {(r["source"], r["record_id"]) for r in rows if r["patient_id"] in patients[:size]}
@@ -310,6 +315,32 @@ def test_the_manifest_counts_what_is_there(draw):
     assert manifest.pool_patients == 88
     assert manifest.excluded_patients == 2
     assert manifest.stores == {"chapman": "d1", "ptb-xl": "d1"}
+
+
+def test_recordings_counted_as_patients_are_stated(draw):
+    tables = two_sources()
+    tables["chapman"]["patient_id"] = tables["chapman"]["patient_id"].str.replace("csn:", "csn:?")
+    folder, records, manifest = draw(40, tables=tables)
+    marked = records.loc[records["source"] == "chapman", "patient_id"]
+    assert manifest.unknown_patients == marked.nunique() == len(marked) > 0
+    assert read_subset(folder)[1].unknown_patients == manifest.unknown_patients
+    assert draw(40)[2].unknown_patients == 0
+
+
+def test_marking_a_patient_as_unknown_moves_nobody():
+    known = pool()
+    marked = known.assign(patient_id=known["patient_id"].str.replace("csn:", "csn:?"))
+    for size in (1, 17, 60):
+        assert identities(nested_subset(known, size, 3)) == identities(
+            nested_subset(marked, size, 3)
+        )
+
+
+def test_a_full_disk_leaves_no_part_of_a_subset(draw, tmp_path):
+    with no_room(1000), pytest.raises(OSError, match="too large") as caught:
+        draw(30)
+    assert is_full(caught.value)
+    assert list((tmp_path / "subset").iterdir()) == []
 
 
 def test_the_parent_is_a_smaller_subset_of_the_order(draw):

@@ -8,6 +8,8 @@ from safetensors.torch import load_file, save_file
 from ecgscale import encoders
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, EncoderParams
 from ecgscale.errors import BadInputError
+from ecgscale.files import is_full
+from support.full_disk import no_room
 
 NAMES = encoders.encoders.names()
 RECIPE = {"fs": 100.0, "digest": "0" * 16}
@@ -89,6 +91,16 @@ def test_saving_twice_writes_the_same_bytes(encoder, tmp_path):
     encoders.save(encoder, tmp_path / "b", RECIPE, "card")
     for file in (WEIGHTS, CONFIG, CARD):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_a_full_disk_leaves_the_old_encoder(tmp_path):
+    encoder = encoders.create("net1d", size="tiny", in_channels=3)
+    encoders.save(encoder, tmp_path, RECIPE, "card")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with no_room(1000), pytest.raises(Exception, match=r"(?i)file too large") as caught:
+        encoders.save(encoder, tmp_path, RECIPE, "other card")
+    assert is_full(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def missing_weight(weights):

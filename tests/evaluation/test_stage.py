@@ -213,7 +213,12 @@ def test_the_record(study, root):
     assert record.axes == {
         **{"objective": "simclr", "kind": "simclr", "encoder": "small", "regime": "fixed_steps"},
         **{"size": 20, "order": 0, "seed": 0, "role": "objective", "control_of": None},
-        **{"patients": 20, "records": manifest["records"], "hours": manifest["hours"]},
+        **{
+            "patients": 20,
+            "unknown_patients": 0,
+            "records": manifest["records"],
+            "hours": manifest["hours"],
+        },
         "sources": 1,
     }
     assert record.tags["subset_digest"] == manifest["digest"]

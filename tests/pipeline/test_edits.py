@@ -67,7 +67,7 @@ def replace(made, name, old, new):
 EDITS = {
     # What is read.
     "a decoder": (
-        ("data/wfdb16.py", "baselines) / gains)", "baselines) / gains * 2)"),
+        ("data/gate.py", "np.array([gains[row]", "0.5 * np.array([gains[row]"),
         ["ingest@*"],
     ),
     "a reader": (

@@ -4,9 +4,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from mlflow import MlflowClient
 
 from ecgscale.report.stage import build_report, write_report
 from ecgscale.report.svg import SERIES, VARIABLES
+from ecgscale.runs import tracking
 from support import runs as synthetic
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -123,7 +125,13 @@ def wide(tmp_path_factory):
         objectives=("clef", "clef-uniform"),
     )
     out = tmp_path_factory.mktemp("wide")
-    return out, write_report(study, *synthetic.make_runs(study), out)
+    return out, write_report(study, *synthetic.make_runs(study, unknown=7), out)
+
+
+def test_recordings_counted_as_patients_are_stated_where_there_are_any(wide, html):
+    sentence = "Up to 7 of the patients of a subset are recordings whose source does not say whose"
+    assert sentence in wide[1].html.read_text(encoding="utf-8")
+    assert "each counted as a patient" not in html
 
 
 def test_other_readouts_have_a_section_only_where_there_are_any(wide, html):
@@ -315,3 +323,29 @@ def test_a_lost_tracking_store_loses_nothing(tmp_path, monkeypatch):
     after = read(tmp_path / "reports")
     assert second.headline == first.headline
     assert {name for name in before if before[name] != after[name]} == {"index.html", "runs.csv"}
+
+
+def test_numbers_edited_in_the_store_are_named_and_not_believed(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    study = synthetic.make_study(
+        sizes=(128, 256, 512), orders=(0,), objectives=("clef",), tasks=synthetic.TASKS[:1]
+    )
+    for run in [r for phase in synthetic.make_runs(study, resamples=20) for r in phase]:
+        run.record.write(tmp_path / "results" / run.record.phase / f"{run.cell}.json")
+    build_report(study, tmp_path)
+    before = read(tmp_path / "reports")
+    assert not caplog.records
+    number, artifact = tracking.query(study.study.name, "evaluate", tmp_path)[:2]
+    name = f"{synthetic.TASKS[0]}.macro_auroc"
+    client = MlflowClient(tracking.tracking_uri(tmp_path))
+    client.log_metric(number.run_id, name, 0.999)
+    forged = artifact.record.model_copy(update={"axes": {**artifact.record.axes, "size": 4096}})
+    client.log_text(artifact.run_id, forged.to_json(), tracking.RECORD_FILE)
+    build_report(study, tmp_path)
+    assert read(tmp_path / "reports") == before
+    assert [record.getMessage() for record in caplog.records] == [
+        f"run {number.run_id} of {number.cell}: {name} is 0.999, its record says "
+        f"{number.record.metrics[name]:.6g}; the record is used",
+        f"run {artifact.run_id} of {artifact.cell}: the record kept in the store is not that in "
+        "results/; the record is used",
+    ]

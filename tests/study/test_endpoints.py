@@ -2,7 +2,7 @@ import pytest
 
 from ecgscale.evaluation.endpoints import protocol_words
 from ecgscale.evaluation.settings import Protocol
-from ecgscale.study.endpoints import USUAL, endpoints, metric_of, primary
+from ecgscale.study.endpoints import USUAL, endpoints, primary
 from support import runs as synthetic
 
 
@@ -23,13 +23,14 @@ def test_first_protocol_has_the_tasks_names_and_comes_first():
 
 
 def test_metrics_come_from_the_tasks_and_know_what_is_better():
-    auroc, error = metric_of("ptb-xl-form"), metric_of("mc-med-sbp")
+    study = synthetic.make_study(tasks=("ptb-xl-form", "mc-med-sbp", "of-nobody"))
+    auroc, error, unknown = (endpoint.metric for endpoint in endpoints(study))
     assert (auroc.label, error.label) == ("macro AUROC", "MAE (mmHg)")
     assert auroc.better(0.1)
     assert not auroc.better(-0.1)
     assert error.better(-0.1)
     assert not error.better(0.1)
-    assert metric_of("of nobody") == USUAL
+    assert unknown == USUAL
 
 
 @pytest.mark.parametrize(

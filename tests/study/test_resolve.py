@@ -1,10 +1,15 @@
 """What decides a stage's output: its settings with every default, its code, its libraries."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
+import ecgscale
 from ecgscale.errors import BadInputError
 from ecgscale.study.file import Study, load_study
 from ecgscale.study.resolve import validate, write_resolved
@@ -120,6 +125,46 @@ def test_libraries_that_decode_or_compute_are_named(resolved):
     assert "wfdb" in resolved(read_with_wfdb)["sources/sim-ptb-xl"]["libraries"]
 
 
+def test_nothing_is_kept_of_an_objective_of_another_package(study, tmp_path):
+    """What another package's module says is in no state of this one: it is read each time."""
+    (tmp_path / "elsewhere.py").write_text(PLUGIN)
+    run = [sys.executable, "-c", RESOLVE, json.dumps(study), str(tmp_path)]
+    path = tmp_path / "resolved" / "pretrain" / "elsewhere" / "net1d-tiny.json"
+    found = []
+    for text in (PLUGIN, PLUGIN, PLUGIN.replace("+ 1", "+ 2")):
+        (tmp_path / "elsewhere.py").write_text(text)
+        subprocess.run(
+            run,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), SOURCE])},
+        )
+        found.append(path.read_text())
+    assert found[0] == found[1] != found[2]
+
+
+SOURCE = str(Path(ecgscale.__file__).parents[1])
+PLUGIN = """
+from ecgscale.objectives.base import objectives
+from ecgscale.objectives.simclr import Simclr
+
+@objectives.register("elsewhere")
+class Elsewhere(Simclr):
+    constant = 1 + 1
+"""
+RESOLVE = """
+import json, sys
+from pathlib import Path
+import elsewhere
+from ecgscale.study.file import Study
+from ecgscale.study.resolve import write_resolved
+study = json.loads(sys.argv[1])
+study["objectives"]["elsewhere"] = {"kind": "elsewhere"}
+study["grid"]["objectives"] = [*study["grid"]["objectives"], "elsewhere"]
+out = Path(sys.argv[2])
+write_resolved(Study(**study), out / "resolved", out / "kept.json")
+"""
+
+
 def test_what_was_resolved_is_kept_until_a_setting_or_a_library_changes(study, tmp_path):
     out, kept = tmp_path / "resolved", tmp_path / "kept.json"
     path = out / "pretrain" / "clef" / "net1d-tiny.json"
@@ -165,3 +210,66 @@ def test_what_does_not_exist_is_one_sentence(study, what):
 def test_every_study_that_is_shipped_resolves(project):
     for path in (project / "params.yaml", *(project / "studies").glob("*.yaml")):
         validate(load_study(path))
+
+
+class TestOwnTasks:
+    """Tasks that a folder's source.yaml declares."""
+
+    @pytest.fixture
+    def clinic(self, study, tmp_path):
+        """A function that resolves the study with a folder that declares a task."""
+        root = tmp_path / "clinic"
+        root.mkdir()
+        study["sources"]["clinic"] = {"reader": "folder", "root": str(root)}
+        study["evaluation"]["tasks"].append("clinic-af")
+
+        def resolve(**task):
+            described = {"format": "wfdb", "table": {"path": "t.csv", "record": "r"}}
+            described["tasks"] = {"clinic-af": {"kind": "binary", "positive": ["AF"], **task}}
+            (root / "source.yaml").write_text(yaml.safe_dump(described))
+            out, kept = tmp_path / "resolved", tmp_path / "kept.json"
+            write_resolved(
+                Study(**study), out, kept
+            )  # a kept file of another source.yaml is of no use
+            return {
+                path.relative_to(out).with_suffix("").as_posix(): json.loads(path.read_text())
+                for path in out.rglob("*.json")
+            }
+
+        return resolve
+
+    def test_the_declaration_decides_the_targets_and_the_report(self, clinic):
+        before = clinic()
+        declared = before["targets"]["settings"]["declared"]["clinic-af"]
+        assert (declared["positive"], declared["minimum_positives"]) == (["AF"], 10)
+        assert before["targets"]["settings"]["data"]["clinic"] == "clinic"
+        for change in ({"positive": ["AF", "AFL"]}, {"title": "AF"}):
+            assert changed(before, clinic(**change)) == {"targets", "report"}
+
+    def test_a_column_that_is_read_decides_the_store(self, clinic):
+        found = changed(clinic(), clinic(column="out", positive=["died"]))
+        assert found == {"sources/clinic", "targets", "report"}
+
+    def test_a_mistake_is_one_sentence(self, clinic):
+        with pytest.raises(BadInputError, match=r"source\.yaml: tasks\.clinic-af\.colum: Extra"):
+            clinic(colum="out")
+
+    def test_a_name_that_comes_with_the_package_is_refused(self, study):
+        task = {"kind": "binary", "positive": ["AF"]}
+        study["sources"]["sim-music"]["options"] = {"tasks": {"chapman-38": task}}
+        study["sources"]["sim-music"]["root"] = "."
+        with pytest.raises(BadInputError, match=r"tasks\.chapman-38: a task of this name"):
+            validate(Study(**study))
+
+
+def test_a_newcomers_study_needs_few_keys(study):
+    for section in ("tune", "pool", "report"):
+        study.pop(section)
+    for source in study["sources"].values():
+        source.pop("watch")
+    made = Study(**study)
+    assert made.tune is None
+    assert made.report.primary_task == study["evaluation"]["tasks"][0]
+    assert list(made.pool) == list(study["sources"])
+    assert made.sources["sim-music"].watch == made.sources["sim-music"].root
+    validate(made)

@@ -83,5 +83,10 @@ def shrink(study):
     study["evaluation"].update(bootstrap=50, minimum_positives=2)
     study["report"].update(permutations=200, bootstrap=200)
     study["tune"].update(
-        objectives=["simclr", "clef"], size=16, trials=3, steps=6, rungs=2, startup_trials=1
+        objectives={"simclr": None, "clef": None},
+        size=16,
+        trials=3,
+        steps=6,
+        rungs=2,
+        startup_trials=1,
     )

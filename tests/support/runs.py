@@ -75,6 +75,7 @@ def make_runs(
     collapsed=(),
     missing=(),
     run_ids="run",
+    unknown=0,
 ):
     """Return (pretrain, evaluate) runs whose AUROC has the given slopes per doubling.
 
@@ -130,6 +131,7 @@ def make_runs(
             before = {
                 "collapsed": float(name in collapsed),
                 "patients": float(cell.size),
+                "unknown_patients": float(unknown),
                 "records": cell.size * 1.2 + cell.order,
                 "hours": cell.size * 1.2 / 360,
                 "sources": 1.0,

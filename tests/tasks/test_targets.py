@@ -10,8 +10,10 @@ from ecgscale.data.record import SPLITS
 from ecgscale.data.splits import assert_disjoint, held_out_patients
 from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
+from ecgscale.files import is_full
 from ecgscale.tasks.base import tasks
 from ecgscale.tasks.targets import label_space, read_targets, training_targets, write_targets
+from support.full_disk import no_room
 
 SUPER, RHYTHM, CHAPMAN = "ptb-xl-superdiagnostic", "ptb-xl-rhythm", "chapman-38"
 SOURCE_OF = {SUPER: "berlin", RHYTHM: "berlin", CHAPMAN: "shaoxing"}
@@ -107,6 +109,31 @@ def test_a_patient_in_two_splits_is_named(one_store, tmp_path):
     rows[-1]["labels"] = ["IMI"]
     with pytest.raises(BadInputError, match=rf"task {SUPER}: patient p:10 is in the test and the "):
         write_targets([SUPER], DATA, one_store(rows), tmp_path / "tasks")
+
+
+def test_patients_that_nobody_knows_are_not_held_out(one_store, tmp_path):
+    """The tables of before stay."""
+    rows = in_every_fold(labels=["NORM"])
+    out = tmp_path / "tasks"
+    write_targets([SUPER], DATA, one_store(rows), out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    stores = one_store([*rows, {**rows[0], "patient_id": "p:?r3"}])
+    sentence = (
+        r"source berlin does not say who the patients of 1 of 4 records are \(r3\), so none can be "
+        r"held out; its options patients, table\.patient or patient_pattern say it"
+    )
+    with pytest.raises(BadInputError, match=sentence):
+        write_targets([SUPER], DATA, stores, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_full_disk_leaves_no_manifest(stores, tmp_path):
+    out = tmp_path / "tasks"
+    write_targets([SUPER], DATA, stores, out)
+    with no_room(1000), pytest.raises(OSError, match="too large") as caught:
+        write_targets([SUPER], DATA, stores, out)
+    assert is_full(caught.value)
+    assert list(out.iterdir()) == []
 
 
 def test_an_overlap_outside_the_task_is_no_error(one_store, tmp_path):

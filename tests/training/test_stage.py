@@ -158,7 +158,7 @@ def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
     assert set(metrics) == {
         *("loss", "embedding_sd", "effective_rank", "knn", "collapsed", "steps", "samples_seen"),
         *("epochs", "flops", "seconds", "pairs_per_second"),
-        *("patients", "records", "hours", "sources"),
+        *("patients", "unknown_patients", "records", "hours", "sources"),
     }
     assert (metrics["patients"], metrics["records"]) == (24, manifest.records)
     assert metrics["hours"] == manifest.hours
@@ -174,6 +174,7 @@ def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
         "role": "objective",
         "control_of": None,
         "patients": 24,
+        "unknown_patients": 0,
         "records": manifest.records,
         "hours": manifest.hours,
         "sources": 2,

@@ -9,6 +9,8 @@ import numpy.typing as npt
 LEADS: tuple[str, ...] = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """The standard 12 leads in the standard order."""
 
+_SPELLINGS = {lead.lower(): lead for lead in LEADS}
+
 INDEPENDENT_LEADS: tuple[str, ...] = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight leads from which the other four follow exactly (Einthoven and Goldberger)."""
 
@@ -29,10 +31,27 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
+UNKNOWN_PATIENT = ":?"
+"""What stands in a patient id in place of ":" where nobody knows whose the recording is."""
+
+
+def unknown_patient(namespace: str, recording: str) -> str:
+    """Return the patient id of a recording whose patient is unknown.
+
+    It is counted as a patient of its own, though others may be of the same person: no task holds it
+    out, and a subset states how many such patients it has.
+
+    Examples
+    --------
+    >>> unknown_patient("challenge", "S0001")
+    'challenge:?S0001'
+    """
+    return f"{namespace}{UNKNOWN_PATIENT}{recording}"
+
+
 def canonical_lead(name: str) -> str:
     """Return the standard spelling of a lead ("AVR" becomes "aVR"); unknown names unchanged."""
-    spellings = {lead.lower(): lead for lead in LEADS}
-    return spellings.get(name.strip().lower(), name.strip())
+    return _SPELLINGS.get(name.strip().lower(), name.strip())
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,8 @@ class Record:
         Unique within its source.
     patient_id
         ``<namespace>:<id>``, where two sources that publish the same patients share the namespace,
-        so that the same person is recognised across them.
+        so that the same person is recognised across them; ``<namespace>:?<record>`` where the
+        source does not say who it is (`unknown_patient`).
     signal
         Shape (lead, time), float32, mV (unit ``z``: standard deviations, where a publisher has
         removed the amplitude).
@@ -68,8 +88,15 @@ class Record:
         Values for names in `CLINICAL_FIELDS`.
     measurements
         Numbers that the source states for this record and a task predicts ("lvef" in percent).
+    columns
+        Text of the columns that the source's own tasks read, by the column's name.
     unit
         "mV" or "z".
+    gain
+        The gain that the file states, in words ("1000/mV", "200/mV read as 1000/mV"), "" where it
+        states none. Amplitudes are compared among records that state the same.
+    device
+        The recorder, as the source names it, "" where it does not; compared likewise.
     notes
         What had to be assumed, in words ("gain 4880/mV in the header read as 1000/mV").
     """
@@ -87,5 +114,8 @@ class Record:
     split_labels: tuple[str, ...] = ()
     clinical: dict[str, float] = field(default_factory=dict)
     measurements: dict[str, float] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     unit: Literal["mV", "z"] = "mV"
+    gain: str = ""
+    device: str = ""
     notes: tuple[str, ...] = ()

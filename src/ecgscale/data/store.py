@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -63,6 +63,8 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
         Records that the source has.
     stored, quarantined
         Records in the store, and the others per reason; they add up to `records`.
+    notes
+        What was found of the source as a whole, in words.
     digest
         SHA-256 over recipe, leads and every record's samples and metadata.
     """
@@ -82,6 +84,7 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     inputs: InputDigests
     shards: tuple[Shard, ...]
     files: dict[str, FileEntry]
+    notes: tuple[str, ...] = ()
     digest: str
 
 
@@ -327,6 +330,26 @@ class StoreWriter:
         if len(self._blocks) == self._capacity:
             self._flush()
 
+    def drop(self, rows: Collection[int]) -> None:
+        """Take records out again, by their row; the store is as if they had never been added."""
+        if not rows:
+            return
+        self._flush()
+        shards, written = self.shards, iter(self.rows)
+        self.shards, self.rows = [], []
+        start = 0
+        for shard in shards:
+            # Written shards replace files that are still mapped: a replaced file stays readable.
+            samples = np.load(self.folder / shard.name, mmap_mode="r")
+            for number, one in enumerate(samples, start=start):
+                row = next(written)
+                if number not in rows:
+                    self.add(row, np.array(one))
+            start += shard.records
+        self._flush()
+        for shard in shards[len(self.shards) :]:
+            (self.folder / shard.name).unlink()
+
     def finish(self, quarantine: list[dict[str, str]], **manifest: Any) -> Manifest:
         """Write the tables and the manifest.
 
@@ -360,9 +383,19 @@ class StoreWriter:
     def _flush(self) -> None:
         if self._blocks:
             name = f"signals-{len(self.shards):03d}.npy"
-            np.save(self.folder / name, np.stack(self._blocks))
+            beside = self.folder / f"new-{name}"
+            write_array(beside, np.stack(self._blocks))
+            beside.replace(self.folder / name)
             self.shards.append(Shard(name=name, records=len(self._blocks)))
             self._blocks.clear()
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array as `numpy.save` does, which hides why it fails when the disk is full."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data.cast("B"))
 
 
 def records_schema() -> "pa.Schema":
@@ -376,7 +409,8 @@ def records_schema() -> "pa.Schema":
             *(("record_id", text), ("patient_id", text), ("source", text), ("age", number)),
             *(("sex", text), ("fold", whole), ("split", text), ("labels", texts)),
             *(("likelihoods", numbers), ("split_labels", texts), ("measurements", texts)),
-            *(("measured", numbers), ("unit", text), ("fs_original", number)),
+            *(("measured", numbers), ("columns", texts), ("cells", texts), ("unit", text)),
+            *(("amplitude", number), ("gain", text), ("device", text), ("fs_original", number)),
             *(("seconds", number), ("valid_samples", whole), ("notes", texts)),
             *(("signal_digest", text), *((name, number) for name in CLINICAL_FIELDS)),
         ]
@@ -403,7 +437,7 @@ def input_digests(entries: Sequence[tuple[str, int, str]]) -> InputDigests:
     """Combine (relative path, size, SHA-256 of the content) of files, whatever their order."""
     total = hashlib.sha256()
     for path, size, digest in sorted(set(entries)):
-        total.update(f"{path}\0{size}\0{digest}\n".encode())
+        total.update(f"{path}\0{size}\0{digest}\n".encode(errors="surrogateescape"))
     unique = set(entries)
     size = sum(size for _, size, _ in unique)
     return InputDigests(files=len(unique), bytes=size, sha256=total.hexdigest())

@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
 from ecgscale.data.pool import PoolSource
-from ecgscale.data.record import CLINICAL_FIELDS
+from ecgscale.data.record import CLINICAL_FIELDS, UNKNOWN_PATIENT
 from ecgscale.data.splits import assert_disjoint, held_out_patients
 from ecgscale.data.store import open_store
 from ecgscale.errors import BadInputError
+from ecgscale.files import whole_file, write_whole
 from ecgscale.runs.cell import subset_name
 from ecgscale.settings import first_problem
 
@@ -82,6 +83,9 @@ class SubsetManifest(BaseModel, extra="forbid", frozen=True):
         Patients asked for, and the seed of the nesting order.
     patients, records, hours
         What the subset holds; hours are those of stored signal, without padding.
+    unknown_patients
+        Of `patients`, recordings that are counted as a patient each since their source does not say
+        whose they are.
     sources, sex, age
         Records per source; per "F", "M" and "unknown"; per age band ("60-69") and "unknown".
     pool_patients, pool_records
@@ -100,6 +104,7 @@ class SubsetManifest(BaseModel, extra="forbid", frozen=True):
     size: int = Field(ge=1)
     order: int
     patients: int
+    unknown_patients: int
     records: int
     hours: float
     sources: dict[str, int]
@@ -229,8 +234,9 @@ def write_subset(records: pd.DataFrame, manifest: SubsetManifest, out: Path) -> 
     out.mkdir(parents=True, exist_ok=True)
     # Away first and back last: a manifest never stands beside records that are not all there.
     (out / MANIFEST).unlink(missing_ok=True)
-    pq.write_table(table, out / RECORDS, compression="zstd", row_group_size=1 << 17)
-    (out / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    with whole_file(out / RECORDS) as path:
+        pq.write_table(table, path, compression="zstd", row_group_size=1 << 17)
+    write_whole(out / MANIFEST, text + "\n")
 
 
 def read_subset(directory: Path) -> tuple[pd.DataFrame, SubsetManifest]:
@@ -378,8 +384,12 @@ def _strings(column: pd.Series) -> list[str | None]:
 
 
 def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uint64]:
-    """Return the first eight bytes of SHA-256("<order>:<patient>"), big-endian."""
-    digests = (hashlib.sha256(f"{order}:{patient}".encode()).digest()[:8] for patient in patients)
+    """Return the first eight bytes of SHA-256("<order>:<patient>"), big-endian.
+
+    The mark of an unknown patient does not count: that a source says more moves nobody.
+    """
+    names = (patient.replace(UNKNOWN_PATIENT, ":", 1) for patient in patients)
+    digests = (hashlib.sha256(f"{order}:{name}".encode()).digest()[:8] for name in names)
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 
@@ -405,6 +415,9 @@ def _counts(records: pd.DataFrame) -> dict[str, Any]:
     known_sex = records["sex"].astype(object).where(records["sex"].isin(["F", "M"]), "unknown")
     return {
         "patients": records["patient_id"].nunique(),
+        "unknown_patients": sum(
+            UNKNOWN_PATIENT in patient for patient in set(records["patient_id"])
+        ),
         "records": len(records),
         # fsum is exact: the same on every machine, whatever its vector width.
         "hours": math.fsum(records["stored_seconds"]) / 3600,

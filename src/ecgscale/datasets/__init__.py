@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecgscale.errors import BadInputError
+from ecgscale.settings import first_problem
+
 if TYPE_CHECKING:
     from ecgscale.tasks.base import Label, TaskMetadata
 
@@ -23,16 +26,28 @@ def described_tasks(
 
     Raises
     ------
-    ValueError
-        If a key is unknown, missing or impossible.
+    BadInputError
+        If the file cannot be read, or a key is unknown, missing or impossible; the message names
+        the file and the key.
     """
     import yaml
+    from pydantic import ValidationError
 
     from ecgscale.tasks.base import TaskMetadata  # here: readers and layouts do without pandas
 
-    stated = yaml.safe_load(path.read_text(encoding="utf-8"))["tasks"]
-    own = {name: {"labels": found} for name, found in (labels or {}).items()}
-    return {
-        name: TaskMetadata(name=name, **fields, **own.get(name, {}))
-        for name, fields in stated.items()
-    }
+    try:
+        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInputError(f"{path} cannot be read as YAML: {reason}") from error
+    fields = stated.get("tasks") if isinstance(stated, dict) else None
+    if not isinstance(fields, dict) or not all(isinstance(x, dict) for x in fields.values()):
+        raise BadInputError(f"{path}: tasks must map the name of a task to its keys")
+    described = {}
+    for name, given in fields.items():
+        own = {"labels": labels[name]} if labels and name in labels else {}
+        try:
+            described[name] = TaskMetadata.model_validate({**given, **own, "name": name})
+        except ValidationError as error:
+            raise BadInputError(f"{path}: tasks.{name}.{first_problem(error)}") from error
+    return described

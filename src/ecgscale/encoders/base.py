@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ecgscale.errors import BadInputError
-from ecgscale.files import file_digest
+from ecgscale.files import file_digest, whole_file, write_whole
 from ecgscale.registry import Registry
 from ecgscale.settings import Settings, digest_of
 
@@ -232,13 +232,14 @@ def save(encoder: Encoder, directory: Path, recipe: dict[str, Any], card: str) -
     """
     directory.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
-    save_file(state, directory / WEIGHTS)
+    with whole_file(directory / WEIGHTS) as path:
+        save_file(state, path)
     config = {
         "encoder": {"name": encoder.name, "params": encoder.params.model_dump(mode="json")},
         "recipe": recipe,
     }
-    (directory / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    (directory / CARD).write_text(card, encoding="utf-8")
+    write_whole(directory / CONFIG, yaml.safe_dump(config, sort_keys=False))
+    write_whole(directory / CARD, card)
 
 
 def read_config(directory: Path) -> dict[str, Any]:

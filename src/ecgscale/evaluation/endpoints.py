@@ -14,12 +14,15 @@ class Endpoint:
     ----------
     name
         The task's name under the study's first protocol, else ``<task>@<protocol>``.
+    title
+        The task's title, where not its name.
     """
 
     name: str
     task: str
     protocol: Protocol
     metric: MainMetric
+    title: str = ""
 
 
 def protocol_words(protocol: Protocol) -> str:

@@ -81,8 +81,9 @@ class EvaluationSettings(Settings):
 class EvaluationConfig(EvaluationSettings):
     """A study's ``evaluation`` section."""
 
-    data: dict[str, str]
-    """Data set of a task (`TaskMetadata.dataset`) to the study's source that holds it."""
+    data: dict[str, str] = Field(default={})
+    """Data set of a task (`TaskMetadata.dataset`) to the study's source that holds it; tasks that a
+    source declares need no entry."""
 
 
 @dataclass(frozen=True)

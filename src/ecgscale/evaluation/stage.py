@@ -37,7 +37,9 @@ log = logging.getLogger(__name__)
 EXTERNAL = "external"
 """First part of the cell, and the role, of encoders that no cell of a study has trained."""
 
-_NOTHING: dict[str, Scalar] = dict.fromkeys(("patients", "records", "hours", "sources"), 0)
+_NOTHING: dict[str, Scalar] = dict.fromkeys(
+    ("patients", "unknown_patients", "records", "hours", "sources"), 0
+)
 """The scale of what was pretrained on no subset."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -96,7 +98,8 @@ def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) 
     scale, subset_digest = _NOTHING, "none"
     if cell.size:
         _, subset = read_subset(root / "data/subsets" / subset_name(cell.size, cell.order))
-        scale = {"patients": subset.patients, "records": subset.records}
+        scale = {"patients": subset.patients, "unknown_patients": subset.unknown_patients}
+        scale |= {"records": subset.records}
         scale |= {"hours": subset.hours, "sources": len(subset.sources)}
         subset_digest = subset.digest
     directory = root / "models" / cell.name

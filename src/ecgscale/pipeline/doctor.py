@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from ecgscale.errors import BadInputError
+from ecgscale.registry import Registry
 from ecgscale.study.file import Study
 
 PACKAGES = ("torch", "mlflow", "dvc", "optuna", "numpy", "pandas", "scipy", "wfdb")
@@ -26,6 +28,7 @@ def examine(study: Study, root: Path) -> list[Finding]:
     """Look at the packages, the study, its sources, the device, the disk and the tracking store."""
     return [
         *(_package(name) for name in PACKAGES),
+        _check("plug-ins", _plugins),
         _check("study", lambda: _study(study)),
         *_sources(study, root),
         _check("device", lambda: _device(study)),
@@ -46,6 +49,26 @@ def _package(name: str) -> Finding:
         return Finding(name, ok=True, detail=version(name))
     except PackageNotFoundError:
         return Finding(name, ok=False, detail="not installed")
+
+
+def _plugins() -> str:
+    from ecgscale.data.simulate import layouts
+    from ecgscale.data.sources import sources
+    from ecgscale.encoders.base import encoders
+    from ecgscale.evaluation.baselines import baselines
+    from ecgscale.evaluation.metrics import metrics
+    from ecgscale.evaluation.readouts import readouts
+    from ecgscale.objectives.base import objectives
+    from ecgscale.tasks import tasks
+
+    families: tuple[Registry[Any], ...] = (
+        *(sources, layouts, tasks, encoders, objectives),
+        *(readouts, metrics, baselines),
+    )
+    broken = [sentence for family in families for sentence in family.broken()]
+    if broken:
+        raise BadInputError("; ".join(broken))
+    return f"{sum(len(family.names()) for family in families)} found"
 
 
 def _study(study: Study) -> str:

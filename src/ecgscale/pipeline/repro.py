@@ -1,23 +1,24 @@
 """Run the out-of-date stages of a study, several at once, and choose the active study."""
 
+import io
 import os
-import re
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.progress import TaskID
 
-from ecgscale.errors import BadInputError, StageFailedError
+from ecgscale.errors import BadInputError
+from ecgscale.files import write_whole
+from ecgscale.pipeline.shards import follow, owner_of, start
 from ecgscale.progress import Bars
 from ecgscale.runs.lineage import is_saved
 from ecgscale.runs.tracking import check_store, sync, tracking_uri
-from ecgscale.study.file import PARAMS, Study, load_study
+from ecgscale.study.file import PARAMS, Grid, Study, TuneConfig, load_study
 from ecgscale.study.resolve import validate
 
 PHASES: dict[str, tuple[str, ...]] = {
@@ -31,20 +32,11 @@ PHASES: dict[str, tuple[str, ...]] = {
 }
 """Stages that may run at the same time, in the order of the pipeline; the report follows."""
 
-_STARTED = re.compile(r"(?:Running stage|Stage) '([^']+)'")
+OPTIONAL_AXES = ("orders", "seeds", "controls", "baselines")
+"""Axes of the grid that a study may leave out."""
 
-
-@dataclass
-class _Shard:
-    """A `dvc repro` process over some stages of a phase, and where its output goes."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-    stages: list[str]
-
-    def seen(self) -> int:
-        """Return how many of its stages have been begun or skipped."""
-        return len(set(_STARTED.findall(self.log.read_text(encoding="utf-8", errors="replace"))))
+ACTIVATED = Path(".ecgscale") / "activated.yaml"
+"""What was last made the active study: while params.yaml is the same, nobody has edited it."""
 
 
 def repro(study: Study, root: Path, jobs: int) -> None:
@@ -67,19 +59,25 @@ def repro(study: Study, root: Path, jobs: int) -> None:
     stages = _stages(root, environment)
     workers = worker_count(jobs, study.study.threads)
     names = {phase: [s for kind in kinds for s in stages[kind]] for phase, kinds in PHASES.items()}
-    with Bars() as bars:
+    with owner_of(root) as owner, Bars() as bars:
         study_bar = bars.bar("study", sum(map(len, names.values())) + 1)
         for number, phase in enumerate(PHASES):
             bar = bars.bar(phase, len(names[phase]))
-            logs = root / ".ecgscale" / "log"
-            shards = _start(names[phase], workers, root, environment, logs, f"{number}-{phase}")
-            _wait(shards, bars, (bar, study_bar))
+            shards = [
+                start(part, root, environment, f"{number}-{phase}-{place}", owner)
+                for place, part in enumerate(_parts(names[phase], workers))
+            ]
+            follow(shards, partial(_advance, bars, (bar, study_bar)))
             if phase == "pretrain":
                 sync(root / "results", root)  # so that they can be looked at meanwhile
-        report = bars.bar("report", 1)
-        _confirm(root, environment)
-        bars.advance(report)
-        bars.advance(study_bar)
+        bar = bars.bar("report", 1)
+        report = start(["report"], root, environment, "report", owner, alone=False)
+        follow([report], partial(_advance, bars, (bar, study_bar)))
+
+
+def _advance(bars: Bars, moved: tuple[TaskID, ...], by: int) -> None:
+    for bar in moved:
+        bars.advance(bar, by)
 
 
 def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
@@ -107,8 +105,44 @@ def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
     return max(1, min(jobs, (cores or 1) // threads))
 
 
+def completed(text: str) -> str:
+    r"""Return a study file with the defaults that ``dvc.yaml`` reads written into it.
+
+    DVC knows no defaults of its own. A file that has them all is returned as it is.
+
+    Examples
+    --------
+    >>> completed("sources: {clinic: {reader: folder, root: ecgs}} # mine\n").splitlines()[0]
+    'sources: {clinic: {reader: folder, root: ecgs, watch: ecgs}} # mine'
+    """
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 4096
+    study = yaml.load(text)
+    grid, tune = study.get("grid", {}), study.get("tune") or {}
+    read: list[tuple[Any, str, Any]] = [
+        *((source, "watch", source["root"]) for source in study.get("sources", {}).values()),
+        *((grid, key, list(Grid.model_fields[key].default)) for key in OPTIONAL_AXES),
+        *([(tune, "order", TuneConfig.model_fields["order"].default)] if tune else []),
+    ]
+    absent = [(section, key, value) for section, key, value in read if key not in section]
+    for section, key, value in absent:
+        section[key] = value
+    searched = tune.get("objectives", TuneConfig.model_fields["objectives"].default)
+    if tune and not isinstance(searched, dict):
+        tune["objectives"] = {name: {} for name in searched}
+    elif not absent:
+        return text
+    written = io.StringIO()
+    yaml.dump(study, written)
+    return written.getvalue()
+
+
 def activate(source: Path, root: Path) -> None:
-    """Make a study file the active one, ``params.yaml``.
+    """Make a study file the active one, ``params.yaml``, with the defaults that DVC reads.
+
+    The active study itself may be given: it gets the defaults that it lacks.
 
     Raises
     ------
@@ -117,15 +151,29 @@ def activate(source: Path, root: Path) -> None:
     """
     load_study(source)
     target = root / PARAMS
-    if target.is_file() and target.read_bytes() != source.read_bytes():
-        studies = [path.read_bytes() for path in (root / "studies").glob("*.yaml")]
-        if target.read_bytes() not in studies and not is_saved(root, target):
-            raise BadInputError(
-                f"{PARAMS} has edits that neither a commit nor a file in studies/ holds: save them "
-                f"there, then ask for {source} again"
-            )
-    if source.resolve() != target.resolve():
-        shutil.copyfile(source, target)
+    active = target.read_text(encoding="utf-8") if target.is_file() else None
+    wanted = completed(source.read_text(encoding="utf-8"))
+    is_other = source.resolve() != target.resolve()
+    unsaved = active not in (None, wanted, *_saved_studies(root)) and not is_saved(root, target)
+    if is_other and unsaved:
+        raise BadInputError(
+            f"{PARAMS} has edits that neither a commit nor a file in studies/ holds: save them "
+            f"there, then ask for {source} again"
+        )
+    if active != wanted:
+        write_whole(target, wanted)
+    if is_other:
+        write_whole(root / ACTIVATED, wanted)
+
+
+def _saved_studies(root: Path) -> set[str]:
+    """Return texts that are no edits of params.yaml: of studies/ and what was made active last."""
+    files = [*(root / "studies").glob("*.yaml"), root / ACTIVATED]
+    texts = {path.read_text(encoding="utf-8") for path in files if path.is_file()}
+    for text in list(texts):
+        with suppress(Exception):  # a file that is no study has only its own text
+            texts.add(completed(text))
+    return texts
 
 
 def _environment(study: Study, root: Path) -> dict[str, str]:
@@ -153,63 +201,8 @@ def _stages(root: Path, environment: dict[str, str]) -> dict[str, list[str]]:
     return names
 
 
-def _start(
-    names: list[str], jobs: int, root: Path, environment: dict[str, str], logs: Path, title: str
-) -> list[_Shard]:
-    logs.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for number in range(min(jobs, len(names))):
-        part = names[number::jobs]
-        log = logs / f"{title}-{number}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", *part],
-                cwd=root,
-                env=environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        shards.append(_Shard(process, log, part))
-    return shards
-
-
-def _wait(shards: list[_Shard], bars: Bars, moved: tuple[TaskID, ...]) -> None:
-    """Follow the shards to their end; the first failure, or an interrupt, ends the others too."""
-    seen = 0
-
-    def advance(now: int) -> None:
-        nonlocal seen
-        for bar in moved:
-            bars.advance(bar, now - seen)
-        seen = now
-
-    try:
-        while any(shard.process.poll() is None for shard in shards):
-            if any(shard.process.poll() not in (None, 0) for shard in shards):
-                break
-            advance(sum(max(shard.seen() - 1, 0) for shard in shards))
-            time.sleep(0.2)
-    finally:
-        for shard in shards:
-            _end(shard)
-    failed = [shard for shard in shards if shard.process.returncode > 0]
-    if failed:
-        raise StageFailedError(_last_lines(failed[0].log))
-    advance(sum(len(shard.stages) for shard in shards))
-
-
-def _end(shard: _Shard) -> None:
-    """End a shard's whole process group: DVC leaves its stage running when it is killed alone."""
-    if shard.process.poll() is None:
-        os.killpg(shard.process.pid, signal.SIGTERM)
-        shard.process.wait(timeout=30)
-
-
-def _confirm(root: Path, environment: dict[str, str]) -> None:
-    done = _dvc(root, environment, "--wait-for-lock", "repro", "report")
-    if done.returncode != 0:
-        raise StageFailedError(f"{done.stdout}\n{done.stderr}"[-3000:])
+def _parts(names: list[str], jobs: int) -> list[list[str]]:
+    return [names[number::jobs] for number in range(min(jobs, len(names)))]
 
 
 def _dvc(
@@ -219,8 +212,3 @@ def _dvc(
     return subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, check=False
     )
-
-
-def _last_lines(log: Path, count: int = 15) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join([f"a stage failed ({log}):", *lines[-count:]])

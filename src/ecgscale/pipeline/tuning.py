@@ -124,7 +124,7 @@ class _Search:
 
     def __init__(self, study: Study, objective: str, root: Path) -> None:
         self.study = study
-        self.settings = study.tune
+        self.settings = study.search
         self.objective = objective
         self.root = root
 

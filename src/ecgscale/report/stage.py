@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
-from ecgscale.runs.record import read_results
+from ecgscale.report.provenance import checked
+from ecgscale.runs.record import Phase, read_results
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.design import study_design
 from ecgscale.study.file import Study
 
 if TYPE_CHECKING:
     from ecgscale.runs.tracking import TrackedRecord
+
+PHASES: tuple[Phase, ...] = ("pretrain", "evaluate")
+"""Phases whose runs the report shows."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class ReportSummary:
 def build_report(study: Study, root: Path) -> ReportSummary:
     """Sync the tracking store, query it, and write the report of a study.
 
+    A number that the store and the run's record do not agree on is named, and the record's is used.
+
     Parameters
     ----------
     study
@@ -69,10 +75,11 @@ def build_report(study: Study, root: Path) -> ReportSummary:
 
     results = root / "results"
     tracking.sync(results, root)
-    runs = {}
-    for phase in ("pretrain", "evaluate"):
-        wanted = {r.digest for r in read_results(results, phase) if r.study == study.study.name}
-        runs[phase] = tracking.query(study.study.name, phase, root, wanted)
+    runs: dict[str, list[TrackedRecord]] = {}
+    for phase in PHASES:
+        records = {r.digest: r for r in read_results(results, phase) if r.study == study.study.name}
+        found = tracking.query(study.study.name, phase, root, set(records))
+        runs[phase] = [checked(run, records[run.tags[tracking.RECORD]]) for run in found]
     return write_report(study, runs["pretrain"], runs["evaluate"], root / "reports")
 
 

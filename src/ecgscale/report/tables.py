@@ -295,10 +295,15 @@ def data_table(analysis: Analysis) -> Table:
     for (regime, size), here in scaled.groupby(["regime", "size"], sort=True):
         ranges = (_range(here[column], digits) for column, digits in shown.items())
         rows.append([f"{size:,}", str(regime).replace("_", " "), *ranges])
+    unknown = scaled["unknown_patients"].max()
+    counted = (
+        f" Up to {unknown:,.0f} of the patients of a subset are recordings whose source does not "
+        "say whose they are, each counted as a patient."
+    )
     return Table(
         "data",
         "Pretraining data at each size: subsets of patients, nested within an order. A range is "
-        "over orders and objectives.",
+        "over orders and objectives." + (counted if unknown > 0 else ""),
         ("Patients", "Regime", "Records", "Hours", "Sources", "Samples seen", "Epochs"),
         rows,
     ).without("Regime", unless=scaled["regime"].nunique() > 1)

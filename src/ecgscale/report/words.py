@@ -66,11 +66,10 @@ def name_of_change(metric: MainMetric) -> str:
 
 def title_of(endpoint: Endpoint) -> str:
     """Return the title of the task, with the protocol unless it is the study's first."""
-    from ecgscale.tasks.base import tasks
-
-    task = endpoint.task
-    title = tasks.get(task).metadata.title if task in tasks.names() else task
-    return title if endpoint.name == task else f"{title}, {protocol_words(endpoint.protocol)}"
+    title = endpoint.title or endpoint.task
+    return (
+        title if endpoint.name == endpoint.task else f"{title}, {protocol_words(endpoint.protocol)}"
+    )
 
 
 def readout_of(endpoint: Endpoint) -> str:

@@ -544,7 +544,8 @@ def _runs(
 def _tracked(client: "MlflowClient", run: "Run") -> TrackedRecord:
     path = Path(client.download_artifacts(run.info.run_id, RECORD_FILE))
     record = RunRecord.read(path)
-    metrics = {name: run.data.metrics[_metric_name(name)] for name in record.metrics}
+    stored = run.data.metrics
+    metrics = {name: stored.get(_metric_name(name), math.nan) for name in record.metrics}
     return TrackedRecord(
         run_id=run.info.run_id,
         cell=record.cell,

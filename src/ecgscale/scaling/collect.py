@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 _AXES = ("objective", "kind", "role", "control_of", "encoder", "regime", "size", "order", "seed")
-_SCALE = ("patients", "records", "hours", "sources", "samples_seen", "epochs", "flops")
+_SCALE = (
+    *("patients", "unknown_patients", "records", "hours", "sources"),
+    *("samples_seen", "epochs", "flops"),
+)
 _METRICS = (*metrics.names(), "labels_used", "labels_absent")
 COLUMNS: tuple[str, ...] = (
     *("cell", *_AXES, *_SCALE, "collapsed"),

@@ -1,10 +1,10 @@
 """A study file (params.yaml) as typed, validated settings; nothing else reads the file."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ecgscale.data.augment_settings import AugmentConfig
 from ecgscale.data.pool import PoolSource
@@ -69,10 +69,16 @@ class ObjectiveConfig(Settings):
     """A winner to take (results/tune/<name>/winner.json); `params` still override it."""
 
 
+def _keys(value: Any) -> Any:
+    return tuple(value) if isinstance(value, dict) else value
+
+
 class TuneConfig(Settings):
     """A hyper-parameter search on validation data."""
 
-    objectives: tuple[str, ...] = ("clef",)
+    objectives: Annotated[tuple[str, ...], BeforeValidator(_keys)] = ("clef",)
+    """Written as a set, {clef, simclr}: dvc.yaml can add nothing to a list, but an empty mapping
+    for a study without this section."""
     encoder: str
     size: int = Field(ge=1)
     order: int = 0
@@ -94,7 +100,8 @@ class Study(Settings):
     recipe: Recipe = Recipe()
     simulate: dict[str, CohortSettings] = Field(default={})
     sources: dict[str, SourceConfig]
-    pool: dict[str, PoolSource]
+    pool: dict[str, PoolSource] = Field(default={})
+    """Sources that pretraining draws from; default all, with all their records."""
     grid: Grid
     encoders: dict[str, EncoderConfig]
     objectives: dict[str, ObjectiveConfig]
@@ -102,7 +109,22 @@ class Study(Settings):
     augment: AugmentConfig = AugmentConfig()
     evaluation: EvaluationConfig
     report: ReportConfig
-    tune: TuneConfig
+    """Default: the first task of the evaluation is the primary one."""
+    tune: TuneConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, given: Any) -> Any:
+        """Fill in what follows from other sections."""
+        if not isinstance(given, dict):
+            return given
+        evaluation, report = given.get("evaluation"), given.get("report", {})
+        tasks = evaluation.get("tasks") if isinstance(evaluation, dict) else None
+        if isinstance(report, dict) and isinstance(tasks, (list, tuple)) and tasks:
+            given = {**given, "report": {"primary_task": tasks[0], **report}}
+        if "pool" not in given and isinstance(given.get("sources"), dict):
+            given = {**given, "pool": {name: {} for name in given["sources"]}}
+        return given
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Study":
@@ -119,11 +141,8 @@ class Study(Settings):
             "evaluation.tasks",
             self.evaluation.tasks,
         )
-        _known("tune.objectives", self.tune.objectives, "objectives", self.objectives)
-        _known("tune.encoder", [self.tune.encoder], "encoders", self.encoders)
-        _known("tune.task", [self.tune.task], "evaluation.tasks", self.evaluation.tasks)
-        _known("tune.size", [self.tune.size], "grid.sizes", self.grid.sizes)
-        _known("tune.order", [self.tune.order], "grid.orders", self.grid.orders)
+        if self.tune:
+            self._check_tune(self.tune)
         smallest = min(self.grid.sizes, default=self.training.batch_size)
         if smallest < self.training.batch_size:
             raise ValueError(
@@ -131,6 +150,26 @@ class Study(Settings):
                 "a batch would hold a record twice"
             )
         return self
+
+    def _check_tune(self, tune: TuneConfig) -> None:
+        _known("tune.objectives", tune.objectives, "objectives", self.objectives)
+        _known("tune.encoder", [tune.encoder], "encoders", self.encoders)
+        _known("tune.task", [tune.task], "evaluation.tasks", self.evaluation.tasks)
+        _known("tune.size", [tune.size], "grid.sizes", self.grid.sizes)
+        _known("tune.order", [tune.order], "grid.orders", self.grid.orders)
+
+    @property
+    def search(self) -> TuneConfig:
+        """The section `tune`.
+
+        Raises
+        ------
+        BadInputError
+            If the study has none.
+        """
+        if self.tune is None:
+            raise BadInputError(f"study {self.study.name} has no section tune: it searches nothing")
+        return self.tune
 
     def training_for(self, objective: str) -> TrainingConfig:
         """Return the training settings of an objective: the study's, with its overrides."""

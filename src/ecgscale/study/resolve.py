@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from ecgscale.code import (
     OBSERVERS,
+    PACKAGE,
     Closure,
     closure,
     entry_of,
@@ -29,12 +30,13 @@ from ecgscale.code import (
 )
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
-from ecgscale.files import write_whole
+from ecgscale.files import file_digest, write_whole
 from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
 from ecgscale.settings import digest_of
 from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
+from ecgscale.study.tasks import TaskBook, task_book
 from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObjective
 
 UNTRAINED = {"ecgscale.training.trainer": "an objective without training never starts it"}
@@ -184,7 +186,9 @@ def write_resolved(study: Study, out: Path, kept: Path) -> None:
     contents = _unchanged(study, kept)
     if contents is None:
         contents = dict(_contents(study))
-        write_whole(kept, json.dumps({"state": _state(study), "contents": contents}))
+        modules = (name for content in contents.values() for name in content.get("modules", {}))
+        if all(name.split(".")[0] == PACKAGE for name in modules):  # others are in no state
+            write_whole(kept, json.dumps({"state": _state(study), "contents": contents}))
     shutil.rmtree(out, ignore_errors=True)
     for name, content in contents.items():
         path = out / f"{name}.json"
@@ -194,9 +198,17 @@ def write_resolved(study: Study, out: Path, kept: Path) -> None:
 
 def _state(study: Study) -> str:
     """Return a digest of all that the contents follow from, but for the libraries' versions."""
+    from ecgscale.data.sources import sources
+    from ecgscale.data.sources.folder import Folder
+
     paths = {objective.tuned for objective in study.objectives.values() if objective.tuned}
-    winners = {str(path): path.read_text(encoding="utf-8") for path in paths if path.is_file()}
-    return digest_of([_plain(study), package_state(), winners])
+    for config in study.sources.values():
+        reader = sources.get(config.reader)
+        if issubclass(reader, Folder) and reader.described_in:
+            paths.add(config.root / reader.described_in)
+    roots = sorted(str(x.root) for x in study.sources.values() if x.root.is_dir())
+    read = {str(path): file_digest(path) for path in paths if path.is_file()}
+    return digest_of([_plain(study), package_state(), read, roots])
 
 
 def _unchanged(study: Study, kept: Path) -> dict[str, Content] | None:
@@ -218,9 +230,11 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
 
     for name in study.simulate:
         yield f"cohorts/{name}", _cohort(study, name)
+    book = task_book(study)
+    book.check()
     for name in study.sources:
         yield f"sources/{name}", _source(study, name)
-    yield "targets", _targets(study)
+    yield "targets", _targets(study, book)
     for size in study.grid.sizes:
         settings = {"pool": study.pool, "parent": study.parent_size(size)}
         yield f"subsets/n{size}", _content(settings, closure("ecgscale.data.subsets:build_subset"))
@@ -244,9 +258,9 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
                 f"grid.baselines: no baseline is named {name!r}; there are: {known}"
             )
         yield f"baselines/{name}", _baseline(study, name)
-    for name in study.tune.objectives:
+    for name in study.tune.objectives if study.tune else ():
         yield f"tune/{name}", tuning(study, name)
-    yield "report", _report(study)
+    yield "report", _report(study, book)
 
 
 def _content(settings: Any, code: Closure) -> Content:
@@ -267,26 +281,37 @@ def _source(study: Study, name: str) -> Content:
     from ecgscale.data.sources.folder import Folder
 
     config = study.sources[name]
-    source = {**_plain(config), "namespace": study.namespace(name)}
     reader = sources.get(config.reader)
+    # Of its tasks, a store has the columns that they read.
+    options = {key: value for key, value in config.options.items() if key != "tasks"}
+    source = {**_plain(config), "options": options, "namespace": study.namespace(name)}
+    if issubclass(reader, Folder) and config.root.is_dir():
+        made = reader(config.root, study.namespace(name), config.options)
+        source |= {"columns": made.asked}
+        if reader.described_in:  # it is not code of the package, and `watch` may not name it
+            source |= {"description": made.description.model_dump(mode="json", exclude={"tasks"})}
     written = [table_of(reader.written_in)] if issubclass(reader, Folder) else []
     code = closure("ecgscale.data.ingest:ingest", entry_of(reader), *written)
     return _content({"source": source, "recipe": study.recipe}, code)
 
 
-def _targets(study: Study) -> Content:
-    from ecgscale.tasks import tasks
-
+def _targets(study: Study, book: TaskBook) -> Content:
     evaluation = study.evaluation
-    classes = [tasks.get(name) for name in evaluation.tasks]
+    classes = [book.get(name) for name in evaluation.tasks]
     for name, task in zip(evaluation.tasks, classes, strict=True):
-        if task.metadata.dataset not in evaluation.data:
+        if task.metadata.dataset not in book.data:
             key = f"evaluation.data.{task.metadata.dataset}"
             raise BadInputError(f"task {name} needs {key}: the source to read")
-    settings = {"tasks": evaluation.tasks, "data": evaluation.data}
-    return _content(
-        settings, closure("ecgscale.tasks.targets:write_targets", *map(entry_of, classes))
-    )
+    used = {task.metadata.dataset: book.data[task.metadata.dataset] for task in classes}
+    settings = {"tasks": evaluation.tasks, "data": evaluation.data | used, **_own(study, book)}
+    code = closure("ecgscale.tasks.targets:write_targets", *map(entry_of, classes))
+    return _content(settings, code)
+
+
+def _own(study: Study, book: TaskBook) -> Content:
+    """Return the declarations of a study's tasks, where there are any."""
+    used = [name for name in study.evaluation.tasks if name in book.own]
+    return {"declared": {name: book.own[name].declaration for name in used}} if used else {}
 
 
 def _pretraining(study: Study, cell: Cell) -> Content:
@@ -324,7 +349,7 @@ def tuning(study: Study, name: str) -> Content:
     """
     from ecgscale.evaluation.readouts.base import parse_settings
 
-    tune, config = study.tune, study.evaluation
+    tune, config = study.search, study.evaluation
     cell = Cell(name, tune.encoder, tune.size, tune.order, tune.seed)
     plan = pretraining(_untuned(study, name), cell)
     settings = {
@@ -337,7 +362,7 @@ def tuning(study: Study, name: str) -> Content:
     return _content(settings, code)
 
 
-def _report(study: Study) -> Content:
+def _report(study: Study, book: TaskBook) -> Content:
     from ecgscale.tasks import SUITES, tasks
 
     evaluation = study.evaluation
@@ -345,9 +370,11 @@ def _report(study: Study) -> Content:
     # The page also says what a study lacks of the suites that it has a task of.
     suites = [s.declared for s in SUITES.values() if set(s.declared) & set(evaluation.tasks)]
     shown = {*evaluation.tasks, *(name for declared in suites for name in declared)}
-    named = [entry_of(tasks.get(name)) for name in sorted(shown & set(tasks.names()))]
+    known = shown & {*tasks.names(), *book.own}
+    named = sorted({entry_of(book.get(name)) for name in known})
     entry = "ecgscale.report.stage:build_report"
-    return _content(study, _evaluation_code(entry, sorted(used), study.grid.baselines, *named))
+    code = _evaluation_code(entry, sorted(used), study.grid.baselines, *named)
+    return _content({**_plain(study), **_own(study, book)}, code)
 
 
 def _pretraining_code(objective: str, encoder: str, *others: str) -> Closure:

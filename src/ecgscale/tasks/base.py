@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,10 +11,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ecgscale.data.record import SPLITS, Split
+from ecgscale.data.sources.declaration import Kind as Kind
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 
-Kind = Literal["multi-label", "multi-class", "binary", "regression"]
 USUAL_METRIC: dict[Kind, str] = {
     **dict.fromkeys(("multi-label", "multi-class", "binary"), "macro_auroc"),
     "regression": "mae",
@@ -103,12 +103,15 @@ class Targets:
         the value for regression.
     patient_id
         Shape (example,).
+    left_out
+        How many records the task does not use, by the reason, where it says so.
     """
 
     rows: npt.NDArray[np.int64]
     split: npt.NDArray[np.str_]
     y: npt.NDArray[np.float32]
     patient_id: npt.NDArray[np.str_]
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 class Task:
@@ -128,7 +131,7 @@ class Task:
         raise NotImplementedError
 
 
-tasks: Registry[Task] = Registry("task", "ecgscale.datasets", "tasks")
+tasks: Registry[Task] = Registry("task", "ecgscale.datasets", "tasks", required=("metadata",))
 
 
 def multi_hot(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgscale.data.record import SPLITS
-from ecgscale.tasks.base import TaskMetadata, tasks
+from ecgscale.tasks.base import Task, TaskMetadata, tasks
 from ecgscale.tasks.suites import SUITES
 from ecgscale.tasks.targets import MANIFEST, read_manifest
 
@@ -47,7 +47,9 @@ class CatalogueEntry:
         }
 
 
-def catalogue(data: Mapping[str, str], root: Path) -> list[CatalogueEntry]:
+def catalogue(
+    data: Mapping[str, str], root: Path, declared: Mapping[str, type[Task]] | None = None
+) -> list[CatalogueEntry]:
     """Return every task, suite by suite in the suites' order, then those in no suite.
 
     Parameters
@@ -56,6 +58,8 @@ def catalogue(data: Mapping[str, str], root: Path) -> list[CatalogueEntry]:
         Data set to the study's source that holds it.
     root
         The project; ``data/tasks`` says what is installed.
+    declared
+        Tasks that the study's sources declare, by name; they come last.
 
     Raises
     ------
@@ -64,9 +68,11 @@ def catalogue(data: Mapping[str, str], root: Path) -> list[CatalogueEntry]:
     """
     folder = root / "data" / "tasks"
     manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else {}
-    declared = [name for suite in SUITES.values() for name in suite.available()]
-    names = list(dict.fromkeys([*declared, *tasks.names()]))
-    return [_entry(tasks.get(name).metadata, data, manifest) for name in names]
+    in_suites = [name for suite in SUITES.values() for name in suite.available()]
+    classes = {name: tasks.get(name) for name in (*in_suites, *tasks.names())} | {
+        **(declared or {})
+    }
+    return [_entry(task.metadata, data, manifest) for task in classes.values()]
 
 
 def _entry(

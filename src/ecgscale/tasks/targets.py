@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecgscale.data.record import SPLITS
+from ecgscale.data.record import SPLITS, UNKNOWN_PATIENT
 from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
-from ecgscale.tasks.base import Kind, Targets, TaskMetadata, check_patient_disjoint, tasks
+from ecgscale.files import whole_file, write_whole
+from ecgscale.tasks.base import Kind, Targets, Task, TaskMetadata, check_patient_disjoint, tasks
 
 MANIFEST = "manifest.json"
 SCHEMA = pa.schema(
@@ -73,7 +74,11 @@ class TaskTable:
 
 
 def write_targets(
-    names: Iterable[str], data: Mapping[str, str], stores: Path, out: Path
+    names: Iterable[str],
+    data: Mapping[str, str],
+    stores: Path,
+    out: Path,
+    declared: Mapping[str, type[Task]] | None = None,
 ) -> dict[str, Any]:
     """Write ``<out>/<task>.parquet`` for each task, and ``<out>/manifest.json``.
 
@@ -87,28 +92,28 @@ def write_targets(
         The folder with one store per source.
     out
         Made if absent; tables of an earlier study are removed.
+    declared
+        Tasks that the study's sources declare, by name.
 
     Returns
     -------
     dict
         The manifest: for each task dataset, kind, main metric, unit, minimum_positives, source,
         store_digest, version, labels, examples per split, positives per label and split (none for
-        a regression), digest of its table. So an evaluation depends on what decides its numbers
-        and not on all that a task says of itself.
+        a regression), digest of its table, and the records that it counts as left out. So an
+        evaluation depends on what decides its numbers and not on all that a task says of itself.
 
     Raises
     ------
     BadInputError
-        If a task does not exist, no source holds its data set, a split has no examples, or a
-        patient is in two splits.
+        If a task does not exist, no source holds its data set, a split has no examples, a patient
+        is in two splits, or the source does not say who a patient is.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for stale in out.glob("*.parquet"):
-        stale.unlink()
     opened: dict[str, Store] = {}
     manifest: dict[str, Any] = {}
+    tables: dict[str, pa.Table] = {}
     for name in names:
-        task = tasks.get(name)
+        task = (declared or {}).get(name) or tasks.get(name)
         metadata = task.metadata
         source = _source(data, metadata)
         if source not in opened:
@@ -116,8 +121,7 @@ def write_targets(
         store = opened[source]
         targets = task.targets(store.records)
         _check(metadata, source, targets)
-        table = _table(targets, store.records)
-        pq.write_table(table, out / f"{name}.parquet", compression="zstd")
+        table = tables[name] = _table(targets, store.records)
         said = ("dataset", "kind", "minimum_positives", "version")
         manifest[name] = {
             **{key: getattr(metadata, key) for key in said},
@@ -125,10 +129,17 @@ def write_targets(
             **{"source": source, "store_digest": store.digest},
             "labels": list(metadata.label_names),
             **_counts(targets, metadata),
+            **({"left_out": targets.left_out} if targets.left_out else {}),
             "digest": _digest(table, metadata),
         }
-    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    (out / MANIFEST).write_text(text, encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    # Away first and back last: a manifest never stands beside tables that are not all there.
+    for stale in (out / MANIFEST, *out.glob("*.parquet")):
+        stale.unlink(missing_ok=True)
+    for name, table in tables.items():
+        with whole_file(out / f"{name}.parquet") as path:
+            pq.write_table(table, path, compression="zstd")
+    write_whole(out / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
 
 
@@ -256,6 +267,13 @@ def _check(metadata: TaskMetadata, source: str, targets: Targets) -> None:
     for split in SPLITS:
         if not (targets.split == split).any():
             raise BadInputError(f"task {name}: source {source} has no {split} records for it")
+    unknown = [patient for patient in targets.patient_id if UNKNOWN_PATIENT in patient]
+    if unknown:
+        raise BadInputError(
+            f"task {name}: source {source} does not say who the patients of {len(unknown)} of "
+            f"{len(targets.patient_id)} records are ({unknown[0].split(UNKNOWN_PATIENT)[-1]}), so "
+            "none can be held out; its options patients, table.patient or patient_pattern say it"
+        )
     check_patient_disjoint(name, targets)
     if metadata.kind == "regression":
         if not np.isfinite(y).all():

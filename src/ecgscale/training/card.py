@@ -33,6 +33,8 @@ class TrainedOn:
     hours: float
     sources: dict[str, int]
     """Records per source."""
+    unknown_patients: int = 0
+    """Of `patients`, recordings that are counted as one each: nobody says whose they are."""
 
 
 NO_DATA = TrainedOn("none", "none", "none", {}, patients=0, records=0, hours=0.0, sources={})
@@ -96,9 +98,17 @@ def _summary(cell: Cell, objective: ResolvedObjective, data: TrainedOn) -> str:
 def _data(data: TrainedOn) -> str:
     if not data.records:
         return "None."
+    known = (
+        ""
+        if not data.unknown_patients
+        else (
+            f" (of which {data.unknown_patients:,} are recordings counted as a patient each: their "
+            "source does not say whose they are)"
+        )
+    )
     return (
-        f"`{data.name}`, digest `{data.digest}`: {data.patients:,} patients, {data.records:,} "
-        f"recordings, {data.hours:.2f} hours.\n\n"
+        f"`{data.name}`, digest `{data.digest}`: {data.patients:,} patients{known}, "
+        f"{data.records:,} recordings, {data.hours:.2f} hours.\n\n"
         + number_table("Source", "Recordings", dict(sorted(data.sources.items())), ",")
     )
 

@@ -156,6 +156,7 @@ def _axes(plan: Pretraining, seen: TrainedOn) -> dict[str, Scalar]:
 def _scale(seen: TrainedOn) -> dict[str, float]:
     return {
         "patients": seen.patients,
+        "unknown_patients": seen.unknown_patients,
         "records": seen.records,
         "hours": seen.hours,
         "sources": len(seen.sources),

@@ -181,6 +181,7 @@ def _subset(plan: Pretraining, root: Path) -> Records:
         records=manifest.records,
         hours=manifest.hours,
         sources=manifest.sources,
+        unknown_patients=manifest.unknown_patients,
     )
     return trained_on, rows, stores
 

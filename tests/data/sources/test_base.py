@@ -1,5 +1,6 @@
 """What holds for every source, and the helpers they share."""
 
+import re
 import sys
 import types
 from pathlib import Path
@@ -10,11 +11,11 @@ import pytest
 from ecgscale.data.sources import QuarantineError, sources
 from ecgscale.data.sources.base import (
     is_inside,
-    parse_age,
     parse_fold,
-    parse_sex,
     read_clinical,
+    read_names,
     read_table,
+    rows_by_key,
 )
 from ecgscale.errors import BadInputError
 
@@ -28,36 +29,6 @@ def test_iter_records_raises_or_collects(tmp_path, write):
     bad = {}
     assert [record.record_id for record in source.iter_records(bad)] == ["a"]
     assert bad["b"].reason == "bad-gain"
-
-
-@pytest.mark.parametrize(
-    ("text", "age", "noted"),
-    [
-        ("56.0", 56.0, False),
-        (" 0 ", 0.0, False),
-        ("300", 90.0, True),
-        ("300.0", 90.0, True),
-        ("", None, False),
-        ("NaN", None, False),
-        ("Unknown", None, False),
-        ("-3", None, True),
-        ("121", None, True),
-        ("inf", None, True),
-        ("old", None, True),
-    ],
-)
-def test_ages(text, age, noted):
-    got, notes = parse_age(text)
-    assert got == age
-    assert bool(notes) == noted
-
-
-@pytest.mark.parametrize(
-    ("text", "sex"),
-    [("Male", "M"), ("M", "M"), ("FEMALE", "F"), ("f", "F"), ("Unknown", None), ("", None)],
-)
-def test_sexes(text, sex):
-    assert parse_sex(text) == sex
 
 
 def test_folds():
@@ -83,13 +54,84 @@ def test_tables_that_cannot_be_read(tmp_path):
     path = tmp_path / "t.csv"
     with pytest.raises(BadInputError, match=r"t\.csv does not exist"):
         read_table(path, ())
-    path.write_bytes(b"a,b\n\xff,1\n")
-    with pytest.raises(BadInputError, match=r"t\.csv cannot be read as CSV"):
-        read_table(path, ())
-    path.write_bytes(b"a,b\n1\n1,2,3\n")
-    assert read_table(path, ("a",)) == [{"a": "1", "b": ""}, {"a": "1", "b": "2"}]
+    path.write_bytes(b"a,b\n1,2\n\n3,4,,\n")
+    assert read_table(path, ("a",)) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
     with pytest.raises(BadInputError, match="no column 'c'"):
         read_table(path, ("c",))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"a,b\n1,2\n\xff,1\n", "line 3 is not UTF-8 text (byte 0xff)"),
+        (b"\xff\xfea\0,\0b\0", "line 1 is not UTF-8 text"),
+        (b"a,b\n1,2\0\n", "line 2 has a NUL byte"),
+        (b"a,b\n<<<<<<< HEAD\n1,2\n", "line 2 is a conflict marker of git"),
+        (b"a,b\n1,2\n=======\n1,3\n", "line 3 is a conflict marker of git"),
+        (b"a,b\n1\n", "line 2 has 1 values for 2 columns"),
+        (b"a,b\r\n1,2\r\n1,2,3\r\n", "line 3 has 3 values for 2 columns"),
+        (b'a,b\n1,"2\n3,4\n', "line 3: unexpected end of data"),
+        (b"a,b," + b"x" * 200_000 + b"\n", "line 1: field larger than field limit"),
+        (b"a,b,a\n1,2,3\n", "names the column 'a' twice"),
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_one_sentence(tmp_path, content, sentence):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=re.escape(sentence)) as caught:
+        read_table(path, ("a",))
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_of_one_identifier_must_agree(tmp_path):
+    rows = [{"id": "7.0", "x": "1"}, {"id": "8", "x": "2"}]
+    assert rows_by_key([*rows, rows[0]], "id", tmp_path) == {"7": rows[0], "8": rows[1]}
+    with pytest.raises(BadInputError, match="two different rows with the id '7'"):
+        rows_by_key([*rows, {"id": "7.0", "x": "3"}], "id", tmp_path)
+
+
+def test_names_in_latin_1_are_read_if_they_are_there(tmp_path):
+    path = tmp_path / "RECORDS"
+    path.write_bytes("caf\xe9\nplain\n".encode("latin-1"))
+    with pytest.raises(BadInputError, match="line 1 is not UTF-8 text"):
+        read_names(path, (".hea",))
+    (tmp_path / "caf\xe9.hea").touch()
+    assert read_names(path, (".hea",)) == ["caf\xe9", "plain"]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RecursionError("deep"), ZeroDivisionError("x\ny"), OSError("odd")]
+)
+def test_any_error_is_that_of_one_record(tmp_path, write, monkeypatch, error):
+    for name in "ab":
+        write.wfdb(tmp_path, name, write.beats(ord(name)))
+    cls = sources.get("challenge")
+    read = cls.read
+
+    def broken(self, ref):
+        if ref.record_id == "a":
+            raise error
+        return read(self, ref)
+
+    monkeypatch.setattr(cls, "read", broken)
+    bad = {}
+    assert [record.record_id for record in cls(tmp_path, "s").iter_records(bad)] == ["b"]
+    assert bad["a"].reason == (
+        "unreadable-file" if isinstance(error, OSError) else "unexpected-error"
+    )
+    assert bad["a"].detail.startswith("a.hea: ")
+    assert isinstance(error, OSError) or type(error).__name__ in bad["a"].detail
+    assert "\n" not in bad["a"].detail
+
+
+def test_an_error_that_no_index_foresees_is_one_sentence(tmp_path, monkeypatch):
+    cls = sources.get("challenge")
+    monkeypatch.setattr(cls, "index", lambda self: [1 / 0])
+    with pytest.raises(BadInputError, match="cannot be listed: ZeroDivisionError: division"):
+        cls(tmp_path, "s").listed()
 
 
 def test_is_inside_follows_links(tmp_path):

@@ -16,7 +16,7 @@ def test_one_record(tmp_path, write):
     comments = ("# Age: 71", "# Sex: M", "# Dx: 164889003,59118001")
     write.wfdb(tmp_path, "A1", write.beats(1), comments=comments)
     (record,) = read(tmp_path)
-    assert (record.record_id, record.patient_id) == ("A1", "csn:A1")
+    assert (record.record_id, record.patient_id) == ("A1", "csn:?A1")
     assert (record.age, record.sex, record.fold, record.split) == (71, "M", None, None)
     assert record.labels == {"164889003": 100.0, "59118001": 100.0}
     assert record.notes == ()
@@ -46,7 +46,7 @@ def test_repeated_and_empty_codes(tmp_path, write):
     write.wfdb(tmp_path, "a", write.beats(1), comments=("#Dx: 284470004,,284470004",))
     (record,) = read(tmp_path)
     assert record.labels == {"284470004": 100.0}
-    assert record.notes == ("an empty code in #Dx left out",)
+    assert record.notes == ("an empty label left out",)
 
 
 @pytest.mark.parametrize("scale", [0.6, 1.0, 2.0])
@@ -107,6 +107,75 @@ def test_the_patient_table_is_joined_by_record(tmp_path, write):
     write.wfdb(tmp_path, "a", write.beats(1))
     write.csv(tmp_path / "patient_metadata.csv", [{"patient_id": "a", "smoker": 1}])
     assert read(tmp_path)[0].clinical == {"smoker": 1.0}
+
+
+NAMES = ("A0001", "E00001", "HR00007", "I0002", "I0003", "JS00001", "Q0001", "S0001", "x")
+
+
+def patients(root, **options):
+    return {record.record_id: record.patient_id for record in read(root, **options)}
+
+
+class TestPatients:
+    @pytest.fixture
+    def root(self, tmp_path, write):
+        for number, name in enumerate(NAMES):
+            write.wfdb(tmp_path / "in", name, write.beats(number))
+        return tmp_path / "in"
+
+    def test_only_one_database_has_a_record_for_each(self, root):
+        expected = {name: f"csn:?{name}" for name in NAMES} | {"JS00001": "csn:JS00001"}
+        assert patients(root) == expected
+        assert patients(root, patients="record") == {name: f"csn:{name}" for name in NAMES}
+
+    def test_a_table_of_ones_own(self, root, write):
+        rows = [("S0001", "9"), ("A0001", "9"), ("JS00001", "one"), ("S0002", "2")]
+        write.csv(root / "own.csv", [{"record": r, "patient": p} for r, p in rows])
+        found = patients(root, patients="own.csv")
+        assert found == patients(root) | {
+            **{"S0001": "csn:9", "A0001": "csn:9"},
+            "JS00001": "csn:one",
+        }
+        (source,) = {
+            path.name
+            for path in sources.get("challenge")(root, "csn", {"patients": "own.csv"}).tables()
+        } - {"patient_metadata.csv"}
+        assert source == "own.csv"
+
+    def test_the_table_of_ptb_xl(self, root, write):
+        write.csv(root / "ptbxl_database.csv", [{"ecg_id": "7", "patient_id": "15709.0", "x": ""}])
+        found = patients(root, patients="ptbxl_database.csv")
+        assert found == patients(root) | {"HR00007": "csn:15709"}
+
+    def test_the_list_of_incart(self, root):
+        lines = "patient 1\nI01 I02\nAcute MI\n\nPatient 2\nI03 I04 I05\n"
+        (root / "files-patients-diagnoses.txt").write_text(lines)
+        found = patients(root, patients="files-patients-diagnoses.txt")
+        assert found == patients(root) | {"I0002": "csn:incart-1", "I0003": "csn:incart-2"}
+
+    @pytest.mark.parametrize(
+        ("name", "text", "sentence"),
+        [
+            ("p.csv", "record,patient\na,1\na,2\n", "names several patients for the record 'a'"),
+            ("p.csv", "record,patient\na,\n", "names no patient for the record 'a'"),
+            ("p.csv", "record,who\na,1\n", "has no column 'patient'"),
+            ("p.csv", "", "is empty"),
+            ("p.txt", "I01\npatient 1\n", "line 1: records before the first patient"),
+            ("p.txt", "patient 1\nI01\npatient 2\nI01\n", "line 4: I01 is of two patients"),
+            ("p.txt", "nothing\n", "has no lines with a patient and records"),
+        ],
+    )
+    def test_a_bad_table_is_one_sentence(self, root, name, text, sentence):
+        (root / name).write_text(text)
+        with pytest.raises(BadInputError, match=sentence):
+            read(root, patients=name)
+
+
+def test_a_list_in_latin_1_is_one_sentence(tmp_path, write):
+    write.wfdb(tmp_path, "a", write.beats(1))
+    (tmp_path / "RECORDS").write_bytes(b"a\ncaf\xe9\n")
+    with pytest.raises(BadInputError, match="RECORDS cannot be read: line 2 is not UTF-8"):
+        read(tmp_path)
 
 
 def verhoeff_table():

@@ -137,12 +137,17 @@ def test_parts_that_were_not_downloaded(copy):
         ({"trace_file": ""}, "path-traversal"),
         ({"patient_id": ""}, "bad-metadata"),
         ({"AF": "maybe"}, "bad-metadata"),
-        ({"is_male": "2"}, "bad-metadata"),
         ({"timey": "long"}, "bad-metadata"),
     ],
 )
 def test_a_bad_row_costs_one_record(one, changes, reason):
     assert problems(one(**changes)) == {reason}
+
+
+def test_a_sex_that_is_not_understood_is_unknown(one):
+    (record,) = read(one(is_male="2"))
+    assert record.sex is None
+    assert record.notes == ("sex '2' is not understood and left out",)
 
 
 def test_what_a_row_leaves_open(one):

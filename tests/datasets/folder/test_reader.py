@@ -63,7 +63,7 @@ class TestFormats:
         (record,) = read(tmp_path)
         np.testing.assert_allclose(record.signal, signal, rtol=1e-5, atol=1e-6)
         assert record.signal.dtype == np.float32
-        assert (record.record_id, record.patient_id) == ("a/x", "own:a/x")
+        assert (record.record_id, record.patient_id) == ("a/x", "own:?a/x")
         assert (record.fs, record.leads) == (100, LEADS)
 
     def test_steps_of_a_converter(self, tmp_path, signal):
@@ -224,6 +224,32 @@ class TestTable:
             read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("p.parquet", b"PAR1 of no use", r"p\.parquet cannot be read as Parquet"),
+        ("p.csv", b"file,pid\n<<<<<<< HEAD\nx,1\n", "line 2 is a conflict marker of git"),
+        ("p.csv", b"file,pid\nx\n", "line 2 has 1 values for 2 columns"),
+        ("p.csv", b"file,pid,pid\nx,1,2\n", "names the column 'pid' twice"),
+        ("p.csv", b"", r"p\.csv is empty"),
+    ],
+)
+def test_a_damaged_table_is_one_sentence(tmp_path, signal, name, content, sentence):
+    describe(tmp_path, format="npy", table={"path": name, "record": "file", "patient": "pid"})
+    save(tmp_path / "x.npy", signal)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInputError, match=sentence) as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_recording_of_another_patient(tmp_path, signal):
+    describe(tmp_path, format="npy", patients="record")
+    save(tmp_path / "a/x.npy", signal)
+    (record,) = read(tmp_path)
+    assert record.patient_id == "own:a/x"
+
+
 def test_patients_from_the_path(tmp_path, signal):
     describe(tmp_path, format="npy", patient_pattern="^p([0-9]+)/")
     save(tmp_path / "p12" / "x.npy", signal)
@@ -238,7 +264,7 @@ def test_patients_from_the_path(tmp_path, signal):
     ("keys", "said"),
     [
         ({"formt": "csv"}, "source.yaml: formt: Extra inputs are not permitted"),
-        ({"format": "edf"}, "source.yaml: format: Input should be 'wfdb', 'csv', 'npy' or 'parq"),
+        ({"format": "xml"}, "source.yaml: format: Input should be 'wfdb', 'csv', 'npy', 'parq"),
         ({"fs": None}, "source.yaml: fs is missing, and csv files do not say it"),
         ({"units": None}, "source.yaml: units is missing"),
         ({"leads": None}, "source.yaml: leads is missing"),
@@ -255,6 +281,10 @@ def test_patients_from_the_path(tmp_path, signal):
         (
             {"patient_pattern": "(.)", "table": {"path": "t", "record": "r", "patient": "p"}},
             "both say who the patient is",
+        ),
+        (
+            {"patient_pattern": "(.)", "patients": "record"},
+            "patients: record contradicts patient_pattern or table.patient",
         ),
         ({"files": "/x/*"}, "source.yaml: files: '/x/\\*'"),
     ],
@@ -295,7 +325,7 @@ def test_an_absent_folder_description_or_file(tmp_path):
         ("x.csv", "I,II\n1,2\n", "missing-lead"),
         ("x.csv", "", "truncated-signal"),
         ("x.npy", "nothing", "unreadable-header"),
-        ("x.parquet", "nothing", "truncated-signal"),
+        ("x.parquet", "nothing", "unreadable-header"),
     ],
 )
 def test_bad_files_are_set_aside(tmp_path, name, content, reason):
@@ -333,7 +363,7 @@ def test_ingest(tmp_path, signal):
     assert (summary.stored, summary.quarantined) == (3, {})
     store = open_store(tmp_path / "store")
     assert store.leads == LEADS
-    assert list(store.records["patient_id"]) == ["own:p0", "own:p1", "own:p2"]
+    assert list(store.records["patient_id"]) == ["own:?p0", "own:?p1", "own:?p2"]
 
 
 def test_the_example_in_the_documentation_is_a_description():

@@ -233,7 +233,7 @@ def change_header(path, old, new):
         ("/mV", "/mmHg", "bad-gain"),
         (" 1 100 ", " 1 5 ", "wrong-rate"),
         (" 1 100 ", " 2 100 ", "unreadable-header"),
-        (" 1 100 ", " 1 fast ", "unreadable-header"),
+        (" 1 100 ", " 1 fast ", "wrong-rate"),
         ("_1.dat", "_1.gone", "missing-signal-file"),
         (" 2000 ", " 9000 ", "truncated-signal"),
     ],

@@ -111,7 +111,7 @@ def test_a_value_of_the_label_table(copy, text, value, labels):
     rewrite(path, [{**first, "LVEF": text}])
     (record,) = (r for r in read(copy) if r.record_id == first["waveform_path"].split("/")[-1])
     assert (list(record.labels), record.measurements.get("lvef")) == (labels, value)
-    assert record.notes == (() if value else ("LVEF that is not a number left out",))
+    assert record.notes == (() if value else ("LVEF that is not one number left out",))
 
 
 def test_a_table_of_ones_own_is_joined_by_study_id(copy, tmp_path):
@@ -128,7 +128,7 @@ def test_a_table_of_ones_own_is_joined_by_study_id(copy, tmp_path):
         ("40", "2150", "2149-07-01 00:00:00", 39, ()),
         ("91", "2150", "2150-07-01 00:00:00", 90, ("age 91 is above 89 and read as 90",)),
         ("88", "2150", "2155-07-01 00:00:00", 90, ("age 93 is above 89 and read as 90",)),
-        ("1", "2150", "2140-07-01 00:00:00", None, ("impossible age -9 left out",)),
+        ("1", "2150", "2140-07-01 00:00:00", None, ("impossible age '-9' left out",)),
         ("", "2150", "2140-07-01 00:00:00", None, ()),
         ("40", "2150", "", None, ()),
     ],

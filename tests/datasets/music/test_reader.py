@@ -121,7 +121,7 @@ def test_the_table_is_read_with_its_quirks(tmp_path):
     one_patient(tmp_path, noise(), **changes, **{"Exit of the study": "3"})
     (record,) = read(tmp_path)
     assert (record.age, record.sex) == (90, "F")
-    assert record.notes == (NOTE, "age >89 is read as 90")
+    assert record.notes == (NOTE, "age '>89' is read as 90")
     assert record.labels == {"outcome:6": 100.0, "exit:3": 100.0}
     assert record.clinical == {"weight": 70.5, "dbp": 80.0, "diabetes": 0.0}
 

@@ -8,7 +8,6 @@ CASES = [
     ("missing-signal-file", {"filename_lr": "records100/00000/09999_lr"}, "09999_lr"),
     ("path-traversal", {"filename_lr": "../outside/secret"}, "../outside/secret"),
     ("path-traversal", {"filename_lr": "/etc/passwd"}, "/etc/passwd"),
-    ("path-traversal", {"filename_lr": "records100\0"}, "records100"),
     ("unknown-label", {"scp_codes": "{'NORM': 100.0, 'WHAT': 50.0}"}, "'WHAT'"),
     ("bad-metadata", {"scp_codes": "NORM"}, "NORM"),
     ("bad-metadata", {"scp_codes": "{'NORM': None}"}, "None"),

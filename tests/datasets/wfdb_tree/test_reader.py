@@ -75,6 +75,10 @@ class TestWhichRecords:
         (tree / "RECORDS").write_bytes(b"\xff\n")
         with pytest.raises(BadInputError, match="RECORDS cannot be read"):
             read(tree)
+        (tree / "RECORDS").write_text("I0001/\n")
+        (tree / "I0001" / "RECORDS").write_text("../I0001/\n")
+        with pytest.raises(BadInputError, match="I0001/RECORDS leads to itself"):
+            read(tree)
 
 
 class TestWhatIsKnown:
@@ -102,7 +106,9 @@ class TestWhatIsKnown:
 
     def test_patients(self, tree):
         own = [record.patient_id for record in read(tree)]
-        assert own == ["tree:I0001/p1/de_1", "tree:I0001/p1/de_2", "tree:I0006/p2/de_3"]
+        assert own == ["tree:?I0001/p1/de_1", "tree:?I0001/p1/de_2", "tree:?I0006/p2/de_3"]
+        by_record = [record.patient_id for record in read(tree, patients="record")]
+        assert by_record == ["tree:I0001/p1/de_1", "tree:I0001/p1/de_2", "tree:I0006/p2/de_3"]
         by_folder = [record.patient_id for record in read(tree, patient_pattern="/(p[0-9]+)/")]
         assert by_folder == ["tree:p1", "tree:p1", "tree:p2"]
         assert problem(tree, patient_pattern="I0001/(p[0-9]+)/") == "bad-metadata"
@@ -213,7 +219,7 @@ class TestOtherFormats:
         ("a 2 100 1000", "a 2 100", "unreadable-header"),
         ("a 2 100 1000", "a 2 100 9000", "truncated-signal"),
         ("a.dat", "gone.dat", "missing-signal-file"),
-        ("a.dat", "../outside.dat", "unreadable-header"),
+        ("a.dat", "../outside.dat", "path-traversal"),
     ],
 )
 def test_bad_records_of_other_formats_are_set_aside(tmp_path, signal, old, new, reason):

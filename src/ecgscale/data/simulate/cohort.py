@@ -18,6 +18,7 @@ from ecgscale.data.simulate.layout import Layout, Written, clinical_table, cohor
 from ecgscale.data.simulate.population import draw_patient
 from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.errors import BadInputError
+from ecgscale.files import naming
 from ecgscale.settings import digest_of
 
 MANIFEST = "MANIFEST.json"
@@ -71,9 +72,14 @@ def simulate(recipe: CohortSettings, out: Path, jobs: int = 1) -> dict[str, Any]
     _clear(out)
     (out / MARKER).write_text(marker, encoding="utf-8")
     layout = layouts.get(recipe.layout)(options, _seed(recipe))
-    written = _write(layout, recipe, out, jobs)
-    layout.tables(out, written)
-    clinical_table(out, written)
+    try:
+        with naming(out):
+            written = _write(layout, recipe, out, jobs)
+            layout.tables(out, written)
+            clinical_table(out, written)
+    except OSError:
+        _clear(out)  # a full disk needs the room
+        raise
     labels = Counter(code for codes in written.codes for code in codes)
     manifest = {
         "recipe": described,

@@ -2,9 +2,11 @@
 
 import ast
 import csv
+import io
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +14,10 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from ecgscale.data.record import CLINICAL_FIELDS, Record, Sex
+from ecgscale.data.record import CLINICAL_FIELDS, Record
+from ecgscale.data.sources.declaration import TaskDeclaration, TaskName
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 from ecgscale.settings import first_problem
@@ -29,8 +32,10 @@ REASONS: dict[str, str] = {
     "missing-signal-file": "the signal file is not there",
     "nan-samples": "a sample is marked invalid or is not a number",
     "path-traversal": "a file is named that lies outside the record's own folder",
+    "repeated-lead": "a lead is named twice, by the file or by lead_names",
     "too-short": "shorter than the recipe's minimum_seconds",
     "truncated-signal": "the signal file ends before the stated number of samples",
+    "unexpected-error": "reading failed in a way that no check foresaw; the detail has the error",
     "unknown-label": "a label code that is not in the source's vocabulary",
     "unreadable-file": "the operating system does not let a file be read",
     "unreadable-header": "the header is missing, malformed or in a format that is not read",
@@ -40,9 +45,6 @@ REASONS: dict[str, str] = {
 
 PATIENT_METADATA = "patient_metadata.csv"
 """Optional table beside a source: `patient_id` and columns of `CLINICAL_FIELDS`."""
-
-OLDEST = 90.0
-"""Age that stands for every age above 89, which publishers hide."""
 
 
 class QuarantineError(Exception):
@@ -69,6 +71,8 @@ class SourceOptions(BaseModel, extra="forbid", frozen=True):
 
     flat_leads: Literal["quarantine", "keep"] = "quarantine"
     """What happens to a record with a flat lead; a kept one says so in its notes."""
+    tasks: dict[TaskName, TaskDeclaration] = Field(default={})
+    """Downstream tasks on the source's own labels."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +90,18 @@ class Ref:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded."""
+    """What a file of signals holds: shape (lead, time) in mV, float32; NaN: nothing recorded.
+
+    `gains` are the steps per mV that the file states for each lead, where it states them; `gain` is
+    as in `ecgscale.data.record.Record`.
+    """
 
     signal: npt.NDArray[np.float32]
     fs: float
     leads: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    gains: tuple[float, ...] = ()
+    gain: str = ""
 
 
 R = TypeVar("R", bound=Ref)
@@ -167,18 +177,54 @@ class Source(Generic[R]):
         raise NotImplementedError
 
     def load(self, ref: R) -> Record:
-        """Read one record; what the operating system refuses counts against the record.
+        """Read one record; whatever goes wrong with it counts against this record alone.
 
         Raises
         ------
         QuarantineError
             If this record cannot be used.
+        BadInputError
+            If a file that all records share cannot be used.
         """
         try:
             return self.read(ref)
-        except OSError as error:
-            name = os.path.basename(error.filename or "")
-            raise QuarantineError("unreadable-file", f"{name}: {error.strerror}") from error
+        except (QuarantineError, BadInputError):
+            raise
+        except Exception as error:
+            raise unexpected(error, self.file_name(ref)) from error
+
+    def file_name(self, ref: R) -> str:
+        """Return what messages call the file of a record: the first of `files`, or the record."""
+        with suppress(ValueError):  # a name that no file can have
+            for path in self.files(ref)[:1]:
+                return path.name
+        return ref.record_id
+
+    def listed(self) -> list[R]:
+        """List the records as `index` does; an error that it does not foresee is one sentence.
+
+        Raises
+        ------
+        BadInputError
+            If they cannot be listed.
+        """
+        try:
+            return self.index()
+        except BadInputError:
+            raise
+        except Exception as error:
+            said = f"{type(error).__name__}: {one_line(error)}"
+            raise BadInputError(f"source folder {self.root} cannot be listed: {said}") from error
+
+    @property
+    def declared(self) -> dict[str, TaskDeclaration]:
+        """The downstream tasks that are declared for it."""
+        tasks: dict[str, TaskDeclaration] = self.options.tasks
+        return tasks
+
+    def declared_in(self, task: str) -> str:
+        """Return where a task is declared, for messages."""
+        return f"options of the source {self.root}"
 
     def files(self, ref: R) -> list[Path]:
         """Return the files that belong to one record."""
@@ -203,7 +249,7 @@ class Source(Generic[R]):
         QuarantineError
             At the first bad record, if `quarantined` is not given.
         """
-        for ref in self.index():
+        for ref in self.listed():
             try:
                 record = self.load(ref)
             except QuarantineError as error:
@@ -271,6 +317,95 @@ def is_inside(folder: Path, path: Path) -> bool:
         return False
 
 
+def unexpected(error: Exception, name: str) -> QuarantineError:
+    """Return what an error that nobody foresaw means for one record.
+
+    Parameters
+    ----------
+    name
+        Of the record's file.
+    """
+    if isinstance(error, OSError):
+        file = os.path.basename(str(error.filename)) if error.filename else name
+        return QuarantineError("unreadable-file", f"{file}: {error.strerror or one_line(error)}")
+    detail = f"{name}: {type(error).__name__}: {one_line(error)}"
+    return QuarantineError("unexpected-error", detail)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line, shortened."""
+    return " ".join(str(error).split())[:200] or "no message"
+
+
+def read_lines(path: Path, errors: str = "strict", encoding: str = "utf-8-sig") -> list[str]:
+    """Read the lines of a list or a table that all records share.
+
+    Parameters
+    ----------
+    path
+        The file.
+    errors, encoding
+        As in `open`.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing or cannot be read, or a line (which the message states) is not text
+        or a mark that git leaves where two versions conflict.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path} does not exist") from error
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        text = data.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        at = data.count(b"\n", 0, error.start) + 1
+        said = f"line {at} is not UTF-8 text (byte 0x{data[error.start]:02x})"
+        raise BadInputError(f"{path} cannot be read: {said}") from error
+    lines = list(io.StringIO(text, newline=""))
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            raise BadInputError(f"{path} cannot be read: line {number} has a NUL byte")
+        if line.startswith(_CONFLICTS) or line.strip() == "=======":
+            raise BadInputError(f"{path} cannot be read: line {number} is a conflict marker of git")
+    return lines
+
+
+_CONFLICTS = ("<<<<<<< ", ">>>>>>> ", "||||||| ")
+
+
+def read_names(path: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Read a list of records or folders, one a line.
+
+    Names that are not UTF-8 are read as Latin-1 if each of them is then there; else nobody can say
+    which records the list means.
+
+    Parameters
+    ----------
+    suffixes
+        What may follow a name for it to be a file.
+
+    Raises
+    ------
+    BadInputError
+        As `read_lines`.
+    """
+    try:
+        lines = read_lines(path)
+    except BadInputError:
+        lines = read_lines(path, encoding="latin-1")
+        strange = [line.strip() for line in lines if not line.isascii()]
+        if not strange or not all(
+            any((path.parent / f"{name}{end}").exists() for end in ("", *suffixes))
+            for name in strange
+        ):
+            raise
+    return [line.strip() for line in lines if line.strip()]
+
+
 def read_table(
     path: Path, required: tuple[str, ...], delimiter: str = ",", errors: str = "strict"
 ) -> list[dict[str, str]]:
@@ -292,19 +427,49 @@ def read_table(
     Raises
     ------
     BadInputError
-        If the file is missing or not CSV, or a required column is.
+        If the file is missing or not CSV, a required column is missing, a column is named twice, or
+        a row has not as many values as there are columns.
     """
+    reader = csv.reader(read_lines(path, errors), delimiter=delimiter, strict=True)
+    rows = []
     try:
-        with path.open(encoding="utf-8-sig", errors=errors, newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter)
-            missing = [name for name in required if name not in (reader.fieldnames or ())]
-            if missing:
-                raise BadInputError(f"{path} has no column {missing[0]!r}")
-            return [{key: row[key] or "" for key in reader.fieldnames or ()} for row in reader]
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInputError(f"{path} cannot be read as CSV: {error}") from error
+        columns = next(reader, [])
+        if not columns:
+            raise BadInputError(f"{path} is empty")
+        missing = [name for name in required if name not in columns]
+        if missing:
+            raise BadInputError(f"{path} has no column {missing[0]!r}")
+        for name in columns:
+            if columns.count(name) > 1 and (name or name in required):
+                raise BadInputError(f"{path} names the column {name!r} twice")
+        for row in reader:
+            if not "".join(row).strip() and len(row) <= 1:
+                continue
+            if len(row) < len(columns) or any(row[len(columns) :]):
+                told = f"line {reader.line_num} has {len(row)} values for {len(columns)} columns"
+                raise BadInputError(f"{path} cannot be read as CSV: {told}")
+            rows.append(dict(zip(columns, row, strict=False)))
+    except csv.Error as error:
+        raise BadInputError(
+            f"{path} cannot be read as CSV: line {reader.line_num}: {error}"
+        ) from error
+    return rows
+
+
+def rows_by_key(rows: list[dict[str, str]], column: str, path: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of a table by the identifier in a column.
+
+    Raises
+    ------
+    BadInputError
+        If two different rows have one identifier.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        key = whole_number(row[column])
+        if found.setdefault(key, row) != row:
+            raise BadInputError(f"{path} has two different rows with the {column} {key!r}")
+    return found
 
 
 def read_clinical(root: Path) -> dict[str, dict[str, float]]:
@@ -319,16 +484,18 @@ def read_clinical(root: Path) -> dict[str, dict[str, float]]:
     if not path.is_file():
         return {}
     clinical = {}
-    for number, row in enumerate(read_table(path, ("patient_id",)), start=2):
-        patient = whole_number(row.pop("patient_id"))
+    table = read_table(path, ("patient_id",))
+    for number, row in enumerate(table, start=2):
         for name, text in row.items():
-            if name not in CLINICAL_FIELDS:
+            if name not in ("patient_id", *CLINICAL_FIELDS):
                 raise BadInputError(f"{path} has an unknown column {name!r}")
             try:
-                float(text or "nan")
+                float(text or "nan") if name != "patient_id" else None
             except ValueError as error:
                 raise BadInputError(f"{path}, line {number}: {name} is {text!r}") from error
-        clinical[patient] = {name: float(text) for name, text in row.items() if text}
+    for patient, row in rows_by_key(table, "patient_id", path).items():
+        known = {name: text for name, text in row.items() if text and name != "patient_id"}
+        clinical[patient] = {name: float(text) for name, text in known.items()}
     return clinical
 
 
@@ -393,27 +560,3 @@ def parse_likelihoods(text: str) -> dict[str, float]:
         return {str(code): float(value) for code, value in ast.literal_eval(text).items()}
     except _NOT_A_DICT:
         raise QuarantineError("bad-metadata", f"the labels are {text[:80]!r}") from None
-
-
-def parse_age(text: str) -> tuple[float | None, tuple[str, ...]]:
-    """Return the age in years, or None, and notes on what was assumed.
-
-    PTB-XL writes 300 for every age above 89 (Wagner et al. 2020); it is read as 90.
-    """
-    text = text.strip()
-    if text.lower() in ("", "nan", "unknown"):
-        return None, ()
-    try:
-        age = float(text)
-    except ValueError:
-        age = math.nan
-    if age == 300:
-        return OLDEST, ("age 300 stands for above 89 and is read as 90",)
-    if 0 <= age <= 120:
-        return age, ()
-    return None, (f"impossible age {text[:20]!r} left out",)
-
-
-def parse_sex(text: str) -> Sex | None:
-    """Return "F" or "M" for the spellings in use (Female, F, Male, M), else None."""
-    return {"f": "F", "female": "F", "m": "M", "male": "M"}.get(text.strip().lower())  # type: ignore[return-value]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
-from ecgscale.data.record import LEADS, Record, canonical_lead
+from ecgscale.data.record import LEADS, Record, unknown_patient
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     Decoded,
@@ -24,16 +24,22 @@ from ecgscale.data.sources.base import (
     Source,
     SourceOptions,
     is_inside,
-    parse_age,
-    parse_sex,
     window_starts,
 )
+from ecgscale.data.sources.declaration import TaskDeclaration
+from ecgscale.data.sources.demographics import Comments, read_comments
 from ecgscale.data.sources.description import FolderDescription
-from ecgscale.data.sources.formats import in_millivolts, read_archive, read_array, read_columns
+from ecgscale.data.sources.formats.arrays import admit_array, read_archive, read_array
+from ecgscale.data.sources.formats.dicom import dicom_comments, read_dicom
+from ecgscale.data.sources.formats.edf import edf_comments, read_edf
+from ecgscale.data.sources.formats.tables import read_csv, read_parquet
 from ecgscale.data.sources.metadata import Described, MetadataTable, Row, first_group, join
-from ecgscale.data.wfdb import comments, listed, read_header, read_wfdb
+from ecgscale.data.wfdb import comments, listed, located, read_wfdb
 from ecgscale.errors import BadInputError
 from ecgscale.settings import first_problem
+
+MOST_RECORDS = 10_000_000
+"""Records of one array; a file that claims more is damaged."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Folder(Source[FolderRef]):
     def __init__(self, root: Path, namespace: str, options: dict[str, Any] | None = None) -> None:
         super().__init__(root, namespace, _merged(self.defaults, options or {}))
         if self.described_in is None or (self.root / self.described_in).is_file():
-            leads = self.description.leads
+            leads = self.description.standard_leads
             self.leads = None if set(LEADS) <= set(leads or LEADS) else leads
 
     @cached_property
@@ -101,6 +107,18 @@ class Folder(Source[FolderRef]):
             )
         return found
 
+    @property
+    def declared(self) -> dict[str, TaskDeclaration]:
+        """The downstream tasks that are declared in the description, and in the options."""
+        return {**self.description.tasks, **self.options.tasks}
+
+    def declared_in(self, task: str) -> str:
+        """Return where a task is declared, for messages."""
+        if self.described_in is None or task in self.options.tasks:
+            of_data_set = task in self.defaults.get("tasks", {})
+            return str(self.written_in) if of_data_set else super().declared_in(task)
+        return str(self.root / self.described_in)
+
     def index(self) -> list[FolderRef]:
         """List the records of the files, then rows of the table without a file.
 
@@ -123,29 +141,30 @@ class Folder(Source[FolderRef]):
         known = stated.table.describe(ref.rows, whole) if stated.table else Described()
         found = self._decoded(ref)
         _check_length(known, found)
-        age, notes = known.age, (*found.notes, *known.notes)
-        text = comments(self.root / ref.path) if stated.comments else ""
-        if age is None and text:
-            age, more = parse_age(first_group(stated.age_pattern, text))
-            notes = (*notes, *more)
-        codes = first_group(stated.label_pattern, text).split(stated.label_separator)
-        listed_codes = (*(code.strip() for code in codes if code.strip()), *ref.labels)
+        said = self._comments(ref)
+        age = said.age if known.age is None else known.age
         patient = self._patient(ref, known)
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{patient}",
+            patient_id=(
+                unknown_patient(self.namespace, ref.recording)
+                if patient is None
+                else f"{self.namespace}:{patient}"
+            ),
             signal=found.signal,
             fs=found.fs,
-            leads=tuple(canonical_lead(stated.lead_names.get(name, name)) for name in found.leads),
+            leads=found.leads,
             age=None if age in stated.unknown_ages else age,
-            sex=known.sex or parse_sex(first_group(stated.sex_pattern, text)),
-            labels={**dict.fromkeys(listed_codes, 100.0), **known.labels},
+            sex=known.sex or said.sex,
+            labels={**dict.fromkeys((*said.labels, *ref.labels), 100.0), **known.labels},
             fold=known.fold,
             split=known.split,
-            clinical=self.clinical.get(patient, {}),
+            clinical=self.clinical.get(patient or ref.recording, {}),
             measurements=known.measurements,
+            columns={name: ref.rows[0].get(name, "").strip() for name in self.asked},
             unit=known.unit,
-            notes=notes,
+            gain=found.gain,
+            notes=(*found.notes, *known.notes, *said.notes),
         )
 
     def files(self, ref: FolderRef) -> list[Path]:
@@ -169,9 +188,23 @@ class Folder(Source[FolderRef]):
         path = self.root / str(stated.signals)
         return read_archive(path, str(stated.uids), len(stated.leads or ()))
 
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """The columns that the declared tasks read, in order."""
+        return tuple(dict.fromkeys(name for task in self.declared.values() for name in task.asked))
+
+    def _rows(self, table: MetadataTable) -> list[Row]:
+        rows = table.rows(self.root, self.asked)
+        for task, stated in self.declared.items():
+            for column, key in stated.asked.items():
+                if rows and column not in rows[0]:
+                    where = f"{self.declared_in(task)}: tasks.{task}.{key}"
+                    raise BadInputError(f"{where}: {self.root / table.path} has no {column!r}")
+        return rows
+
     def _entries(self, table: MetadataTable, signals: str) -> list[FolderRef]:
         """List the rows of the table, then entries of the array that have no row."""
-        rows = table.rows(self.root)
+        rows = self._rows(table)
         uids, _ = self._archive
         positions = {uid: position for position, uid in enumerate(uids)}
         named = {row[table.record] for row in rows}
@@ -199,8 +232,12 @@ class Folder(Source[FolderRef]):
             raise BadInputError(f"source folder {self.root} has no {what}")
         joined: dict[str, tuple[Row, ...]] = dict.fromkeys(places, ())
         if stated.table is not None:
-            rows = stated.table.rows(self.root)
+            rows = self._rows(stated.table)
             joined = join(rows, stated.table.record, places, stated.suffixes)
+        elif self.asked:
+            task, key = next((t, k) for t, x in self.declared.items() for k in x.asked.values())
+            where = f"{self.declared_in(task)}: tasks.{task}.{key}"
+            raise BadInputError(f"{where} needs a table to read it from (the key table)")
         refs = []
         for recording, own in joined.items():
             found = recording in places
@@ -236,9 +273,9 @@ class Folder(Source[FolderRef]):
         """Return the positions of an npy file of many records; of any other file, one None."""
         if self.description.format == "npy":
             with suppress(QuarantineError):
-                shape = read_array(self.root / name).shape
-                if len(shape) == 3:
-                    return range(shape[0])
+                samples = read_array(self.root / name)
+                if samples.ndim == 3 and samples.size and len(samples) <= MOST_RECORDS:
+                    return range(len(samples))
         return (None,)
 
     def _starts(self, path: str) -> list[int] | list[None]:
@@ -248,36 +285,51 @@ class Folder(Source[FolderRef]):
             return [None]
         if windows > 1:
             with suppress(QuarantineError):
-                header = read_header(self.root, self.root / path)
-                return window_starts(header.sig_len, round(seconds * header.fs), windows)
+                header = located(self.root, self.root / path)
+                return window_starts(header.n_samples or 0, round(seconds * header.fs), windows)
         return [0]
 
     def _decoded(self, ref: FolderRef) -> Decoded:
         stated = self.description
         path = self.root / ref.path
         if stated.signals:
-            return in_millivolts(self._archive[1][ref.position], stated, path.name)
+            return admit_array(self._archive[1][ref.position], stated, path.name)
         if not (ref.found and stated.format == "wfdb"):  # which says itself what is missing
             if not is_inside(self.root, path):
                 raise QuarantineError("path-traversal", f"{ref.path!r} lies outside the folder")
             if not path.is_file():
                 raise QuarantineError("missing-signal-file", f"{ref.path} does not exist")
         if stated.format == "wfdb":
-            return read_wfdb(self.root, path, ref.start or 0, stated.window_seconds)
+            start, seconds = ref.start or 0, stated.window_seconds
+            return read_wfdb(self.root, path, start, seconds, stated.lead_names)
         if stated.format == "npy":
             samples = read_array(path)
             samples = samples if ref.position is None else samples[ref.position]
-            return in_millivolts(samples, stated, path.name)
-        samples = read_columns(
-            *(path, stated.columns, stated.delimiter, stated.decimal, stated.header)
-        )
-        return in_millivolts(samples, stated, path.name)
+            return admit_array(samples, stated, path.name)
+        if stated.format == "csv":
+            return read_csv(path, stated)
+        if stated.format == "parquet":
+            return read_parquet(path, stated)
+        read = read_edf if stated.format == "edf" else read_dicom
+        return read(path, stated.lead_names, stated.standard_leads)
 
-    def _patient(self, ref: FolderRef, known: Described) -> str:
+    def _comments(self, ref: FolderRef) -> Comments:
+        stated = self.description
+        if not stated.comments:
+            return Comments()
+        if stated.format == "edf":
+            return read_comments(edf_comments(self.root / ref.path))
+        if stated.format == "dicom":
+            return read_comments(dicom_comments(self.root / ref.path))
+        patterns = (stated.age_pattern, stated.sex_pattern, stated.label_pattern)
+        return read_comments(comments(self.root / ref.path), *patterns, stated.label_separator)
+
+    def _patient(self, ref: FolderRef, known: Described) -> str | None:
+        """Return who the patient is, or None where nothing says it."""
         if known.patient is not None:
             return known.patient
         if self.description.patient_pattern is None:
-            return ref.recording
+            return ref.recording if self.description.patients == "record" else None
         patient = first_group(self.description.patient_pattern, ref.recording)
         if not patient:
             detail = f"patient_pattern finds nobody in {ref.recording!r}"
@@ -309,7 +361,7 @@ class DataSet(BaseModel, extra="forbid", frozen=True):
                 FolderDescription.model_validate(read)
             except ValidationError as error:
                 # What is missing may come with the options; what is stated must be right.
-                wrong = [each for each in error.errors() if each["type"] != "missing"]
+                wrong = [x for x in error.errors() if x["type"] != "missing" or len(x["loc"]) > 2]
                 if wrong:
                     key = ".".join(map(str, wrong[0]["loc"]))
                     raise ValueError(f"{key}: {wrong[0]['msg']}") from error

@@ -12,13 +12,13 @@ from pydantic import AfterValidator, BaseModel, Field
 from ecgscale.data.record import Sex, Split
 from ecgscale.data.sources.base import (
     QuarantineError,
-    parse_age,
+    one_line,
     parse_fold,
     parse_likelihoods,
-    parse_sex,
     read_table,
     whole_number,
 )
+from ecgscale.data.sources.demographics import parse_age, parse_labels, parse_sex
 from ecgscale.errors import BadInputError
 
 Row = dict[str, str]
@@ -57,9 +57,9 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
     """Column with the record's path in the folder, or its file name if that is unique; the suffix
     may be there or not."""
     patient: str | None = None
-    """Column with the patient's id; without it every record is its own patient."""
+    """Column with the patient's id."""
     age: str | None = None
-    """Column with the age in years."""
+    """Column with the age, in years where it states no unit."""
     sex: str | None = None
     """Column with F, M, Female or Male."""
     labels: str | None = None
@@ -83,8 +83,15 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
     required: tuple[str, ...] | None = None
     """Which of the columns must be there; default all of them. Of the others no value is known."""
 
-    def rows(self, root: Path) -> list[Row]:
+    def rows(self, root: Path, more: Iterable[str] = ()) -> list[Row]:
         """Read the columns as text.
+
+        Parameters
+        ----------
+        root
+            The source's folder.
+        more
+            Further columns, which are left out where the table lacks them.
 
         Raises
         ------
@@ -92,13 +99,14 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
             If the table is missing or cannot be read, or a column is missing.
         """
         path = root / self.path
-        names = (self.record, self.patient, self.age, self.sex, self.labels, self.split, self.fold)
-        more = (self.amplitude, self.clipped, *(self.original or ()), *self.measurements)
-        columns = tuple(name for name in (*names, *more) if name)
+        own = (self.record, self.patient, self.age, self.sex, self.labels, self.split, self.fold)
+        about = (self.amplitude, self.clipped, *(self.original or ()), *self.measurements)
+        columns = tuple(name for name in (*own, *about) if name)
         needed = columns if self.required is None else self.required
         parquet = path.suffix == ".parquet"
         rows = _read_parquet(path, needed) if parquet else read_table(path, needed)
-        return [{name: row.get(name, "") for name in columns} for row in rows]
+        there = [name for name in more if rows and name in rows[0]]
+        return [{name: row.get(name, "") for name in (*columns, *there)} for row in rows]
 
     def describe(self, rows: tuple[Row, ...], patient_pattern: str | None = None) -> "Described":
         """Return what a record's rows say; there must be one.
@@ -120,13 +128,16 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
         (row,) = rows
         seconds = _seconds(row, *self.original) if self.original else None
         patient = self._patient(row, patient_pattern)
-        age, notes = parse_age(row[self.age]) if self.age else (None, ())
+        age, age_notes = parse_age(row[self.age]) if self.age else (None, ())
+        sex, sex_notes = parse_sex(row[self.sex]) if self.sex else (None, ())
+        labels, label_notes = self._codes(row[self.labels]) if self.labels else ({}, ())
+        notes = (*age_notes, *sex_notes, *label_notes)
         is_clipped = bool(self.clipped) and row[self.clipped or ""].strip().lower() == "true"
         return Described(
             patient=patient,
             age=age,
-            sex=parse_sex(row[self.sex]) if self.sex else None,
-            labels=self._codes(row[self.labels]) if self.labels else {},
+            sex=sex,
+            labels=labels,
             split=_split(row[self.split], self.split) if self.split else None,
             fold=parse_fold(row[self.fold]) if self.fold else None,
             measurements={
@@ -148,11 +159,11 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
             raise QuarantineError("bad-metadata", f"{self.patient} {problem} in {self.path}")
         return patient
 
-    def _codes(self, text: str) -> dict[str, float]:
+    def _codes(self, text: str) -> tuple[dict[str, float], tuple[str, ...]]:
         if self.label_separator is None and text.startswith("{"):
-            return parse_likelihoods(text)
-        codes = [text] if self.label_separator is None else text.split(self.label_separator)
-        return {code.strip(): 100.0 for code in codes if code.strip()}
+            return parse_likelihoods(text), ()
+        codes, notes = parse_labels(text, self.label_separator)
+        return dict.fromkeys(codes, 100.0), notes
 
 
 @dataclass(frozen=True)
@@ -208,12 +219,15 @@ def join(
 def _read_parquet(path: Path, required: tuple[str, ...]) -> list[Row]:
     import pandas as pd
 
+    if not path.is_file():
+        raise BadInputError(f"{path} does not exist")
     try:
         table = pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise BadInputError(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{path} cannot be read as Parquet: {error}") from error
+    except Exception as error:  # whatever a damaged file makes of Arrow
+        raise BadInputError(f"{path} cannot be read as Parquet: {one_line(error)}") from error
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise BadInputError(f"{path} names the column {twice[0]!r} twice")
     missing = [name for name in required if name not in table.columns]
     if missing:
         raise BadInputError(f"{path} has no column {missing[0]!r}")

@@ -11,16 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from ecgscale.data.gate import Channel, admit
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
-    parse_age,
     parse_number,
     parse_pressure,
-    parse_sex,
     read_table,
+    rows_by_key,
+    whole_number,
 )
-from ecgscale.data.sources.formats import read_columns
+from ecgscale.data.sources.demographics import parse_age, parse_sex
+from ecgscale.data.sources.formats.tables import read_columns
 from ecgscale.errors import BadInputError
 
 PARTICIPANTS = "participants.tsv"
@@ -80,17 +82,16 @@ class AuroraBp(Source[AuroraBpRef]):
     def index(self) -> list[AuroraBpRef]:
         """List the windows of every measurement with waveforms, in the order of the tables."""
         self.require_root()
-        participants = {
-            row["pid"]: row
-            for row in read_table(self.root / PARTICIPANTS, ("pid", "age", "gender", *_BODY), "\t")
-        }
+        path = self.root / PARTICIPANTS
+        rows = read_table(path, ("pid", "age", "gender", *_BODY), "\t")
+        participants = rows_by_key(rows, "pid", path)
         baselines = self._baselines()
         refs = []
         for protocol in self.options.protocols:
             for row in read_table(self.root / _measurements(protocol), _MEASUREMENT_COLUMNS, "\t"):
                 if row["waveforms_generated"].strip() in ("1", "1.0"):
                     baseline = baselines.get(row["pid"], {})
-                    person = _person(participants.get(row["pid"]), baseline)
+                    person = _person(participants.get(whole_number(row["pid"])), baseline)
                     refs += self._windows(row, person, baseline)
         if not refs:
             raise BadInputError(f"source folder {self.root} lists no measurement with waveforms")
@@ -105,17 +106,19 @@ class AuroraBp(Source[AuroraBpRef]):
         window = ecg[ref.start : ref.start + self._window_samples]
         if not len(window):
             raise QuarantineError("too-short", f"{path.name} has {len(ecg) / FS:g} s of ECG")
+        found = admit(path.name, [Channel(self.leads[0], window, FS)])
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{ref.patient}",
-            signal=window[None].astype(np.float32),
-            fs=FS,
-            leads=self.leads,
+            signal=found.signal,
+            gain=found.gain,
+            fs=found.fs,
+            leads=found.leads,
             age=ref.age,
             sex=ref.sex,
             clinical={**ref.clinical, **self.clinical.get(ref.patient, {})},
             measurements=ref.measurements,
-            notes=(*ref.notes, *notes),
+            notes=(*ref.notes, *notes, *found.notes),
         )
 
     def files(self, ref: AuroraBpRef) -> list[Path]:
@@ -194,7 +197,8 @@ def _person(row: dict[str, str] | None, baseline: dict[str, float]) -> dict[str,
     if row is None:
         notes: tuple[str, ...] = (f"not in {PARTICIPANTS}",)
         return {"age": None, "sex": None, "clinical": resting, "notes": notes}
-    age, notes = parse_age(row["age"])
+    age, age_notes = parse_age(row["age"])
+    sex, sex_notes = parse_sex(row["gender"])
     height, weight, diabetes = (parse_number(row[name]) for name in _BODY)
     clinical = dict(resting)
     if height:
@@ -203,7 +207,7 @@ def _person(row: dict[str, str] | None, baseline: dict[str, float]) -> dict[str,
         clinical["weight"] = weight * KG_PER_POUND
     if diabetes in (0, 1):
         clinical["diabetes"] = diabetes
-    return {"age": age, "sex": parse_sex(row["gender"]), "clinical": clinical, "notes": notes}
+    return {"age": age, "sex": sex, "clinical": clinical, "notes": (*age_notes, *sex_notes)}
 
 
 def _read_ecg(path: Path) -> npt.NDArray[np.float64]:

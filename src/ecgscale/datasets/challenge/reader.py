@@ -4,16 +4,20 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from ecgscale.data.preprocess import typical_amplitude
-from ecgscale.data.record import Record, Split
+from ecgscale.data.record import Record, Split, unknown_patient
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import is_inside, parse_age, parse_sex, read_table
-from ecgscale.data.wfdb16 import Header, read_header, read_samples, to_millivolts
+from ecgscale.data.sources.base import (
+    is_inside,
+    read_lines,
+    read_names,
+    read_table,
+    whole_number,
+)
+from ecgscale.data.sources.demographics import read_comments
+from ecgscale.data.wfdb import comments, decode
+from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
 
 SPLIT_FILES: dict[str, Split] = {
@@ -24,20 +28,21 @@ SPLIT_FILES: dict[str, Split] = {
 _SIGNAL_SUFFIXES = (".mat", ".dat")
 _NOT_LABELS = ("ecg_path", "age", "diagnose")
 
-MISSTATED_GAINS = {4880.0: 1000.0}
-"""Gains per mV that a release is known to state wrongly, and what they should be.
 
-The Georgia headers of the 2020 release say 4880/mV where the 2021 release says 1000/mV for the
-same integers: the recorder's 4.88 uV per step was applied to the samples already.
-"""
-
-TYPICAL_MV = 1.2
-"""Usual 99% range of a lead in mV; the medians of PTB-XL, Chapman and Ningbo are 1.1 to 1.2."""
+ONE_RECORD_EACH = re.compile(r"JS[0-9]{5}")
+"""Records that are of one patient each: Chapman-Shaoxing and Ningbo publish 45,152 recordings of
+45,152 patients (Zheng et al. 2020; PhysioNet ecg-arrhythmia 1.0.0). The other databases have
+several records of some patients, or do not say, and the Challenge names no patients."""
 
 
 class ChallengeOptions(SourceOptions):
-    """Published split lists that go with the recordings."""
+    """Published split lists that go with the recordings, and who the patients are."""
 
+    patients: Literal["record"] | Path | None = None
+    """Table of the patients, absolute or relative to the source folder: CSV with the columns
+    `record` and `patient`, PTB-XL's ``ptbxl_database.csv`` (for ``HR`` records), or INCART's
+    ``files-patients-diagnoses.txt`` (for ``I`` records). `record`: every record is of another
+    patient. Patients of records that neither this nor `ONE_RECORD_EACH` covers are unknown."""
     split_lists: Path | None = None
     """Folder of ``chapman_{train,val,test}.csv``, absolute or relative to the source folder."""
 
@@ -49,6 +54,7 @@ class ChallengeRef(Ref):
     path: str
     split: Split | None
     split_labels: tuple[str, ...]
+    patient: str | None = None
 
 
 @sources.register("challenge")
@@ -60,7 +66,7 @@ class Challenge(Source[ChallengeRef]):
     licence = "CC BY 4.0"
     access = "open"
     unit = "mV"
-    patient_key = "none published; every record is its own patient"
+    patient_key = "the record in Chapman-Shaoxing and Ningbo; else the table in the option patients"
     citation = (
         "Perez Alday et al., Physiological Measurement 41:124003 (2020), "
         "doi:10.1088/1361-6579/abc960; Reyna et al., Computing in Cardiology 48 (2021), "
@@ -75,11 +81,14 @@ class Challenge(Source[ChallengeRef]):
         if not paths:
             raise BadInputError(f"source folder {self.root} has no WFDB records (.hea, .mat)")
         splits = self._splits()
+        patients = self._patients()
         refs = []
         for path in paths:
             name = PurePosixPath(path).stem
             split, labels = splits.get(name, (None, ()))
-            refs.append(ChallengeRef(name, path, split, labels))
+            own = self.options.patients == "record" or ONE_RECORD_EACH.fullmatch(name)
+            patient = patients.get(name, name if own else None)
+            refs.append(ChallengeRef(name, path, split, labels, patient))
         return refs
 
     def read(self, ref: ChallengeRef) -> Record:
@@ -88,23 +97,30 @@ class Challenge(Source[ChallengeRef]):
         if not is_inside(self.root, path.parent):
             raise QuarantineError("path-traversal", f"RECORDS names {ref.path!r}")
         header = read_header(path)
-        labels, label_notes = _labels(header.comments.get("dx"))
-        age, age_notes = parse_age(header.comments.get("age", ""))
-        samples = read_samples(path.parent, header)
-        signal, gain_notes = _to_millivolts(samples, header)
+        said = read_comments(comments(path))
+        for code in said.labels:
+            if not is_sctid(code):
+                raise QuarantineError("unknown-label", f"{code!r} is not a SNOMED CT code")
+        without = "empty #Dx in the header" if said.label_lines else "no #Dx in the header"
+        found = decode(path.parent, header)
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{ref.record_id}",
-            signal=signal,
-            fs=header.fs,
-            leads=header.leads,
-            age=age,
-            sex=parse_sex(header.comments.get("sex", "")),
-            labels=labels,
+            patient_id=(
+                unknown_patient(self.namespace, ref.record_id)
+                if ref.patient is None
+                else f"{self.namespace}:{ref.patient}"
+            ),
+            signal=found.signal,
+            fs=found.fs,
+            leads=found.leads,
+            age=said.age,
+            sex=said.sex,
+            labels=dict.fromkeys(said.labels, 100.0),
             split=ref.split,
             split_labels=ref.split_labels,
-            clinical=self.clinical.get(ref.record_id, {}),
-            notes=(*gain_notes, *age_notes, *label_notes),
+            clinical=self.clinical.get(ref.patient or ref.record_id, {}),
+            gain=found.gain,
+            notes=(*found.notes, *said.notes, *(() if said.labels else (without,))),
         )
 
     def files(self, ref: ChallengeRef) -> list[Path]:
@@ -116,7 +132,8 @@ class Challenge(Source[ChallengeRef]):
         """Return the split lists and the patient table."""
         lists = self._split_folder()
         names = [lists / name for name in SPLIT_FILES] if lists else []
-        return [self.patient_table, *names]
+        own = self._patient_file()
+        return [self.patient_table, *names, *([own] if own else [])]
 
     def _paths(self) -> list[str]:
         found = set()
@@ -134,6 +151,32 @@ class Challenge(Source[ChallengeRef]):
         lists = self.options.split_lists
         return self.root / lists if lists else None
 
+    def _patient_file(self) -> Path | None:
+        named = self.options.patients
+        return self.root / named if isinstance(named, Path) else None
+
+    def _patients(self) -> dict[str, str]:
+        path = self._patient_file()
+        if path is None:
+            return {}
+        if path.suffix == ".txt":
+            return _incart_patients(path)
+        rows = read_table(path, ())
+        if rows and {"ecg_id", "patient_id"} <= rows[0].keys():
+            named = [
+                ("HR" + whole_number(row["ecg_id"]).zfill(5), row["patient_id"]) for row in rows
+            ]
+        else:
+            rows = read_table(path, ("record", "patient"))
+            named = [(row["record"].strip(), row["patient"]) for row in rows]
+        patients: dict[str, str] = {}
+        for record, text in named:
+            patient = whole_number(text)
+            if not patient or patients.setdefault(record, patient) != patient:
+                said = "names several patients" if patient else "names no patient"
+                raise BadInputError(f"{path} {said} for the record {record!r}")
+        return patients
+
     def _splits(self) -> dict[str, tuple[Split, tuple[str, ...]]]:
         folder = self._split_folder()
         splits: dict[str, tuple[Split, tuple[str, ...]]] = {}
@@ -150,39 +193,28 @@ class Challenge(Source[ChallengeRef]):
         return splits
 
 
+def _incart_patients(path: Path) -> dict[str, str]:
+    """Read INCART's list: a line "patient <number>", then a line with that patient's records."""
+    patients: dict[str, str] = {}
+    patient = None
+    for number, line in enumerate(read_lines(path, encoding="latin-1"), start=1):
+        heading = re.match(r"\s*patient\s+([0-9]+)", line, flags=re.IGNORECASE)
+        names = re.findall(r"\bI([0-9]{2,4})\b", line)
+        if heading:
+            patient = f"incart-{heading[1]}"
+        elif names and patient is None:
+            raise BadInputError(f"{path}, line {number}: records before the first patient")
+        for name in names:
+            if patients.setdefault(f"I{int(name):04d}", str(patient)) != patient:
+                raise BadInputError(f"{path}, line {number}: I{name} is of two patients")
+    if not patients:
+        raise BadInputError(f"{path} has no lines with a patient and records")
+    return patients
+
+
 def _listed(path: Path) -> list[str]:
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return [f"{line.removesuffix('.hea')}.hea" for line in lines if line and line[-1] != "/"]
-
-
-def _to_millivolts(
-    samples: npt.NDArray[np.int16], header: Header
-) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
-    signal = to_millivolts(samples, header)
-    stated = header.signals[0].gain
-    gain = MISSTATED_GAINS.get(stated)
-    if gain is None or any(signal_.gain != stated for signal_ in header.signals):
-        return signal, ()
-    amplitude = typical_amplitude(signal)
-    other = amplitude * stated / gain
-    if amplitude <= 0 or abs(np.log(amplitude / TYPICAL_MV)) <= abs(np.log(other / TYPICAL_MV)):
-        return signal, ()
-    note = (
-        f"gain {stated:g}/mV in the header read as {gain:g}/mV: "
-        f"amplitude {other:.2f} mV, not {amplitude:.2f} mV"
-    )
-    return to_millivolts(samples, header, gain), (note,)
-
-
-def _labels(text: str | None) -> tuple[dict[str, float], tuple[str, ...]]:
-    codes = [code.strip() for code in (text or "").split(",")]
-    labels = {code: 100.0 for code in codes if code}
-    for code in labels:
-        if not is_sctid(code):
-            raise QuarantineError("unknown-label", f"{code!r} is not a SNOMED CT code")
-    if not labels:
-        return labels, ("no #Dx in the header" if text is None else "empty #Dx in the header",)
-    return labels, ("an empty code in #Dx left out",) if "" in codes else ()
+    names = read_names(path, (".hea", *_SIGNAL_SUFFIXES))
+    return [f"{name.removesuffix('.hea')}.hea" for name in names if name[-1] != "/"]
 
 
 _VERHOEFF_STEP = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)

@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from ecgscale.data.gate import Channel, admit
 from ecgscale.data.record import LEADS, Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import parse_age, read_table, whole_number
+from ecgscale.data.sources.base import Decoded, read_table, whole_number
+from ecgscale.data.sources.demographics import parse_age, parse_sex
 from ecgscale.errors import BadInputError
 
 TABLE = "exams.csv"
 FS = 400.0
 LABELS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
 """Columns that are true where the exam has the statement; they are its codes."""
+
+IS_MALE: dict[str, Sex] = {"true": "M", "1": "M", "false": "F", "0": "F"}
+"""What the column is_male says."""
 
 _COLUMNS = ("exam_id", "age", "is_male", *LABELS, "patient_id", "death", "timey", "trace_file")
 
@@ -88,20 +92,23 @@ class Code15(Source[Code15Ref]):
         patient = whole_number(row["patient_id"])
         if not patient:
             raise QuarantineError("bad-metadata", f"exam {ref.record_id} has no patient_id")
-        age, notes = parse_age(row["age"])
+        age, age_notes = parse_age(row["age"])
+        sex, sex_notes = parse_sex(row["is_male"], IS_MALE)
         labels = {name: 100.0 for name in LABELS if _truth(row, name)}
+        found = self._decoded(ref)
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{patient}",
-            signal=self._signal(ref),
-            fs=FS,
-            leads=LEADS,
+            signal=found.signal,
+            gain=found.gain,
+            fs=found.fs,
+            leads=found.leads,
             age=age,
-            sex=_sex(row),
+            sex=sex,
             labels=labels,
             clinical=self.clinical.get(patient, {}),
             measurements=_follow_up(row),
-            notes=notes,
+            notes=(*found.notes, *age_notes, *sex_notes),
         )
 
     def tables(self) -> list[Path]:
@@ -113,7 +120,7 @@ class Code15(Source[Code15Ref]):
             return [f"exams_part{number}.hdf5" for number in self.options.parts]
         return sorted(path.name for path in self.root.glob("exams_part*.hdf5"))
 
-    def _signal(self, ref: Code15Ref) -> npt.NDArray[np.float32]:
+    def _decoded(self, ref: Code15Ref) -> Decoded:
         name = ref.row["trace_file"].strip()
         shard = self._shard(name)
         if ref.record_id not in shard.positions:
@@ -125,8 +132,12 @@ class Code15(Source[Code15Ref]):
         recorded = np.flatnonzero(tracing.any(axis=1))
         if not len(recorded):
             raise QuarantineError("too-short", f"exam {ref.record_id} of {name} holds only zeros")
-        signal = tracing[recorded[0] : recorded[-1] + 1].T * np.float32(self.options.millivolts)
-        return np.ascontiguousarray(signal)
+        gain = 1 / self.options.millivolts
+        signals = tracing[recorded[0] : recorded[-1] + 1].T
+        return admit(
+            f"exam {ref.record_id} of {name}",
+            [Channel(lead, row, FS, gain=gain) for lead, row in zip(LEADS, signals, strict=True)],
+        )
 
     def _shard(self, name: str) -> _Shard:
         if name not in self._open:
@@ -173,12 +184,6 @@ def _truth(row: dict[str, str], name: str) -> bool:
     if text not in known:
         raise QuarantineError("bad-metadata", f"{name} is {row[name]!r}")
     return known[text]
-
-
-def _sex(row: dict[str, str]) -> Sex | None:
-    if not row["is_male"].strip():
-        return None
-    return "M" if _truth(row, "is_male") else "F"
 
 
 def _follow_up(row: dict[str, str]) -> dict[str, float]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from ecgscale.data.gate import admit
 from ecgscale.data.record import Record
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.wfdb16 import read_window, segment_header, to_millivolts
+from ecgscale.data.sources.base import read_names
+from ecgscale.data.wfdb import channels, recording
 from ecgscale.errors import BadInputError
 
 RECORDS = "RECORDS"
@@ -105,7 +107,7 @@ class Icentia11k(Source[Icentia11kRef]):
         refs = []
         for folder in self._patients():
             below = folder.relative_to(self.root).as_posix()
-            names = (folder / RECORDS).read_text(encoding="utf-8", errors="replace").split()
+            names = read_names(folder / RECORDS, (".hea", ".dat"))
             for name in names[: self.options.segments]:
                 path = f"{below}/{name}"
                 refs += [
@@ -124,7 +126,9 @@ class Icentia11k(Source[Icentia11kRef]):
     def read(self, ref: Icentia11kRef) -> Record:
         """Read one window and what its segment's annotations say of it."""
         stem = self.root / ref.path
-        header = segment_header(self.root, stem)
+        header = recording(self.root, stem)
+        if [(each.format, each.per_frame) for each in header.signals] != [("16", 1)]:
+            raise QuarantineError("unreadable-header", f"{header.name} is not of one signal as 16")
         middle, beat, notes = ref.middle, None, [NOTE]
         found = self._annotations(stem, notes)
         if found is not None:
@@ -132,18 +136,22 @@ class Icentia11k(Source[Icentia11kRef]):
         half = self._half(header.fs)
         last = middle if header.n_samples is None else header.n_samples - 2 * half
         start = max(min(middle - half, last), 0)
-        samples = read_window(stem, header, start, 2 * half)
+        read, stated = channels(stem.parent, header, start, start + 2 * half, summed=False)
+        window = admit(header.name, [replace(read[0], name=self.leads[0])])
         labels = {f"beat:{beat}": 100.0} if beat else {}
-        rhythm = _rhythm(found, start, start + len(samples)) if found is not None else None
+        rhythm = (
+            _rhythm(found, start, start + window.signal.shape[1]) if found is not None else None
+        )
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{ref.patient}",
-            signal=to_millivolts(samples, header)[:1],
-            fs=header.fs,
+            signal=window.signal,
+            gain=window.gain,
+            fs=window.fs,
             leads=self.leads,
             labels={**labels, **({f"rhythm:{rhythm}": 100.0} if rhythm else {})},
             clinical=self.clinical.get(ref.patient, {}),
-            notes=tuple(notes),
+            notes=(*notes, *stated, *window.notes),
         )
 
     def files(self, ref: Icentia11kRef) -> list[Path]:

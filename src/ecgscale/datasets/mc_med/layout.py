@@ -16,7 +16,7 @@ from ecgscale.data.simulate.layout import Row, Written, balanced_parts, table, w
 from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, RatedOptions
 from ecgscale.data.simulate.population import Patient, stream
 from ecgscale.data.simulate.records import SimulatedRecord
-from ecgscale.data.wfdb16 import INVALID
+from ecgscale.data.wfdb_formats import FORMATS
 
 VISIT_COLUMNS = (
     *("MRN", "CSN", "Visit_no", "Visits", "Age", "Gender", "Race", "Ethnicity"),
@@ -179,7 +179,7 @@ class McMedLayout(Layout):
         microvolts = record.signals[fs][LEADS.index("II")]
         samples, gain, baseline = _as_wfdb_writes(microvolts / 1000)
         if row["gap"]:
-            samples[:fs] = INVALID
+            samples[:fs] = FORMATS["16"].invalid
         header = wfdb_header(
             *(name, fs, samples[None], ["II"], f"{gain}({baseline})/mV"),
             started="12:00:00 01/09/2020",

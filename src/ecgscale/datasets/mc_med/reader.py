@@ -4,28 +4,27 @@
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
-from ecgscale.data.record import Record, Split
+from ecgscale.data.gate import admit
+from ecgscale.data.record import LEADS, Record, Split, canonical_lead
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
-    is_inside,
-    parse_age,
+    Decoded,
     parse_pressure,
-    parse_sex,
+    read_lines,
     read_table,
     whole_number,
     window_starts,
 )
+from ecgscale.data.sources.demographics import parse_age, parse_labels, parse_sex
 from ecgscale.data.sources.metadata import Described
-from ecgscale.data.wfdb import check_file, read_header
-from ecgscale.data.wfdb16 import GAINS, MILLIVOLTS
+from ecgscale.data.wfdb import channels, located
+from ecgscale.data.wfdb_header import Header
 from ecgscale.errors import BadInputError
 
 VISITS = "visits.csv"
@@ -114,12 +113,13 @@ class McMed(Source[McMedRef]):
             raise QuarantineError("bad-metadata", f"{VISITS} has no MRN for {ref.record_id}")
         stem = self.data / ref.path
         header = _header(self.data, stem)
-        stop = min(ref.start + self._window_samples(header.fs), header.sig_len)
+        window = _window(stem, header, ref.start, ref.start + self._window_samples(header.fs))
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{patient}",
-            signal=_millivolts(stem, header, ref.start, stop),
-            fs=float(header.fs),
+            signal=window.signal,
+            gain=window.gain,
+            fs=window.fs,
             leads=self.leads,
             age=visit.age,
             sex=visit.sex,
@@ -127,7 +127,7 @@ class McMed(Source[McMedRef]):
             split=visit.split,
             measurements=visit.measurements,
             clinical={**self.clinical.get(patient, {}), **visit.measurements},
-            notes=visit.notes,
+            notes=(*visit.notes, *window.notes),
         )
 
     def files(self, ref: McMedRef) -> list[Path]:
@@ -142,14 +142,16 @@ class McMed(Source[McMedRef]):
     def _segments(self) -> dict[str, int]:
         """Read how many segments of lead II each visit has."""
         path = self.data / SUMMARY
-        segments = {}
+        segments: dict[str, int] = {}
         for number, row in enumerate(read_table(path, ("CSN", "Type", "Segments")), start=2):
             if row["Type"].strip() == LEAD:
+                visit, text = whole_number(row["CSN"]), row["Segments"]
                 try:
-                    segments[whole_number(row["CSN"])] = int(whole_number(row["Segments"]))
+                    count = int(whole_number(text))
                 except ValueError as error:
-                    text = row["Segments"]
                     raise BadInputError(f"{path}, line {number}: Segments is {text!r}") from error
+                if segments.setdefault(visit, count) != count:
+                    raise BadInputError(f"{path}, line {number}: visit {visit} has other Segments")
         return segments
 
     def _split_file(self, part: str) -> str:
@@ -159,10 +161,7 @@ class McMed(Source[McMedRef]):
         splits: dict[str, Split] = {}
         for part, split in SPLIT_NAMES.items():
             path = self.data / self._split_file(part)
-            try:
-                lines = path.read_text(encoding="utf-8-sig").splitlines()
-            except FileNotFoundError as error:
-                raise BadInputError(f"{path} does not exist") from error
+            lines = read_lines(path)
             for visit in (whole_number(line.split(",")[0]) for line in lines if line.strip()):
                 if splits.setdefault(visit, split) != split:
                     raise BadInputError(f"{path} lists visit {visit}, and so does another split")
@@ -178,18 +177,19 @@ class McMed(Source[McMedRef]):
             with suppress(QuarantineError):
                 header = _header(self.data, self.data / path)
                 step = self._window_samples(header.fs)
-                starts = window_starts(header.sig_len, step, self.options.windows)
+                starts = window_starts(header.n_samples or 0, step, self.options.windows)
         name = path.rsplit("/", 1)[1]
         return [McMedRef(f"{name}:{start}", path, start, visit) for start in starts]
 
 
 def _visit(row: dict[str, str], split: Split | None) -> Described:
     """Return what a row of ``visits.csv`` says of all windows of the visit."""
-    age, notes = parse_age(row["Age"])
+    age, age_notes = parse_age(row["Age"])
+    sex, sex_notes = parse_sex(row["Gender"])
+    notes = (*age_notes, *sex_notes)
     labels = {}
     for column, prefix in LABELS.items():
-        text = row[column].strip()
-        if text:
+        for text in parse_labels(row[column], None)[0]:
             labels[f"{prefix}:{text.split('-')[0] if prefix == 'acuity' else text}"] = 100.0
     measurements = {}
     for column, name in PRESSURES.items():
@@ -198,43 +198,32 @@ def _visit(row: dict[str, str], split: Split | None) -> Described:
             measurements[name] = value
         elif row[column].strip():
             notes = (*notes, f"impossible {column} {row[column][:20]!r} left out")
-    patient, sex = whole_number(row["MRN"]), parse_sex(row["Gender"])
+    patient = whole_number(row["MRN"])
     return Described(patient, age, sex, labels, split, measurements=measurements, notes=notes)
 
 
-def _header(root: Path, stem: Path) -> Any:
+def _header(root: Path, stem: Path) -> Header:
     """Read and check the header of a recording of one signal.
 
     Raises
     ------
     QuarantineError
-        With reason unreadable-header, path-traversal, missing-signal-file, wrong-rate or bad-gain.
+        With reason unreadable-header, or as `ecgscale.data.wfdb.located`.
     """
-    path = stem.with_name(f"{stem.name}.hea")
-    if not is_inside(root, path):
-        raise QuarantineError("path-traversal", f"{path.name} lies outside the source's folder")
-    header = read_header(root, path)
-    if header.n_sig != 1 or not getattr(header, "file_name", None):
-        raise QuarantineError("unreadable-header", f"{path.name} is not of one signal")
-    unit, gain = header.units[0], header.adc_gain[0]
-    scale = MILLIVOLTS.get(unit.lower(), np.nan)
-    if not GAINS[0] <= gain / scale <= GAINS[1]:
-        raise QuarantineError("bad-gain", f"{path.name} states a gain of {gain:g}/{unit}")
-    check_file(path.parent, header.file_name[0])
+    header = located(root, stem.with_name(f"{stem.name}.hea"))
+    if len(header.signals) != 1:
+        raise QuarantineError("unreadable-header", f"{header.name} is not of one signal")
     return header
 
 
-def _millivolts(stem: Path, header: Any, start: int, stop: int) -> npt.NDArray[np.float32]:
-    """Read a window as shape (1, time), float32, mV; NaN where nothing was recorded."""
-    import wfdb
-
-    if stop <= start:
-        seconds = header.sig_len / header.fs
+def _window(stem: Path, header: Header, start: int, stop: int) -> Decoded:
+    """Read a window, whose signal is lead II unless it is named as another one."""
+    length = header.n_samples or 0
+    if start >= length:
+        seconds = length / header.fs
         raise QuarantineError("too-short", f"{stem.name} has {seconds:g} s, none of the window")
-    try:
-        record = wfdb.rdrecord(str(stem), sampfrom=start, sampto=stop)
-    except (ValueError, IndexError) as error:
-        raise QuarantineError("truncated-signal", f"{stem.name}: {error}") from error
-    scale = MILLIVOLTS[header.units[0].lower()]
-    signal: npt.NDArray[np.float32] = (record.p_signal.T * scale).astype(np.float32)
-    return signal
+    (found,), notes = channels(stem.parent, header, start, stop, summed=False)
+    if canonical_lead(found.name) in {*LEADS} - {LEAD}:
+        raise QuarantineError("missing-lead", f"{header.name} is of lead {found.name}, not {LEAD}")
+    window = admit(header.name, [replace(found, name=LEAD)])
+    return replace(window, notes=(*notes, *window.notes))

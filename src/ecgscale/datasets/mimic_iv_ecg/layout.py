@@ -13,7 +13,7 @@ from ecgscale.data.simulate.layout import Layout, Row, Written, layouts, table, 
 from ecgscale.data.simulate.options import CohortOptions, NoiseOptions, RatedOptions
 from ecgscale.data.simulate.population import Patient, stream
 from ecgscale.data.simulate.records import SimulatedRecord
-from ecgscale.data.wfdb16 import INVALID
+from ecgscale.data.wfdb_formats import FORMATS
 from ecgscale.datasets.ptb_xl.statements import heart_axis, scp_codes
 
 MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -94,7 +94,7 @@ class MimicIvEcgLayout(Layout):
         samples = np.rint(record.signals[fs] * (UNITS_PER_MV / 1000)).astype(np.int16)
         samples = samples[[LEADS.index(lead) for lead in MIMIC_LEADS]]
         if row["nan_lead"] is not None:
-            samples[row["nan_lead"]] = INVALID
+            samples[row["nan_lead"]] = FORMATS["16"].invalid
         header = wfdb_header(
             *(study, fs, samples, MIMIC_LEADS, f"{UNITS_PER_MV}.0(0)/mV"),
             started=row["time"].strftime("%H:%M:%S %d/%m/%Y"),

@@ -9,8 +9,10 @@ from typing import ClassVar
 
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import OLDEST, parse_number, parse_sex, read_table, whole_number
-from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
+from ecgscale.data.sources.base import parse_number, read_table, rows_by_key, whole_number
+from ecgscale.data.sources.demographics import OLDEST, parse_age, parse_sex
+from ecgscale.data.wfdb import decode
+from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
 
 TABLE = "record_list.csv"
@@ -84,18 +86,20 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
             raise QuarantineError(
                 "bad-metadata", f"the header is of patient {stated}, {TABLE} says {ref.patient}"
             )
+        found = decode(path.parent, header)
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{ref.patient}",
-            signal=to_millivolts(read_samples(path.parent, header), header),
-            fs=header.fs,
-            leads=header.leads,
+            signal=found.signal,
+            gain=found.gain,
+            fs=found.fs,
+            leads=found.leads,
             age=ref.age,
             sex=ref.sex,
             labels=_lvef_label(ref.lvef),
             measurements={} if ref.lvef is None else {"lvef": ref.lvef},
             clinical=self.clinical.get(ref.patient, {}),
-            notes=ref.notes,
+            notes=(*found.notes, *ref.notes),
         )
 
     def files(self, ref: MimicIvEcgRef) -> list[Path]:
@@ -117,15 +121,20 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         patient, study = whole_number(row["subject_id"]), whole_number(row["study_id"])
         person = patients.get(patient, {})
         age, age_notes = _age(person, row["ecg_time"]) if person else (None, ())
+        sex, sex_notes = parse_sex(person.get("gender", ""))
         unread = study in lvef and lvef[study] is None
         return MimicIvEcgRef(
             record_id=study,
             patient=patient,
             path=row["path"],
             age=age,
-            sex=parse_sex(person.get("gender", "")),
+            sex=sex,
             lvef=lvef.get(study),
-            notes=(*age_notes, *(("LVEF that is not a number left out",) if unread else ())),
+            notes=(
+                *age_notes,
+                *sex_notes,
+                *(("LVEF that is not one number left out",) if unread else ()),
+            ),
         )
 
     def _lvef_table(self) -> Path | None:
@@ -140,7 +149,7 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         return self.root / default if (self.root / default).is_file() else None
 
     def _lvef(self) -> dict[str, float | None]:
-        """Read study to ejection fraction, None where the table has no number."""
+        """Read study to ejection fraction, None where the table has no number, or several."""
         path = self._lvef_table()
         if path is None:
             return {}
@@ -148,16 +157,18 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         key = next((name for name in ("study_id", "waveform_path") if rows and name in rows[0]), "")
         if rows and not key:
             raise BadInputError(f"{path} has neither a column 'study_id' nor 'waveform_path'")
-        return {
-            whole_number(PurePosixPath(row[key]).name): parse_number(row["LVEF"]) for row in rows
-        }
+        known: dict[str, float | None] = {}
+        for row in rows:
+            study, value = whole_number(PurePosixPath(row[key]).name), parse_number(row["LVEF"])
+            known[study] = value if known.setdefault(study, value) == value else None
+        return known
 
     def _patients(self) -> dict[str, dict[str, str]]:
         path = self._patient_table()
         if path is None:
             return {}
         rows = read_table(path, ("subject_id", "gender", "anchor_age", "anchor_year"))
-        return {whole_number(row["subject_id"]): row for row in rows}
+        return rows_by_key(rows, "subject_id", path)
 
 
 def _age(person: dict[str, str], ecg_time: str) -> tuple[float | None, tuple[str, ...]]:
@@ -165,16 +176,14 @@ def _age(person: dict[str, str], ecg_time: str) -> tuple[float | None, tuple[str
 
     The age is known at the patient's anchor year; MIMIC-IV writes 91 for every one above 89.
     """
-    anchor, year = parse_number(person["anchor_age"]), parse_number(person["anchor_year"])
-    recorded = parse_number(ecg_time[:4])
+    anchor, notes = parse_age(person["anchor_age"])
+    year, recorded = parse_number(person["anchor_year"]), parse_number(ecg_time[:4])
     if anchor is None or year is None or recorded is None:
-        return None, ()
+        return None, notes
     age = anchor + recorded - year
     if anchor > 89 or age > 89:
         return OLDEST, (f"age {age:g} is above 89 and read as {OLDEST:g}",)
-    if age < 0:
-        return None, (f"impossible age {age:g} left out",)
-    return age, ()
+    return parse_age(f"{age:g}")
 
 
 def _lvef_label(lvef: float | None) -> dict[str, float]:

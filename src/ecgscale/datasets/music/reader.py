@@ -4,7 +4,7 @@
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,10 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from ecgscale.data.record import Record, Sex
+from ecgscale.data.gate import admit
+from ecgscale.data.record import Record, Sex, canonical_lead
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import OLDEST, parse_age, read_table, whole_number
-from ecgscale.data.wfdb16 import Header, read_window, segment_header, to_millivolts
+from ecgscale.data.sources.base import Decoded, read_table, whole_number
+from ecgscale.data.sources.demographics import UNKNOWN, parse_age, parse_sex
+from ecgscale.data.wfdb import channels, recording
+from ecgscale.data.wfdb_header import Header
 from ecgscale.errors import BadInputError
 
 TABLE = "subject-info.csv"
@@ -116,23 +119,25 @@ class Music(Source[MusicRef]):
     def read(self, ref: MusicRef) -> Record:
         """Read the first usable window."""
         stem = self._stem(ref.patient)
-        header = segment_header(self.root, stem)
+        header = recording(self.root, stem)
         missing = [lead for lead in ORTHOGONAL if lead not in header.leads]
         if missing:
             raise QuarantineError("missing-lead", f"no lead {', '.join(missing)}")
-        age, age_notes = _age(ref.row[AGE])
-        signal, moved = self._usable(stem, header, ref.start)
+        age, age_notes = parse_age(ref.row[AGE])
+        sex, sex_notes = parse_sex(ref.row[MALE], _SEX)
+        window, moved = self._usable(stem, header, ref.start)
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{ref.patient}",
-            signal=signal,
-            fs=header.fs,
+            signal=window.signal,
+            gain=window.gain,
+            fs=window.fs,
             leads=self.leads,
             age=age,
-            sex=_SEX.get(whole_number(ref.row[MALE])),
+            sex=sex,
             labels=_labels(ref.row),
             clinical={**_clinical(ref.row), **self.clinical.get(ref.patient, {})},
-            notes=(NOTE, *age_notes, *moved),
+            notes=(NOTE, *age_notes, *sex_notes, *window.notes, *moved),
         )
 
     def files(self, ref: MusicRef) -> list[Path]:
@@ -151,28 +156,34 @@ class Music(Source[MusicRef]):
         parts = self.options.windows
         if parts > 1:
             with suppress(QuarantineError):
-                samples = segment_header(self.root, self._stem(patient)).n_samples or 0
+                samples = recording(self.root, self._stem(patient)).n_samples or 0
                 return sorted({part * samples // parts for part in range(parts)})
         return [0]
 
-    def _usable(
-        self, stem: Path, header: Header, start: int
-    ) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    def _usable(self, stem: Path, header: Header, start: int) -> tuple[Decoded, tuple[str, ...]]:
         samples = round(self.options.window_seconds * header.fs)
-        rows = [header.leads.index(lead) for lead in ORTHOGONAL]
         problems = []
         for turn in range(TRIES):
             at = start + round(turn * STEP_SECONDS * header.fs)
             try:
-                signal = to_millivolts(read_window(stem, header, at, samples), header)[rows]
+                window = _window(stem, header, at, at + samples)
             except QuarantineError as problem:
                 problems.append(problem)
                 continue
-            if _is_usable(signal):
+            if _is_usable(window.signal):
                 note = f"window moved by {turn * STEP_SECONDS:g} s: flat or invalid before"
-                return signal, (note,) if turn else ()
+                return window, (note,) if turn else ()
             problems.append(QuarantineError("flat-lead", f"{stem.name} is flat after {at}"))
         raise problems[0]
+
+
+def _window(stem: Path, header: Header, start: int, stop: int) -> Decoded:
+    """Read the orthogonal leads; published files go on after the last stated sample."""
+    found, notes = channels(stem.parent, header, start, stop, summed=False, surplus=True)
+    own = [channel for channel in found if canonical_lead(channel.name) in ORTHOGONAL]
+    window = admit(header.name, own, ORTHOGONAL)
+    rows = [window.leads.index(lead) for lead in ORTHOGONAL.values()]
+    return replace(window, signal=window.signal[rows], notes=(*notes, *window.notes))
 
 
 _SEX: dict[str, Sex] = {"1": "M", "0": "F"}
@@ -183,15 +194,9 @@ def _is_usable(signal: npt.NDArray[np.float32]) -> bool:
     return bool(varied and ((signal == 0).mean(axis=1) < ZERO_SHARE).all())
 
 
-def _age(text: str) -> tuple[float | None, tuple[str, ...]]:
-    if text.strip().startswith(">"):
-        return OLDEST, (f"age {text.strip()} is read as {OLDEST:g}",)
-    return parse_age("" if text.strip() == "NA" else text)
-
-
 def _labels(row: dict[str, str]) -> dict[str, float]:
     codes = {prefix: whole_number(row[column]) for column, prefix in STATEMENTS.items()}
-    return {f"{key}:{code}": 100.0 for key, code in codes.items() if code not in ("", "NA")}
+    return {f"{key}:{code}": 100.0 for key, code in codes.items() if code.lower() not in UNKNOWN}
 
 
 def _clinical(row: dict[str, str]) -> dict[str, float]:

@@ -8,14 +8,10 @@ from typing import ClassVar, Literal
 
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import (
-    parse_age,
-    parse_fold,
-    parse_likelihoods,
-    read_table,
-    whole_number,
-)
-from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
+from ecgscale.data.sources.base import parse_fold, parse_likelihoods, read_table, whole_number
+from ecgscale.data.sources.demographics import parse_age, parse_sex
+from ecgscale.data.wfdb import decode
+from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
 
 TABLE = "ptbxl_database.csv"
@@ -60,7 +56,7 @@ class PtbXl(Source[PtbXlRef]):
         rows = read_table(self.root / TABLE, wanted)
         if not rows:
             raise BadInputError(f"{self.root / TABLE} lists no records")
-        keep = {*wanted, "height", "weight"}
+        keep = {*wanted, "height", "weight", "device"}
         return [
             PtbXlRef(
                 record_id=whole_number(row["ecg_id"]),
@@ -73,13 +69,14 @@ class PtbXl(Source[PtbXlRef]):
     def read(self, ref: PtbXlRef) -> Record:
         """Read one record at the chosen rate."""
         row = ref.row
-        age, notes = parse_age(row["age"])
+        age, age_notes = parse_age(row["age"])
+        sex, sex_notes = parse_sex(row["sex"], _SEX)
         labels = self._labels(row["scp_codes"])
         path = self.named_file(ref.path, TABLE, (".dat",))
-        header = read_header(path)
-        if header.fs != self.options.rate:
+        found = decode(path.parent, read_header(path))
+        if found.fs != self.options.rate:
             raise QuarantineError(
-                "wrong-rate", f"{ref.path} states {header.fs:g} Hz, not {self.options.rate}"
+                "wrong-rate", f"{ref.path} states {found.fs:g} Hz, not {self.options.rate}"
             )
         patient = whole_number(row["patient_id"])
         if not patient:
@@ -87,15 +84,17 @@ class PtbXl(Source[PtbXlRef]):
         return Record(
             record_id=ref.record_id,
             patient_id=f"{self.namespace}:{patient}",
-            signal=to_millivolts(read_samples(path.parent, header), header),
-            fs=header.fs,
-            leads=header.leads,
+            signal=found.signal,
+            gain=found.gain,
+            fs=found.fs,
+            leads=found.leads,
             age=age,
-            sex=_SEX.get(whole_number(row["sex"])),
+            sex=sex,
             labels=labels,
             fold=parse_fold(row["strat_fold"]),
             clinical={**_body(row), **self.clinical.get(patient, {})},
-            notes=notes,
+            device=row.get("device", "").strip(),
+            notes=(*found.notes, *age_notes, *sex_notes),
         )
 
     def files(self, ref: PtbXlRef) -> list[Path]:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgscale.data.sources import QuarantineError
-from ecgscale.data.wfdb16 import read_header, read_samples, to_millivolts
+from ecgscale.data.wfdb import decode
+from ecgscale.data.wfdb_header import read_header
 
 
 @settings(max_examples=25, deadline=None)
@@ -41,7 +42,7 @@ def test_reads_what_the_wfdb_package_writes_and_reads(leads, length, gain, basel
         )
         reference = wfdb.rdrecord(f"{folder}/r1")
         header = read_header(Path(folder) / "r1.hea")
-        signal = to_millivolts(read_samples(Path(folder), header), header)
+        signal = decode(Path(folder), header).signal
     scale = {"mV": 1.0, "uV": 1e-3, "V": 1e3}[unit]
     np.testing.assert_allclose(signal, reference.p_signal.T * scale, rtol=1e-6, atol=1e-6)
     assert header.fs == 257
@@ -52,8 +53,8 @@ def test_reads_what_the_wfdb_package_writes_and_reads(leads, length, gain, basel
 def test_record_line_of_the_2020_release(tmp_path, write):
     samples = write.beats()
     path = write.wfdb(tmp_path, "E00001", samples, record_line="E00001.mat 12 100 1000 05-May-2020")
-    header = read_header(path)
-    np.testing.assert_array_equal(read_samples(tmp_path, header), samples.T)
+    found = decode(tmp_path, read_header(path))
+    np.testing.assert_array_equal(found.signal, (samples / 1000).astype(np.float32))
 
 
 def test_comments_with_and_without_a_space(tmp_path, write):
@@ -63,7 +64,7 @@ def test_comments_with_and_without_a_space(tmp_path, write):
 
 def test_length_is_taken_from_the_file_where_the_header_states_none(tmp_path, write):
     path = write.wfdb(tmp_path, "a", write.beats(), record_line="a 12 100")
-    assert read_samples(tmp_path, read_header(path)).shape == (1000, 12)
+    assert decode(tmp_path, read_header(path)).signal.shape == (12, 1000)
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -85,7 +86,7 @@ def test_damaged_files_are_refused_never_crash(tmp_path, write, index):
         path.write_bytes(bytes(damaged))
         try:
             header = read_header(path)
-            signal = to_millivolts(read_samples(tmp_path, header), header)
+            signal = decode(tmp_path, header).signal
         except QuarantineError as error:
             outcomes.add(error.reason)
         else:

@@ -1,0 +1,278 @@
+"""Age, sex and diagnoses as they are written in header comments and tables, for every reader.
+
+What is not understood, or contradicts itself, is unknown, with a note; no number is taken out of a
+text that may mean another.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ecgscale.data.record import Sex
+
+OLDEST = 90.0
+"""Age that stands for every age above 89, which publishers hide."""
+
+AGES = (0.0, 120.0)
+"""Years outside which a number is no age."""
+
+UNKNOWN = frozenset(
+    (
+        *("", "nan", "none", "null", "na", "n/a", "<na>", "unknown", "unk", "-", "--", "?", "."),
+        *("not known", "not available", "not specified", "not stated", "not recorded", "missing"),
+    )
+)
+"""Texts, in lower case, that say that nothing is known."""
+
+PER_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25, "h": 365.25 * 24}
+"""Units of an age in a year, by their first letter."""
+
+_UNIT = (
+    r"(?:(?P<y>years?|yrs?|y\.?/?o\.?|y|jahre?)|(?P<m>months?|mths?|mos?|monate?)"
+    r"|(?P<w>weeks?|wks?|w|wochen?)|(?P<d>days?|d|tage?)|(?P<h>hours?|hrs?|h))"
+)
+_NUMBER = r"\d+(?:\.\d*|,\d{1,2})?|\.\d+"
+_SPAN = re.compile(rf"(?P<value>{_NUMBER})\s*{_UNIT}\b\.?[\s,]*(?:and\s+)?")
+_BARE = re.compile(rf"\+?({_NUMBER})(?:e[-+]?\d+)?")
+_OF_AGE = re.compile(r"(?:[\s-]*(?:old|of age))$")
+_DICOM = re.compile(r"(\d{3})([dwmy])")
+_ABOVE = re.compile(
+    rf"(?:(?:>=?|≥|over|above|older than)\s*({_NUMBER})"
+    rf"|({_NUMBER})\s*(?:\+|plus|(?:and|or) (?:over|older|above|more)))\s*(?:years?|yrs?|y)?"
+)
+_RANGE = re.compile(
+    rf"[\[(]?\s*({_NUMBER})\s*(?:-|\u2013|\u2014|to|\.\.\.?|/)\s*({_NUMBER})\s*(?:years?|yrs?|y)?\s*[\])]?"
+)
+
+SEXES: Mapping[str, Sex] = {
+    **dict.fromkeys(("f", "fem", "femal", "female", "woman", "w", "weiblich", "frau"), "F"),
+    **dict.fromkeys(("m", "male", "man", "männlich", "maennlich", "mann"), "M"),
+}
+"""Spellings of a sex, in lower case."""
+
+LONGEST = 80
+"""Characters in which an age or a sex is said; what is longer is not tried, since it takes long."""
+
+_KEY_ENDS = r"[>\])\"']*+[ \t]*+"
+_TO_VALUE = r"(?:[:=][ \t]*|(?=[-+<>≥~\[(\d.]))"
+
+AGE_LINE = (
+    rf"(?i)\bage(?![a-z_-])[ \t]*+(?:(?:in[ \t]++)?[\[(]?{_UNIT}[\])]?(?![a-z]))?"
+    rf"{_KEY_ENDS}{_TO_VALUE}(?P<value>[^\n]*)"
+)
+"""Matches an age in a header's comments; its group `value` is what follows on the line."""
+
+SEX_LINE = rf"(?i)\b(?:sex|gender)\b{_KEY_ENDS}[:=]?[ \t]*(?P<value>[^\n]*)"
+"""Matches a sex in a header's comments; its group `value` is what follows on the line."""
+
+LABEL_LINE = r"(?im)^[# \t]*Dx[ \t]*[:=]([^\n]*)$"
+"""Matches label codes in a header's comments, as in the PhysioNet Challenges."""
+
+_NEXT_KEY = re.compile(
+    r"(?i)[ \t]*[;|#].*|[ \t]*[,<(]*[ \t]*\b[^\W\d]\w*>?[ \t]*[:=].*|[ \t,(]+(?:fe)?male\b.*"
+)
+"""Where the value of a key ends on a line that says more ("65 <sex>: F", "65, male")."""
+
+
+@dataclass(frozen=True)
+class Comments:
+    """What a header's comments say of the patient.
+
+    Attributes
+    ----------
+    age
+        Years, or None.
+    labels
+        Codes of all label lines, each once, in their order.
+    label_lines
+        How many lines have labels, or would have.
+    notes
+        What was left out, and why.
+    """
+
+    age: float | None = None
+    sex: Sex | None = None
+    labels: tuple[str, ...] = ()
+    label_lines: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read_comments(
+    text: str,
+    age_pattern: str = AGE_LINE,
+    sex_pattern: str = SEX_LINE,
+    label_pattern: str = LABEL_LINE,
+    label_separator: str = ",",
+) -> Comments:
+    r"""Read age, sex and labels from the comment lines of a header.
+
+    Parameters
+    ----------
+    text
+        The lines.
+    age_pattern, sex_pattern, label_pattern
+        What each match says is in its group `value`, or its first. Several matches must agree;
+        labels of all are united.
+    label_separator
+        What stands between two codes.
+
+    Examples
+    --------
+    >>> found = read_comments("# Age: 6 months\n# Sex: F\n# Dx: 426783006\n# Dx: 164889003")
+    >>> found.age, found.sex, found.labels
+    (0.5, 'F', ('426783006', '164889003'))
+    """
+    age, age_notes = _agreed("age", re.finditer(age_pattern, text), _age_of)
+    sex: Sex | None
+    sex, sex_notes = _agreed("sex", re.finditer(sex_pattern, text), _sex_of)
+    lines = [_group(match) for match in re.finditer(label_pattern, text)]
+    labels: dict[str, None] = {}
+    label_notes: dict[str, None] = {}
+    for line in lines:
+        codes, notes = parse_labels(line, label_separator)
+        labels |= dict.fromkeys(codes)
+        label_notes |= dict.fromkeys(notes)
+    return Comments(age, sex, tuple(labels), len(lines), (*age_notes, *sex_notes, *label_notes))
+
+
+def parse_age(text: str) -> tuple[float | None, tuple[str, ...]]:
+    """Return an age in years, or None, and notes on what was assumed or left out.
+
+    A number without a unit is years. "89+", ">89" and the like, and the 300 that PTB-XL writes for
+    every age above 89 (Wagner et al. 2020), are read as `OLDEST`. Ranges, lower bounds below 89,
+    negative and impossible numbers and other words are unknown.
+
+    Examples
+    --------
+    >>> parse_age("072Y")[0], parse_age("3 weeks")[0] * 365.25, parse_age("89+")[0]
+    (72.0, 21.0, 90.0)
+    >>> parse_age("[60-65]")
+    (None, ("age '[60-65]' is a range, left out",))
+    """
+    said = text.strip().strip("\"'").strip()
+    shown = f"age {said[:30]!r}"
+    words = " ".join(said.lower().split())
+    if words in UNKNOWN:
+        return None, ()
+    if len(words) > LONGEST:
+        return None, (f"{shown} is not understood and left out",)
+    words = _OF_AGE.sub("", words)
+    bare, dicom, above = (one.fullmatch(words) for one in (_BARE, _DICOM, _ABOVE))
+    if bare or dicom:
+        years = float(words.replace(",", ".")) if bare else int(dicom[1]) / PER_YEAR[dicom[2]]  # type: ignore[index]
+        if bare and years == 300:
+            return OLDEST, (f"age 300 stands for above 89 and is read as {OLDEST:g}",)
+        return _possible(years, shown)
+    if above and float((above[1] or above[2]).replace(",", ".")) >= 89:
+        return OLDEST, (f"{shown} is read as {OLDEST:g}",)
+    if _RANGE.fullmatch(words):
+        return None, (f"{shown} is a range, left out",)
+    spans = list(_SPAN.finditer(words))
+    units = [str(span.lastgroup) for span in spans]
+    ordered = sorted(set(units), key="ymwdh".index)
+    if spans and "".join(span[0] for span in spans) == words and units == ordered:
+        numbers = (float(span["value"].replace(",", ".")) for span in spans)
+        years = sum(number / PER_YEAR[unit] for number, unit in zip(numbers, units, strict=True))
+        return _possible(years, shown)
+    if re.match(r"[-\u2212]\s*\d", words):
+        return None, (f"impossible {shown} left out",)
+    return None, (f"{shown} is not understood and left out",)
+
+
+def parse_sex(
+    text: str, codes: Mapping[str, Sex] | None = None
+) -> tuple[Sex | None, tuple[str, ...]]:
+    """Return "F", "M" or None, and a note where a text is not understood.
+
+    Parameters
+    ----------
+    codes
+        What a publisher writes, where it is neither a word nor a letter ({"0": "M", "1": "F"}).
+
+    Examples
+    --------
+    >>> parse_sex("Female"), parse_sex("unknown"), parse_sex("1")
+    (('F', ()), (None, ()), (None, ("sex '1' is not understood and left out",)))
+    """
+    word = text.strip().strip("\"'.").strip().lower()
+    sex = (codes or SEXES).get(word.removesuffix(".0") if codes else word)
+    if sex is not None or word in UNKNOWN or word == "u":
+        return sex, ()
+    return None, (f"sex {text.strip()[:30]!r} is not understood and left out",)
+
+
+def parse_labels(text: str, separator: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return label codes, each once, and notes on what was left out.
+
+    Parameters
+    ----------
+    separator
+        What stands between two codes; None: the text is one.
+
+    Examples
+    --------
+    >>> parse_labels("AF | nan | AF", "|")
+    (('AF',), ("label 'nan' left out",))
+    """
+    parts = [part.strip() for part in ([text] if separator is None else text.split(separator))]
+    codes = dict.fromkeys(part for part in parts if part.lower() not in UNKNOWN)
+    left = dict.fromkeys(part for part in parts if part and part not in codes)
+    notes = [f"label {part!r} left out" for part in left]
+    if len(parts) > 1 and "" in parts and text.strip():
+        notes.append("an empty label left out")
+    return tuple(codes), tuple(notes)
+
+
+T = TypeVar("T")
+
+
+def _agreed(
+    what: str,
+    matches: Iterable[re.Match[str]],
+    parse: Callable[[re.Match[str]], tuple[T | None, tuple[str, ...]]],
+) -> tuple[T | None, tuple[str, ...]]:
+    """Return what all matches say; None if two of them differ."""
+    known: dict[T, None] = {}
+    notes: dict[str, None] = {}
+    for match in matches:
+        value, more = parse(match)
+        notes |= dict.fromkeys(more)
+        if value is not None:
+            known[value] = None
+    if len(known) > 1:
+        said = ", ".join(
+            f"{value:g}" if isinstance(value, float) else str(value) for value in known
+        )
+        return None, (*notes, f"the {what} is stated as {said}, left out")
+    return next(iter(known), None), tuple(notes)
+
+
+def _group(match: re.Match[str]) -> str:
+    named = match.re.groupindex
+    return (match["value"] if "value" in named else match[1]) or ""
+
+
+def _short(match: re.Match[str]) -> str:
+    return _group(match).strip()[:LONGEST]
+
+
+def _age_of(match: re.Match[str]) -> tuple[float | None, tuple[str, ...]]:
+    text = re.split(r",\s*(?=[^\W\d])", _NEXT_KEY.sub("", _short(match)))[0].strip()
+    unit = next((key for key in PER_YEAR if key in match.re.groupindex and match[key]), "y")
+    if unit != "y" and _BARE.fullmatch(text):
+        return _possible(float(text.replace(",", ".")) / PER_YEAR[unit], f"age {text!r}")
+    return parse_age(text)
+
+
+def _sex_of(match: re.Match[str]) -> tuple[Sex | None, tuple[str, ...]]:
+    text = re.split(r"[;|#<(]", _short(match))[0].strip()
+    if text.lower() in UNKNOWN:
+        return None, ()
+    return parse_sex(re.split(r"[\s,]", text, maxsplit=1)[0])
+
+
+def _possible(years: float, shown: str) -> tuple[float | None, tuple[str, ...]]:
+    if AGES[0] <= years <= AGES[1]:
+        return years, ()
+    return None, (f"impossible {shown} left out",)

@@ -149,6 +149,23 @@ def targets(study: StudyFile = PARAMS) -> None:
 
 
 @app.command()
+def identity(study: StudyFile = PARAMS) -> None:
+    """Find recordings that are in a study twice, whatever their names (data/identity)."""
+    from ecgscale.data.copies import check_identity
+
+    settings = load_study(study)
+    data = ROOT / "data"
+    found = check_identity(settings.used_sources, data / "store", data / "tasks", data / "identity")
+    records = sum(source.records for source in found.sources.values())
+    checked = sum(source.checked for source in found.sources.values())
+    copies = sum(pair.copies for pair in found.pairs)
+    out.print(
+        f"{checked:,} of {records:,} records compared: {copies:,} pairs are one recording, "
+        f"{sum(pair.records for pair in found.held_out):,} records are held-out patients' own"
+    )
+
+
+@app.command()
 def subset(
     size: Annotated[int, typer.Option(min=1, help="Patients.")],
     order: Annotated[int, typer.Option(min=0, help="Seed of the nesting order.")] = 0,
@@ -162,7 +179,8 @@ def subset(
     data = ROOT / "data"
     target = data / "subsets" / subset_name(size, order)
     parent = settings.parent_size(size)
-    made = build_subset(settings.pool, size, order, parent, data / "store", data / "tasks", target)
+    inputs = data / "store", data / "tasks"
+    made = build_subset(settings.pool, size, order, parent, *inputs, target, data / "identity")
     if made.unknown_patients:
         out.print(
             f"{made.name}: {made.unknown_patients} of the {made.patients} patients are recordings "

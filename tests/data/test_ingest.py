@@ -65,6 +65,7 @@ def test_summary_and_manifest_add_up(tmp_path, write):
         "digest": manifest.digest,
         "found": found.model_dump(mode="json"),
     }
+    assert (found.patients, found.rates) == (4, {"200": 4})
     assert (manifest.records, manifest.stored, manifest.quarantined) == (5, 4, {"too-short": 1})
     assert manifest.inputs.files == 10
 

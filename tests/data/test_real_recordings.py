@@ -10,6 +10,7 @@ import pytest
 import wfdb
 from scipy.signal import butter, sosfreqz
 
+from ecgscale.data.copies import find_copies
 from ecgscale.data.ingest import ingest
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
@@ -241,3 +242,46 @@ def test_pool_of_cinc_2011(run, recordings):
     )
     manifest = json.loads((store.path / "MANIFEST.json").read_text())
     assert manifest["inputs"]["files"] == 2
+
+
+def same_recordings(stores):
+    """Return the pairs found between sources as (source, record, source, record)."""
+    matches, manifest = find_copies(stores, set())
+    columns = ["source", "record_id", "other_source", "other_record_id"]
+    assert sum(pair.undecided for pair in manifest.pairs) == 0
+    return set(matches[columns].itertuples(index=False, name=None)), matches
+
+
+def test_the_challenge_s_copies_of_ptb_xl_are_found_at_both_rates(run):
+    """Another id, other rates of publication, and a gain that is wrong by five."""
+    _, low = run("ptb-xl", "ptb-xl")
+    _, high = run("ptb-xl", "ptb-xl", options={"rate": 500}, max_quarantined=0.95)
+    _, copies = run("challenge", "challenge-ptb-xl")
+    found, matches = same_recordings({"100": low, "500": high, "challenge": copies})
+    named = {number: f"HR{number:05}" for number in range(1, 6)}
+    assert found == {
+        *(("100", record, "500", record) for record in high.records.record_id),
+        *(("100", str(number), "challenge", name) for number, name in named.items()),
+        *(("500", str(number), "challenge", name) for number, name in named.items()),
+    }
+    assert matches.correlation.min() > 0.99
+
+
+@pytest.mark.long
+def test_no_two_different_real_recordings_are_taken_for_one(run):
+    """PTB-XL twice over (197 pairs of one patient's recordings), CinC 2011 and the Challenge's."""
+    packed = {"signals": "ptb-xl-zscored.npz", "table": "ptb-xl-zscored.csv"}
+    packed |= {"patient_pattern": "ptbxl_(.+)"}
+    cinc = {"signals": "cinc2011.npz", "table": "cinc2011.csv"}
+    stores = {
+        "ptb-xl": run("ptb-xl", "ptb-xl")[1],
+        "z-scored": run("packed", "pool100", namespace="ptb-xl", options=packed)[1],
+        "cinc-2011": run("packed", "pool100", options=cinc, max_quarantined=0.2)[1],
+        "georgia": run("challenge", "georgia")[1],
+        "ningbo": run("challenge", "ningbo", max_quarantined=0.06)[1],
+        "chapman": run("challenge", "chapman-shaoxing", options={"split_lists": "../csn-split"})[1],
+    }
+    assert set(stores["ptb-xl"].records.record_id).isdisjoint(
+        name.removeprefix("ptbxl_").lstrip("0") for name in stores["z-scored"].records.record_id
+    )
+    assert same_recordings(stores)[0] == set()

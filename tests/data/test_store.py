@@ -218,6 +218,7 @@ def test_what_is_dropped_was_never_there(count, per_shard, data):
     samples = np.random.default_rng(count).integers(
         -9, 9, (count, len(RECIPE.leads), RECIPE.n_samples), dtype=np.int16
     )
+    prints = data.draw(st.sampled_from([[None] * count, list(samples[:, 0, :8].astype(np.int8))]))
     kept = [number for number in range(count) if number not in dropped]
     size = 2 * len(RECIPE.leads) * RECIPE.n_samples * per_shard
     contents = []
@@ -227,7 +228,7 @@ def test_what_is_dropped_was_never_there(count, per_shard, data):
             folder.mkdir()
             writer = StoreWriter(folder, RECIPE.leads, RECIPE.n_samples, size)
             for number in numbers:
-                writer.add(row(number), samples[number])
+                writer.add(row(number), samples[number], prints[number])
             writer.drop(drops)
             writer.finish(
                 [],
@@ -241,3 +242,4 @@ def test_what_is_dropped_was_never_there(count, per_shard, data):
             )
             contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
+    assert ("fingerprints.npy" in contents[0]) == (prints[0] is not None)

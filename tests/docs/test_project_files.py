@@ -23,7 +23,7 @@ def bounds():
     """Return the lower bound of every dependency of the package and its tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    return dict(re.match(r"([\w-]+)>=([\d.]+)", line).groups() for line in needed)
+    return dict(re.match(r"([\w.-]+)>=([\d.]+)", line).groups() for line in needed)
 
 
 def pins(name):

@@ -17,7 +17,9 @@ from ecgscale.cli import app
 from ecgscale.data.recipe import Recipe
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, model_digest
 from ecgscale.encoders.published import FORMATS, import_weights, read_weights
+from ecgscale.encoders.seen import seen_by, seen_by_format
 from ecgscale.errors import BadInputError
+from ecgscale.tasks import tasks
 
 COUNTER = "num_batches_tracked"
 STATISTICS = ("running_mean", "running_var", COUNTER)
@@ -249,6 +251,7 @@ def test_a_clef_checkpoint_becomes_an_encoder_directory(tmp_path, small):
     with torch.no_grad():
         torch.testing.assert_close(encoder.embed(x), expected, rtol=1e-5, atol=1e-5)
 
+    assert seen_by(folder).datasets == ("mimic-iv-ecg",)
     config = yaml.safe_load((folder / CONFIG).read_text())
     assert config["encoder"]["params"] == {"in_channels": 1, "size": "small", "batch_norm": False}
     recipe = Recipe(**{key: value for key, value in config["recipe"].items() if key != "digest"})
@@ -267,6 +270,7 @@ def test_a_clef_checkpoint_becomes_an_encoder_directory(tmp_path, small):
         "| batch norm that is never applied | 155 |",
         "order 5",
         'encoders.load("models/external/clef-s")',
+        "Known to have seen: mimic-iv-ecg (arXiv 2512.02180",
     ):
         assert fact in card
     assert str(tmp_path) not in card
@@ -484,3 +488,13 @@ def test_the_command_says_what_was_imported(tmp_path, small, monkeypatch):
     assert "443,184 of 447,792 published parameters" in done.output
     assert "batch norm that is never applied (155)" in done.output
     assert encoders.load("models/external/clef-s").embed_dim == 256
+
+
+def test_of_every_format_it_is_said_what_its_checkpoints_have_seen(tmp_path):
+    known = {tasks.get(name).metadata.dataset for name in tasks.names()} | {"heedb"}
+    assert set(seen_by_format()) == set(FORMATS)
+    for seen in seen_by_format().values():
+        assert set(seen.datasets) <= known
+        assert seen.source.startswith("arXiv ")
+    encoders.save(encoders.create("net1d", size="tiny", in_channels=1), tmp_path / "own", {}, "")
+    assert seen_by(tmp_path / "own") is None

@@ -15,6 +15,7 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.data.store import open_store
 from ecgscale.data.subsets import build_subset
 from ecgscale.encoders.base import model_digest
+from ecgscale.encoders.seen import UNKNOWN, Seen
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation import stage
 from ecgscale.evaluation.embed import embed_store
@@ -29,7 +30,7 @@ from ecgscale.study.file import Study
 from ecgscale.study.resolve import evaluation
 from ecgscale.tasks import Targets, Task, TaskMetadata, tasks
 from ecgscale.tasks.base import Label
-from ecgscale.tasks.targets import read_targets, write_targets
+from ecgscale.tasks.targets import read_manifest, read_targets, write_targets
 
 CELL = "simclr/small/n20-o0-s0"
 TASKS = ("made-up-first", "made-up-second")
@@ -567,11 +568,21 @@ def test_any_encoder_directory(study, root, external):
     assert record.axes["encoder"] == "filters"
     assert {v for k, v in record.axes.items() if k not in ("role", "encoder")} == {None}
     assert record.details["without_data"] == ["chapman-38"]
+    assert (record.details["seen"], record.details["seen_datasets"]) == (UNKNOWN, None)
     assert list(record.details["tasks"]) == [TASKS[1]]
     assert record.params["tasks"] == TASKS[1]
     assert record.params["directory"] == "models/external/mine"
     assert record.tags["model_digest"] == model_digest(external)
     assert record.metrics[f"{TASKS[1]}.macro_auroc"] > 0.5
+
+
+def test_an_imported_encoder_that_has_seen_a_held_out_data_set(study, root, external, monkeypatch):
+    dataset = read_manifest(root / "data/tasks")[TASKS[1]]["dataset"]
+    seen = Seen(datasets=("heedb", dataset), source="there", open="nothing")
+    monkeypatch.setattr("ecgscale.evaluation.stage.seen_by", lambda _: seen)
+    record = evaluate_directory(study, external, [TASKS[1]], root, "mine")
+    assert record.details["seen"] == seen.sentence()
+    assert record.details["seen_datasets"] == [dataset]
 
 
 @pytest.mark.parametrize(

@@ -42,5 +42,6 @@ def prepared(checkout):
     for source in ("sim-ptb-xl", "sim-chapman"):
         made.run("ingest", source)
     made.run("targets")
+    made.run("identity")
     made.run("subset", "--size", "16")
     return made

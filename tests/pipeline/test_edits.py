@@ -96,6 +96,10 @@ EDITS = {
         ("datasets/ptb_xl/tasks.py", "TEST_FOLD = 8, 9, 10", "TEST_FOLD = 7, 9, 10"),
         ["targets", "report"],
     ),
+    "how recordings are compared": (
+        ("data/agreement.py", "SEARCH = 0.05", "SEARCH = 0.06"),
+        ["identity"],
+    ),
     "a label table": (
         ("datasets/challenge/csn_labels.csv", "426783006,", "426783007,"),
         ["targets", "simulate@sim-chapman", "report"],

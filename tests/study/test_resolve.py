@@ -122,7 +122,7 @@ def test_libraries_that_decode_or_compute_are_named(resolved):
     def read_with_wfdb(study):
         study["sources"]["sim-ptb-xl"].update(reader="wfdb-tree", options={})
 
-    assert "wfdb" in resolved(read_with_wfdb)["sources/sim-ptb-xl"]["libraries"]
+    assert "soundfile" in resolved(read_with_wfdb)["sources/sim-ptb-xl"]["libraries"]
 
 
 def test_nothing_is_kept_of_an_objective_of_another_package(study, tmp_path):

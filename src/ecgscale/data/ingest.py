@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from ecgscale.data.amplitude import checked_amplitude, judge
 from ecgscale.data.findings import Findings, findings
+from ecgscale.data.fingerprint import fingerprints
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS, Record
@@ -70,6 +71,7 @@ class _Outcome:
 
     row: dict[str, Any]
     samples: npt.NDArray[np.int16] | None = None
+    fingerprint: npt.NDArray[np.int8] | None = None
     problem: QuarantineError | None = None
 
 
@@ -206,7 +208,7 @@ def _write_records(
         for chunk in _chunks(source, refs, name, config, recipe, jobs):
             for outcome in map(duplicates.check, chunk.outcomes):
                 if outcome.problem is None and outcome.samples is not None:
-                    writer.add(outcome.row, outcome.samples)
+                    writer.add(outcome.row, outcome.samples, outcome.fingerprint)
                 elif outcome.problem is not None:
                     quarantine.append(_quarantine_row(outcome.row, outcome.problem))
             inputs += chunk.inputs
@@ -313,10 +315,11 @@ class _Worker:
         signals = np.stack([kept for _, _, kept, _ in group])
         samples, cut = quantise(process(signals, fs, self.recipe, first.unit == "z"))
         valid = self._valid_samples(length, fs)
-        parts = zip(group, samples, cut.tolist(), strict=True)
+        prints = fingerprints(samples, self.recipe.fs, valid)
+        parts = zip(group, samples, cut.tolist(), prints, strict=True)
         return {
-            at: self._outcome(record, one, n, valid, amplitude)
-            for (at, record, _, amplitude), one, n in parts
+            at: replace(self._outcome(record, one, n, valid, amplitude), fingerprint=print_)
+            for (at, record, _, amplitude), one, n, print_ in parts
         }
 
     def _failed(self, ref: Ref, error: Exception) -> _Outcome:

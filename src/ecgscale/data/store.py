@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
+from ecgscale.data.fingerprint import fingerprints
 from ecgscale.data.preprocess import STEP
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MANIFEST = "MANIFEST.json"
 RECORDS = "records.parquet"
 QUARANTINE = "quarantine.parquet"
+FINGERPRINTS = "fingerprints.npy"
 SHARD_BYTES = 256 * 2**20
 """Largest signal shard."""
 
@@ -203,6 +205,19 @@ class Store:
         samples *= np.float32(STEP)
         return samples
 
+    def fingerprints(self) -> npt.NDArray[np.int8]:
+        """Return shape (record, time): what tells recordings apart whatever their name.
+
+        Of a store that was written without them they are computed.
+        """
+        if FINGERPRINTS in self.manifest.files:
+            kept: npt.NDArray[np.int8] = np.load(self.path / FINGERPRINTS, mmap_mode="r")
+            return kept
+        valid = self.records["valid_samples"].to_numpy()
+        return np.concatenate(
+            [fingerprints(self.raw([row]), self.fs, int(valid[row])) for row in range(len(self))]
+        )
+
     def verify(self) -> None:
         """Read every file and compare it with the manifest.
 
@@ -292,6 +307,7 @@ def _read_manifest(path: Path) -> Manifest:
     except (OSError, ValueError, TypeError) as error:
         raise BadInputError(f"{path} is not a store manifest: {error}") from error
     names = {*(shard.name for shard in manifest.shards), RECORDS, QUARANTINE}
+    names |= {FINGERPRINTS} & set(manifest.files)  # stores of earlier versions have none
     strange = names ^ set(manifest.files) | {n for n in names if os.path.basename(n) != n}
     if strange:
         raise BadInputError(f"{path} must list the store's own files: {sorted(strange)}")
@@ -322,10 +338,18 @@ class StoreWriter:
         self._leads = leads
         self._capacity = max(1, shard_bytes // (2 * len(leads) * n_samples))
         self._blocks: list[npt.NDArray[np.int16]] = []
+        self._fingerprints: list[npt.NDArray[np.int8]] = []
 
-    def add(self, row: dict[str, Any], samples: npt.NDArray[np.int16]) -> None:
-        """Add a record: its row of the table and its samples, int16 (lead, time)."""
+    def add(
+        self,
+        row: dict[str, Any],
+        samples: npt.NDArray[np.int16],
+        fingerprint: npt.NDArray[np.int8] | None = None,
+    ) -> None:
+        """Add a record: its row of the table, its samples, int16 (lead, time), its fingerprint."""
         self.rows.append(row)
+        if fingerprint is not None:
+            self._fingerprints.append(fingerprint)
         self._blocks.append(samples)
         if len(self._blocks) == self._capacity:
             self._flush()
@@ -335,16 +359,17 @@ class StoreWriter:
         if not rows:
             return
         self._flush()
-        shards, written = self.shards, iter(self.rows)
-        self.shards, self.rows = [], []
+        prints: list[Any] = self._fingerprints or [None] * len(self.rows)
+        shards, written = self.shards, zip(self.rows, prints, strict=True)
+        self.shards, self.rows, self._fingerprints = [], [], []
         start = 0
         for shard in shards:
             # Written shards replace files that are still mapped: a replaced file stays readable.
             samples = np.load(self.folder / shard.name, mmap_mode="r")
             for number, one in enumerate(samples, start=start):
-                row = next(written)
+                row, fingerprint = next(written)
                 if number not in rows:
-                    self.add(row, np.array(one))
+                    self.add(row, np.array(one), fingerprint)
             start += shard.records
         self._flush()
         for shard in shards[len(self.shards) :]:
@@ -365,6 +390,9 @@ class StoreWriter:
         write_quarantine(self.folder / QUARANTINE, quarantine)
         recipe: Recipe = manifest["recipe"]
         names = (*(shard.name for shard in self.shards), RECORDS, QUARANTINE)
+        if self.rows and len(self._fingerprints) == len(self.rows):
+            np.save(self.folder / FINGERPRINTS, np.stack(self._fingerprints))
+            names = (*names, FINGERPRINTS)
         complete = Manifest(
             **manifest,
             recipe_digest=recipe.digest,

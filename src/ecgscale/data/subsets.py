@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
+from ecgscale.data.copies import IdentityManifest, read_identity, same_people
 from ecgscale.data.pool import PoolSource
 from ecgscale.data.record import CLINICAL_FIELDS, UNKNOWN_PATIENT
 from ecgscale.data.splits import assert_disjoint, held_out_patients
@@ -61,10 +62,17 @@ class Pool:
         Columns of `SCHEMA`, sorted by source and record_id.
     excluded_patients
         Patients that the filters kept but a task holds out; they are not in `records`.
+    excluded_copies
+        Patients per source that share a recording with a held-out patient under another id; they
+        are not in `records` either.
+    copies
+        Pairs of records in `records` that are one recording; None if recordings were not compared.
     """
 
     records: pd.DataFrame
     excluded_patients: int
+    excluded_copies: dict[str, int] = field(default_factory=dict)
+    copies: int | None = None
 
 
 class ParentSubset(BaseModel, extra="forbid", frozen=True):
@@ -92,6 +100,14 @@ class SubsetManifest(BaseModel, extra="forbid", frozen=True):
         What it was drawn from.
     excluded_patients
         Patients that the pool's filters kept but a task's validation or test split holds out.
+    excluded_copies
+        Further patients left out, per source: a recording of theirs is that of a held-out patient
+        under another id (`ecgscale.data.copies`).
+    pool_copies
+        Pairs of records in the pool that are one recording, of the same patient or of two; None if
+        recordings were not compared. They stay in, each under its own patient.
+    unchecked
+        Records per source of the pool that could not be compared, by reason, before its filters.
     stores
         Digest of each source's store.
     digest
@@ -113,6 +129,9 @@ class SubsetManifest(BaseModel, extra="forbid", frozen=True):
     pool_patients: int
     pool_records: int
     excluded_patients: int
+    excluded_copies: dict[str, int] = {}
+    pool_copies: int | None = None
+    unchecked: dict[str, dict[str, int]] = {}
     stores: dict[str, str]
     digest: str
     parent: ParentSubset | None
@@ -131,6 +150,7 @@ def build_subset(
     stores: Path,
     tasks_dir: Path,
     out: Path,
+    identity: Path | None = None,
 ) -> SubsetManifest:
     """Draw one subset and write ``records.parquet`` and ``manifest.json``.
 
@@ -150,6 +170,8 @@ def build_subset(
         Output of the tasks stage; validation and test patients of every task are left out.
     out
         Folder to write, made if absent.
+    identity
+        Output of the identity stage; None if recordings are told apart by their ids alone.
 
     Returns
     -------
@@ -160,7 +182,8 @@ def build_subset(
     ------
     BadInputError
         If a store or task cannot be read, a filter keeps no record of its source, the pool has
-        fewer patients than `size`, or a patient of the subset is held out by a task.
+        fewer patients than `size`, a patient of the subset is held out by a task, or `identity` was
+        written for other stores.
     """
     opened = {source: open_store(stores / source) for source in sources}
     tables = {
@@ -170,8 +193,12 @@ def build_subset(
         for source, store in opened.items()
     }
     digests = {source: opened[source].digest for source in opened}
-    pool = pool_of(tables, sources, held_out_patients(tasks_dir))
+    matches, checks = read_identity(identity) if identity else (None, None)
+    pool = pool_of(tables, sources, held_out_patients(tasks_dir), matches)
     records, manifest = draw_subset(pool, size, order, parent, digests)
+    if identity and checks:
+        unchecked = _unchecked(checks, digests, identity)
+        manifest = manifest.model_copy(update={"unchecked": unchecked})
     assert_disjoint(records["patient_id"], tasks_dir)
     write_subset(records, manifest, out)
     return manifest
@@ -211,6 +238,8 @@ def draw_subset(
         pool_patients=pool.records["patient_id"].nunique(),
         pool_records=len(pool.records),
         excluded_patients=pool.excluded_patients,
+        excluded_copies=pool.excluded_copies,
+        pool_copies=pool.copies,
         stores=dict(stores),
         digest=content_digest(records),
         parent=_parent(records, parent, order),
@@ -279,6 +308,7 @@ def pool_of(
     tables: Mapping[str, pd.DataFrame],
     filters: Mapping[str, PoolSource],
     held_out: AbstractSet[str],
+    matches: pd.DataFrame | None = None,
 ) -> Pool:
     """Return what pretraining may draw from.
 
@@ -290,6 +320,9 @@ def pool_of(
         What to keep of each source; a record must pass both folds and splits where both are given.
     held_out
         Patients to leave out.
+    matches
+        Pairs of records that are one recording (`ecgscale.data.copies.SCHEMA`): who shares one with
+        a held-out patient is that patient and is left out too. None: none are known.
 
     Raises
     ------
@@ -311,10 +344,37 @@ def pool_of(
     pool = pd.concat(kept).sort_values(["source", "record_id"], ignore_index=True)
     _check_identities(pool)
     excluded = pool["patient_id"].isin(held_out)
+    same = same_people(matches, held_out) if matches is not None else held_out
+    copied = pool["patient_id"].isin(same) & ~excluded
+    records = pool.loc[~excluded & ~copied].reset_index(drop=True)
     return Pool(
-        records=pool.loc[~excluded].reset_index(drop=True),
+        records=records,
         excluded_patients=pool.loc[excluded, "patient_id"].nunique(),
+        excluded_copies=_tally(
+            pool.loc[copied].drop_duplicates(["source", "patient_id"])["source"]
+        ),
+        copies=None if matches is None else _count_within(records, matches),
     )
+
+
+def _count_within(records: pd.DataFrame, matches: pd.DataFrame) -> int:
+    """Return how many matches lie between two of some records."""
+    inside = set(zip(records["source"], records["record_id"], strict=True))
+    one = zip(matches["source"], matches["record_id"], strict=True)
+    other = zip(matches["other_source"], matches["other_record_id"], strict=True)
+    return sum(inside.issuperset(pair) for pair in zip(one, other, strict=True))
+
+
+def _unchecked(
+    checks: IdentityManifest, digests: Mapping[str, str], identity: Path
+) -> dict[str, dict[str, int]]:
+    for source, digest in digests.items():
+        if source not in checks.sources or checks.sources[source].store != digest:
+            raise BadInputError(
+                f"{identity} did not compare the store of {source} as it is now: "
+                "run `python -m ecgscale identity` again"
+            )
+    return {source: checks.sources[source].unchecked for source in digests}
 
 
 def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:

@@ -201,7 +201,13 @@ def create(name: str, **params: Any) -> Encoder:
     return encoder
 
 
-def save(encoder: Encoder, directory: Path, recipe: dict[str, Any], card: str) -> None:
+def save(
+    encoder: Encoder,
+    directory: Path,
+    recipe: dict[str, Any],
+    card: str,
+    imported_as: str | None = None,
+) -> None:
     """Write an encoder directory: weights, configuration and model card.
 
     Parameters
@@ -214,6 +220,8 @@ def save(encoder: Encoder, directory: Path, recipe: dict[str, Any], card: str) -
         The preprocessing that inputs must have had (``Recipe.model_dump()`` and its digest).
     card
         The model card, Markdown.
+    imported_as
+        The format of the published checkpoint that it was made of, if it was.
 
     Examples
     --------
@@ -237,6 +245,7 @@ def save(encoder: Encoder, directory: Path, recipe: dict[str, Any], card: str) -
     config = {
         "encoder": {"name": encoder.name, "params": encoder.params.model_dump(mode="json")},
         "recipe": recipe,
+        **({"imported_as": imported_as} if imported_as else {}),
     }
     write_whole(directory / CONFIG, yaml.safe_dump(config, sort_keys=False))
     write_whole(directory / CARD, card)

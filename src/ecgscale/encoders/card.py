@@ -26,6 +26,8 @@ class CardOrigin:
     """What was recognised and left out, with the number of entries."""
     beyond_recipe: str
     """What of the published preprocessing the recipe cannot express."""
+    seen: str
+    """What it is known to have been trained on, in a sentence."""
 
 
 def imported_card(directory: str, encoder: Encoder, origin: CardOrigin, recipe: Recipe) -> str:
@@ -51,6 +53,8 @@ def imported_card(directory: str, encoder: Encoder, origin: CardOrigin, recipe: 
         usage_part(directory, encoder, recipe),
         "## Origin",
         _origin(encoder, origin),
+        "## Training data",
+        f"{origin.seen} No result on one of these data sets is a result on unseen patients.",
         "## Preprocessing",
         preprocessing_part(recipe),
         f"Published, and not expressed by the recipe: {origin.beyond_recipe}",

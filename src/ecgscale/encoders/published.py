@@ -18,6 +18,7 @@ from ecgscale.data.record import LEADS
 from ecgscale.encoders.base import Encoder, create, model_digest, save
 from ecgscale.encoders.card import CardOrigin, imported_card
 from ecgscale.encoders.net1d import PUBLISHED_COUNTS, SIZES
+from ecgscale.encoders.seen import seen_by_format
 from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest
 
@@ -210,13 +211,15 @@ def import_weights(file: Path, name: str, root: Path, format: str = "auto") -> I
         published_parameters=weights.published_parameters,
         passed_over=weights.passed_over,
         beyond_recipe=FORMATS[kind].beyond_recipe,
+        seen=seen_by_format()[kind].sentence(),
     )
     directory = (PLACE / name).as_posix()
     card = imported_card(directory, encoder, origin, RECIPE)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as aside:
         written = Path(aside) / name
-        save(encoder, written, {**RECIPE.model_dump(mode="json"), "digest": RECIPE.digest}, card)
+        made_for = {**RECIPE.model_dump(mode="json"), "digest": RECIPE.digest}
+        save(encoder, written, made_for, card, imported_as=kind)
         written.rename(target)
     return Imported(Path(directory), kind, model_digest(target), weights)
 

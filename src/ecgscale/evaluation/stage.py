@@ -17,6 +17,7 @@ from ecgscale.code import closure, entry_of
 from ecgscale.data.subsets import read_subset
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import model_digest, read_config
+from ecgscale.encoders.seen import UNKNOWN, seen_by
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.baselines.base import Baseline, baseline_scores, baselines
 from ecgscale.evaluation.embed import Embeddings
@@ -116,8 +117,9 @@ def evaluate_directory(
 
     Reads ``data/tasks`` and ``data/store``; writes ``results/evaluate/external/<name>.json``. Of a
     subset that the encoder was trained on nothing is known here, so its axes are empty but for the
-    encoder and the role ``external``; that it has not seen the test patients is for the user to
-    know.
+    encoder and the role ``external``. What its kind of checkpoint is known to have seen
+    (`ecgscale.encoders.seen`) is in the record's details, with the data sets of these tasks among
+    it.
 
     Parameters
     ----------
@@ -154,9 +156,18 @@ def evaluate_directory(
         axes=axes,
         params={"directory": os.path.relpath(directory, root)},
         tags={"subset_digest": "unknown", "model_digest": model_digest(directory)},
-        details={"without_data": without},
+        details={"without_data": without, **_seen(directory, known, tables)},
     )
     return _evaluated(plan, subject, directory, tables, root)
+
+
+def _seen(directory: Path, manifest: dict[str, Any], tables: Sequence[TaskTable]) -> dict[str, Any]:
+    """Return what an encoder is known to have seen, and which of the tasks' data sets."""
+    seen = seen_by(directory)
+    if seen is None:
+        return {"seen": UNKNOWN, "seen_datasets": None}
+    held_out = {manifest[table.task]["dataset"] for table in tables}
+    return {"seen": seen.sentence(), "seen_datasets": sorted(held_out.intersection(seen.datasets))}
 
 
 def evaluate_baseline(plan: Evaluation, name: str, root: Path) -> RunRecord:

@@ -55,8 +55,15 @@ class SuiteResult:
             metric = main_metric(details[name]["metric"]).suite_metric
             averaged.setdefault(metric, []).append(self.record.metrics[f"{name}.{metric}"])
         lines = [self._mean(metrics.get(name).title, averaged[name]) for name in sorted(averaged)]
+        lines += self._seen()
         lines += [f"not evaluated: {e.metadata.name} ({e.state}; {e.advice})" for e in self.absent]
         return "\n".join(lines)
+
+    def _seen(self) -> list[str]:
+        seen, shared = (self.record.details.get(key) for key in ("seen", "seen_datasets"))
+        if seen is None or shared is None:
+            return [seen] if seen else []
+        return [f"{seen} Of these tasks' data sets: {', '.join(shared) or 'none'}."]
 
     def _mean(self, words: str, values: list[float]) -> str:
         declared = len(values) + len(self.absent)

@@ -26,6 +26,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "simulate": ("simulate",),
     "ingest": ("ingest",),
     "targets": ("targets",),
+    "identity": ("identity",),
     "subset": ("subset",),
     "pretrain": ("control", "pretrain"),
     "evaluate": ("evaluate", "evaluate-control", "baseline"),

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ecgscale.report import prose, tables, words
+from ecgscale.data.copies import IdentityManifest
+from ecgscale.report import contamination, prose, tables, words
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.figures import multiples_figure, panels, scaling_figure, slopes_figures
 from ecgscale.report.provenance import provenance, run_links
@@ -34,8 +35,16 @@ Page = dict[str, Any]
 """What the templates show, by the name that they know it under."""
 
 
-def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) -> Page:
-    """Return everything that the page shows, in the order of its sections, of all tracked runs."""
+def assemble(
+    study: Study,
+    analysis: Analysis,
+    runs: Sequence["TrackedRecord"],
+    identity: IdentityManifest | None = None,
+) -> Page:
+    """Return everything that the page shows, in the order of its sections, of all tracked runs.
+
+    `identity` is what the study's recordings were compared with; None if they were not.
+    """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
     shown = panels(analysis)
@@ -99,6 +108,9 @@ def assemble(study: Study, analysis: Analysis, runs: Sequence["TrackedRecord"]) 
         "tasks": tables.tasks_table(analysis),
         "data": tables.data_table(analysis),
         "gaps": tables.gaps_table(analysis),
+        "contamination": contamination.sentence(identity),
+        "copies": contamination.copies_table(study, identity),
+        "seen": contamination.seen_table(runs),
         # Methods, limits, provenance
         "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
         "limits": prose.limits(design, _simulated(study)),

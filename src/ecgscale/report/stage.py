@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecgscale.data.copies import IdentityManifest, read_identity
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
@@ -80,7 +81,9 @@ def build_report(study: Study, root: Path) -> ReportSummary:
         records = {r.digest: r for r in read_results(results, phase) if r.study == study.study.name}
         found = tracking.query(study.study.name, phase, root, set(records))
         runs[phase] = [checked(run, records[run.tags[tracking.RECORD]]) for run in found]
-    return write_report(study, runs["pretrain"], runs["evaluate"], root / "reports")
+    directory = root / "data" / "identity"
+    identity = read_identity(directory)[1] if directory.is_dir() else None
+    return write_report(study, runs["pretrain"], runs["evaluate"], root / "reports", identity)
 
 
 def write_report(
@@ -88,13 +91,18 @@ def write_report(
     pretrain: Sequence["TrackedRecord"],
     evaluate: Sequence["TrackedRecord"],
     out: Path,
+    identity: IdentityManifest | None = None,
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
-    Run ids stand only in ``runs.csv`` and in the page's table of runs.
+    `identity` is what the study's recordings were compared with, None if they were not. Run ids
+    stand only in ``runs.csv`` and in the page's table of runs.
     """
     analysis = analyse(study_design(study), study.report, pretrain, evaluate)
-    page, metrics = assemble(study, analysis, [*pretrain, *evaluate]), frames.metrics(analysis)
+    page, metrics = (
+        assemble(study, analysis, [*pretrain, *evaluate], identity),
+        frames.metrics(analysis),
+    )
     shutil.rmtree(out / "figures", ignore_errors=True)
     for folder in (out, out / "figures", out / "plots"):
         folder.mkdir(parents=True, exist_ok=True)

@@ -188,6 +188,11 @@ class Study(Settings):
         """Return the next smaller size of the grid, or None for the smallest."""
         return max((other for other in self.grid.sizes if other < size), default=None)
 
+    @property
+    def used_sources(self) -> list[str]:
+        """Sources that pretraining draws from or a task is read from, by name."""
+        return sorted({*self.pool, *self.evaluation.data.values()})
+
     def namespace(self, source: str) -> str:
         """Return the prefix of a source's patient ids."""
         return self.sources[source].namespace or source

@@ -235,6 +235,8 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
     for name in study.sources:
         yield f"sources/{name}", _source(study, name)
     yield "targets", _targets(study, book)
+    compared = {"sources": study.used_sources}
+    yield "identity", _content(compared, closure("ecgscale.data.copies:check_identity"))
     for size in study.grid.sizes:
         settings = {"pool": study.pool, "parent": study.parent_size(size)}
         yield f"subsets/n{size}", _content(settings, closure("ecgscale.data.subsets:build_subset"))

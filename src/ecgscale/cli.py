@@ -244,18 +244,15 @@ def compare_(
     as_json: AsJson = False,
 ) -> None:
     """Compare two evaluated encoders: the paired difference on every task, with its interval."""
-    from ecgscale.evaluation.compare import compare, difference_table
-    from ecgscale.runs.record import RunRecord, result_path
+    from ecgscale.scaling.cells import compare, difference_table, replicates_of
 
-    one, other = (
-        RunRecord.read(result_path(ROOT / "results", "evaluate", name)) for name in (first, second)
-    )
+    one, other = (replicates_of(name, ROOT / "results") for name in (first, second))
     differences = compare(one, other)
     if as_json:
         rows = [{**vars(d), "difference": d.difference} for d in differences]
         print(json.dumps(rows, indent=1))
     else:
-        out.print(difference_table(one, other, differences))
+        out.print(difference_table(one[0], other[0], differences))
 
 
 @app.command("tasks")

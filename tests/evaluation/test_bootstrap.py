@@ -3,12 +3,19 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.bootstrap import interval, paired_interval, patient_weights
+from ecgscale.evaluation.bootstrap import (
+    auroc_interval,
+    interval,
+    paired_interval,
+    patient_weights,
+)
 from ecgscale.evaluation.metrics.functions import auroc, included_labels
-from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc
+from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc, patients_of_rarer_class
 from ecgscale.evaluation.metrics.mae import bootstrap_mae
 
 
@@ -155,6 +162,67 @@ def test_coverage_with_several_records_per_patient():
         covered += low <= truth <= high
     # Three binomial standard errors at 0.95 are 0.041.
     assert 0.905 <= covered / simulations <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("truth", "positives", "labels", "spread"),
+    [(0.92, 15, 1, 1.0), (0.98, 14, 1, 1.0), (0.98, 14, 1, 2.0), (0.98, 15, 8, 1.0)],
+)
+def test_intervals_of_few_positives_and_areas_near_one_cover(truth, positives, labels, spread):
+    """Normal scores; percentiles cover 0.85, 0.75, 0.55 and 0.9."""
+    rng = np.random.default_rng(12)
+    patients, simulations = 200, 300
+    ids = [f"p{n:03d}" for n in range(patients)]
+    shift = math.sqrt(1 + spread**2) * NormalDist().inv_cdf(truth)
+    covered = 0
+    for _ in range(simulations):
+        y = np.array([rng.permutation(patients) < positives for _ in range(labels)]).T
+        noise = rng.normal(size=y.shape)
+        scores = np.where(y, shift + spread * noise, noise)
+        drawn = resampled(y, scores, ids, 100).labels
+        fewest = patients_of_rarer_class(y, ids)
+        low, high = auroc_interval(auroc(y, scores), drawn, fewest)
+        covered += low <= truth <= high
+    # Three binomial standard errors at 0.95 are 0.038.
+    assert 0.912 <= covered / simulations <= 0.99
+
+
+def test_interval_of_an_auroc_at_its_limits():
+    rng = np.random.default_rng(13)
+    perfect = auroc_interval([1.0], np.ones((1, 50)), [14])
+    assert perfect[1] == 1
+    assert 0.5 < perfect[0] < 0.95
+    assert auroc_interval([1.0], np.ones((1, 50)), [200])[0] > perfect[0]
+    assert auroc_interval([0.5], np.full((1, 50), 0.5), [14]) == pytest.approx((0.5, 0.5))
+    # With many patients the percentiles' interval, whatever the number of labels.
+    drawn = 0.8 + 0.003 * rng.normal(size=(3, 20_000))
+    found = auroc_interval([0.8] * 3, drawn, [5000] * 3)
+    assert found == pytest.approx(interval(drawn.mean(axis=0)), abs=2e-4)
+    assert all(math.isnan(end) for end in auroc_interval([0.9], np.empty((1, 0)), [14]))
+    assert all(math.isnan(end) for end in auroc_interval([], np.empty((0, 9)), []))
+    assert all(math.isnan(end) for end in auroc_interval([math.nan], np.ones((1, 9)), [0]))
+
+
+@given(
+    st.lists(st.floats(0.01, 1), min_size=1, max_size=4),
+    st.integers(1, 40),
+    st.integers(0, 100),
+)
+def test_interval_of_an_auroc_holds_it_and_stays_within_bounds(areas, patients, seed):
+    rng = np.random.default_rng(seed)
+    drawn = np.clip(np.array(areas)[:, None] + 0.05 * rng.normal(size=(len(areas), 20)), 0, 1)
+    low, high = auroc_interval(areas, drawn, [patients] * len(areas))
+    assert 0 <= low <= np.mean(areas) + 1e-12
+    assert np.mean(areas) - 1e-12 <= high <= 1
+    # Labels that are one label are no more certain than it.
+    copies = auroc_interval(areas[:1] * 3, np.repeat(drawn[:1], 3, axis=0), [patients] * 3)
+    assert copies == pytest.approx(auroc_interval(areas[:1], drawn[:1], [patients]))
+
+
+def test_patients_of_the_rarer_class_are_counted_not_records():
+    y = [[1, 0], [1, 1], [0, 1], [0, 1], [0, 1]]
+    assert patients_of_rarer_class(y, ["a", "a", "b", "c", "d"]).tolist() == [1, 1]
+    assert patients_of_rarer_class(y, ["a", "b", "c", "d", "e"]).tolist() == [2, 1]
 
 
 @pytest.mark.parametrize("shape", [(60,), (60, 1)])

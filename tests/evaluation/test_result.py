@@ -7,7 +7,9 @@ from scipy.special import expit, log_softmax
 from sklearn.metrics import f1_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.bootstrap import patient_weights
+from ecgscale.evaluation.bootstrap import auroc_interval, patient_weights
+from ecgscale.evaluation.metrics.base import Outcome
+from ecgscale.evaluation.metrics.macro_auroc import MacroAuroc, patients_of_rarer_class
 from ecgscale.evaluation.readouts.base import Predictions
 from ecgscale.evaluation.result import TaskResult, check_table, task_result
 from ecgscale.evaluation.settings import EvaluationSettings
@@ -46,6 +48,11 @@ def result_of(table: TaskTable, scores: np.ndarray) -> TaskResult:
     return task_result(table, Predictions(scores), train, SETTINGS, {"name": "guess"})
 
 
+def resamples_of(table: TaskTable, scores: np.ndarray):
+    outcome = Outcome.of(table, scores, SETTINGS.minimum_positives)
+    return MacroAuroc().replicates(outcome, SETTINGS.bootstrap, SETTINGS.bootstrap_seed)
+
+
 def calibration(y, probability):
     """The expected calibration error, bin by bin."""
     total = 0.0
@@ -64,6 +71,7 @@ def test_several_labels():
     probability, y = expit(scores), table.y
     rows = found.details["labels"]
     assert (found.details["metric"], found.details["unit"]) == ("macro_auroc", "")
+    fewest = patients_of_rarer_class(y[test], table.frame.loc[test, "patient_id"])
     learned = {"train_examples": 80, "train_patients": 40}
     assert found.details["protocol"] == {"name": "guess", **learned}
     for column, row in enumerate(rows):
@@ -78,6 +86,16 @@ def test_several_labels():
         assert reached == pytest.approx(max(candidates))
         on_test = f1_score(truth[test], p[test] >= threshold)
         assert row["f1"] == pytest.approx(on_test, abs=1e-6)
+        area, drawn = [row["auroc"]], resamples_of(table, scores).labels[[column]]
+        assert (row["low"], row["high"]) == pytest.approx(
+            auroc_interval(area, drawn, [fewest[column]])
+        )
+    ends = auroc_interval(
+        [row["auroc"] for row in rows], resamples_of(table, scores).labels, fewest
+    )
+    assert (found.metrics["macro_auroc_low"], found.metrics["macro_auroc_high"]) == pytest.approx(
+        ends
+    )
     for name, key in [("macro_auroc", "auroc"), ("macro_f1", "f1"), ("ece", "ece")]:
         assert found.metrics[name] == pytest.approx(np.mean([row[key] for row in rows]))
     losses = [log_loss(y[test, k], probability[test, k]) for k in range(3)]

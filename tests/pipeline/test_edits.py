@@ -240,7 +240,7 @@ EDITS = {
         [],
     ),
     "a table that is printed": (
-        ("evaluation/compare.py", '"first - second"', '"difference"'),
+        ("scaling/cells.py", '"first - second"', '"difference"'),
         [],
     ),
     "the progress bar": (

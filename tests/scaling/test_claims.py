@@ -50,12 +50,25 @@ def test_holm_against_its_definition():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+def test_a_test_without_a_number_counts_as_one_and_helps_nobody():
+    """An objective that crashed was declared all the same."""
+    assert holm([0.02, math.nan]) == pytest.approx([0.04, 1.0])
+    study = synthetic.make_study(tasks=("ptb-xl-form",))
+    for missing in ([], ["simclr/net1d-tiny/n128-o1-s0"]):
+        _, said = claimed(study, slopes={"clef": 0.02}, missing=missing)
+        assert said[0].p_holm == pytest.approx(2 * said[0].correlation.slope.p)
+    assert (said[1].verdict, said[1].p_holm) == ("not estimable", 1.0)
+
+
+def test_one_run_at_each_size_is_no_test():
+    study = synthetic.make_study(orders=(0,), objectives=("clef",))
+    _, said = claimed(study, slopes={"clef": 0.05})
+    assert (said[0].verdict, said[0].p_holm) == ("no test", 1.0)
+
+
 @given(st.lists(st.floats(0, 1) | st.just(math.nan), max_size=8))
 def test_holm_is_monotone_bounded_and_never_smaller(values):
     adjusted = np.array(holm(values))
-    raw = np.array(values)
-    known = ~np.isnan(raw)
-    assert (np.isnan(adjusted) == ~known).all()
-    assert ((adjusted[known] >= raw[known]) & (adjusted[known] <= 1)).all()
-    order = np.argsort(raw[known], kind="stable")
-    assert (np.diff(adjusted[known][order]) >= 0).all()
+    raw = np.nan_to_num(np.array(values), nan=1.0)
+    assert ((adjusted >= raw) & (adjusted <= 1)).all()
+    assert (np.diff(adjusted[np.argsort(raw, kind="stable")]) >= 0).all()

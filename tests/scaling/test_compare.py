@@ -31,8 +31,8 @@ def test_comparisons_recover_the_known_differences():
     random = results["clef", "random"]
     assert random.slope is None
     assert random.level.low < 4 * 0.012 + 0.04 < random.level.high
-    assert random.level.covers == "the objective's runs and test patients"
-    assert results["clef", "age-sex"].level.covers == "runs and test patients"
+    assert random.level.covers == "orders and test patients, of one seed"
+    assert results["clef", "age-sex"].level.covers == "orders and test patients, of one seed"
     assert ("clef-uniform", "random") not in results
 
 
@@ -53,3 +53,21 @@ def test_every_protocol_has_its_groups_and_comparisons():
     assert with_random["mc-med-sbp"].level.high < 0
     only_first = {c.group.endpoint.name for c in results if c.control == "age-sex"}
     assert only_first == {"ptb-xl-form", "mc-med-sbp"}
+
+
+def test_a_control_without_sizes_is_paired_by_seed():
+    """What a seed does to an encoder, trained or not, is in no difference."""
+    study = synthetic.make_study(orders=(0, 1), seeds=(0, 1, 2), tasks=("ptb-xl-form",))
+    pretrain, evaluate = synthetic.make_runs(study, slopes={"clef": 0.01}, run_sd=1e-4)
+    luck = {0: -0.03, 1: 0.0, 2: 0.05}
+    for run in evaluate:
+        axes = run.record.axes
+        if axes["role"] != "baseline":
+            run.record.metrics["ptb-xl-form.macro_auroc"] += luck[axes["seed"]]
+    collection = collect(study_design(study), pretrain, evaluate)
+    found = compare(collection, groups(study_design(study), collection), 0.95)
+    level = {c.control: c.level for c in found if c.group.objective == "clef"}
+    assert level["random"].value == pytest.approx(0.04 + 4 * 0.01, abs=0.005)
+    assert level["random"].se < 0.003
+    assert level["age-sex"].se > 0.02
+    assert level["random"].covers == "orders, seeds and test patients"

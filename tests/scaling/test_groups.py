@@ -1,4 +1,10 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
 from ecgscale.scaling.collect import collect
+from ecgscale.scaling.compare import compare
 from ecgscale.scaling.correlate import correlate
 from ecgscale.scaling.groups import groups
 from ecgscale.study.design import study_design
@@ -49,12 +55,36 @@ def test_two_sizes_are_too_few():
     assert all("too few" in g.problem for g in found)
 
 
-def test_nan_resamples_are_dropped_in_all_runs_together():
+def test_a_resample_without_a_number_keeps_its_place():
+    """Groups are subtracted resample by resample: dropped in one, all others would shift."""
     study = synthetic.make_study()
-    pretrain, evaluate = synthetic.make_runs(study)
-    evaluate[0].record.details["tasks"][study.evaluation.tasks[0]]["replicates"][7] = None
-    found = groups(study_design(study), collect(study_design(study), pretrain, evaluate))
-    assert found[0].replicates.shape == (199, 3, 5)
+    pretrain, evaluate = synthetic.make_runs(study, slopes={})
+    replicates = evaluate[0].record.details["tasks"][study.evaluation.tasks[0]]["replicates"]
+    replicates[7] = None
+    collection = collect(study_design(study), pretrain, evaluate)
+    found = groups(study_design(study), collection)
+    assert np.isnan(found[0].replicates).sum() == 1
+    assert np.isnan(found[0].replicates[7, 0, 0])
+    # The synthetic resamples move all objectives alike, so nothing of them is in a difference.
+    pairs = compare(collection, found, 0.95)
+    pair = next(c for c in pairs if c.group is found[0] and c.control == "clef-uniform")
+    alone = groups(study_design(study), replace(collection, replicates=_without(collection)))
+    bare = compare(collection, alone, 0.95)
+    same = next(c for c in bare if c.group is alone[0] and c.control == "clef-uniform")
+    assert pair.slope.se == pytest.approx(same.slope.se)
+
+
+def _without(collection):
+    return {place: values[:0] for place, values in collection.replicates.items()}
+
+
+def test_crossed_orders_and_seeds_stay_crossed_without_a_collapsed_run():
+    study = synthetic.make_study(orders=(0, 1, 2), seeds=(0, 1))
+    _, found = find(study, collapsed=["clef/net1d-tiny/n256-o1-s0"])
+    group = next(g for g in found if g.objective == "clef")
+    assert group.blocks == ((0, 0), (0, 1), (2, 0), (2, 1))
+    assert group.left_out[1] == "order 1, seed 1: no longer crossed with the others"
+    assert group.score.shape == (4, 5)
 
 
 def test_a_missing_endpoint_is_a_problem_of_its_group_alone():

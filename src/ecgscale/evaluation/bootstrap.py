@@ -15,6 +15,8 @@ from ecgscale.errors import BadInputError
 from ecgscale.evaluation.metrics.functions import Floats
 
 CONFIDENCE = 0.95
+PSEUDO_PATIENT = 0.25
+"""Weight of the patient at chance that `auroc_interval` adds (docs/evaluation.md)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,52 @@ def interval(replicates: npt.ArrayLike, confidence: float = CONFIDENCE) -> tuple
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def auroc_interval(
+    areas: npt.ArrayLike,
+    replicates: npt.ArrayLike,
+    patients: npt.ArrayLike,
+    confidence: float = CONFIDENCE,
+) -> tuple[float, float]:
+    """Return the interval of the mean AUROC of labels that may have few positives or be near 1.
+
+    To the patients of a label's rarer class a part of one is added that is placed at chance, as
+    Agresti and Coull (Am. Stat. 52:119-126, 1998) do for a proportion: few positives may well hold
+    none of the badly placed ones that there are. The interval is symmetric on the logit scale
+    (Qin and Hotilovac, Stat. Methods Med. Res. 17:207-221, 2008).
+
+    Parameters
+    ----------
+    areas
+        Shape (label,), the AUROC of each label on all examples.
+    replicates
+        Shape (label, resample), the same in every resample.
+    patients
+        Shape (label,), patients of the rarer class.
+
+    Returns
+    -------
+    tuple
+        Low and high end; NaN without resamples, without labels, or where an area is NaN.
+    """
+    from scipy.special import expit, logit, ndtri
+
+    area, drawn = np.asarray(areas, dtype=np.float64), np.asarray(replicates, dtype=np.float64)
+    if drawn.size == 0 or drawn.shape[1] < 2 or np.isnan(area).any():
+        return float("nan"), float("nan")
+    of_label, of_mean = drawn.var(axis=1, ddof=1), float(drawn.mean(axis=0).var(ddof=1))
+    # Labels that rise and fall together are one label; those that do not make up for each other.
+    alike = float(of_label.mean()) / of_mean if of_mean > 0 else 1.0
+    independent = min(max(alike, 1.0), float(len(area)))
+    m, w = np.asarray(patients, dtype=np.float64), PSEUDO_PATIENT / independent
+    # The Bayesian bootstrap divides the variance of a patient by m + 1.
+    patient = (m * of_label * (m + 1) + m * w / (m + w) * (area - 0.5) ** 2) / (m + w)
+    variance = of_mean + float((patient / (m + w - 1) - of_label).mean()) / independent
+    centre = float(((m * area + w / 2) / (m + w)).mean())
+    reach = float(ndtri((1 + confidence) / 2)) * np.sqrt(variance) / (centre * (1 - centre))
+    low, high = expit(logit(centre) - reach), expit(logit(centre) + reach)
+    return min(float(low), float(area.mean())), max(float(high), float(area.mean()))
 
 
 def paired_interval(

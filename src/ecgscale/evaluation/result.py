@@ -1,5 +1,6 @@
 """From scores to the result of an endpoint: every metric, its interval, and a row per label."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,9 @@ import numpy.typing as npt
 
 from ecgscale.data.record import SPLITS
 from ecgscale.errors import BadInputError
-from ecgscale.evaluation.bootstrap import interval
 from ecgscale.evaluation.metrics import Outcome, main_metric, metrics
 from ecgscale.evaluation.metrics.base import Columns
-from ecgscale.evaluation.metrics.functions import Bools, Floats
+from ecgscale.evaluation.metrics.functions import Bools
 from ecgscale.evaluation.readouts.base import Predictions
 from ecgscale.evaluation.settings import EvaluationSettings
 from ecgscale.tasks.targets import TaskTable
@@ -66,18 +66,19 @@ def task_result(
     outcome = Outcome.of(table, predictions.scores, minimum)
     main = main_metric(table.metric, table.unit)
     replicates = main.replicates(outcome, settings.bootstrap, settings.bootstrap_seed)
-    low, high = interval(replicates.metric)
     seen = main.on_validation(outcome.validation_y, outcome.validation_scores, minimum)
-    values = {f"{main.name}_low": low, f"{main.name}_high": high, f"validation_{main.name}": seen}
+    values = {f"validation_{main.name}": seen}
     columns: Columns = {}
     for name, metric in metrics.items():
         if table.kind in metric.kinds:
             found = metric().by_label(outcome)
             values[name] = metric().value(outcome, found)
             columns |= found
+    (low, high), of_labels = main.intervals(outcome, replicates, columns)
+    values |= {f"{main.name}_low": low, f"{main.name}_high": high}
     labels: list[dict[str, Any]] = []
     if table.kind != "regression":
-        columns |= _label_columns(outcome, table.y[train], replicates.labels)
+        columns |= _label_columns(outcome, table.y[train], of_labels)
         values["labels_used"] = float(outcome.included.sum())
         absent = (columns["positives"] == 0) | (columns["negatives"] == 0)
         values["labels_absent"] = float(absent.sum())
@@ -121,11 +122,13 @@ def check_table(table: TaskTable) -> None:
 
 
 def _label_columns(
-    outcome: Outcome, learned: npt.NDArray[np.floating], replicates: Floats
+    outcome: Outcome,
+    learned: npt.NDArray[np.floating],
+    intervals: Sequence[tuple[float, float]],
 ) -> Columns:
     """Return what a label's row says whatever the metrics: counts, the interval, its part."""
     truth = outcome.y == 1
-    bounds = np.array([interval(values) for values in replicates]).reshape(-1, 2)
+    bounds = np.array(intervals).reshape(-1, 2)
     columns = {
         "positives": truth.sum(axis=0),
         "negatives": (~truth).sum(axis=0),

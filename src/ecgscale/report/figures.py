@@ -250,8 +250,8 @@ def _draw_panel(
             )
         if group.problem:
             continue
-        score, replicates, places = group.score, group.replicates, range(len(group.sizes))
-        level = [level_estimate(score, replicates, i, confidence) for i in places]
+        measured = (group.score, group.replicates, group.blocks)
+        level = [level_estimate(*measured, i, confidence) for i in range(len(group.sizes))]
         means, lows, highs = ([getattr(e, p) for e in level] for p in ("value", "low", "high"))
         width = 1.4 if small else 2.0
         axes.plot(group.sizes, means, color=colour, linewidth=width, zorder=3 + place)
@@ -328,7 +328,7 @@ def _spread(values: Sequence[float], gap: float, low: float, high: float) -> lis
 
 def _band_covers(panel: Panel) -> str:
     texts = {
-        level_estimate(group.score, group.replicates, 0, 0.95).covers
+        level_estimate(group.score, group.replicates, group.blocks, 0, 0.95).covers
         for _, group in panel.series
         if not group.problem
     }

@@ -14,8 +14,8 @@ from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import Estimate
 
 _HEADLINE_NUMBERS = (
+    *("slope", "slope_low", "slope_high", "slope_p", "detectable_slope"),
     *("rho", "rho_low", "rho_high", "rho_p", "tau", "tau_p"),
-    *("slope", "slope_low", "slope_high", "detectable_slope"),
 )
 
 
@@ -109,9 +109,11 @@ def _numbers(correlation: Correlation | None) -> dict[str, Any]:
         "tau_p": correlation.tau_test.p,
         "smallest_p": correlation.rho_test.smallest_p,
         **_with_ends("slope", correlation.slope),
+        "slope_p": correlation.slope.p,
         "slope_se": correlation.slope.se,
         "slope_df": correlation.slope.df,
         "interval_covers": correlation.slope.covers,
+        **{f"slope_variance_{name}": v for name, v in vars(correlation.components).items()},
         "detectable_slope": correlation.detectable_slope,
         "detectable_from": correlation.detectable_from,
         "reseed_sd": correlation.reseed_sd,

@@ -64,7 +64,7 @@ def assemble(
         "notes": [
             f"{claim.group.objective}: {note}" if len(analysis.claims) > 1 else note
             for claim in analysis.claims
-            for note in prose.notes(claim, confidence)
+            for note in prose.notes(claim)
         ],
         "completeness": prose.completeness(collection),
         "incomplete": not collection.complete,
@@ -80,6 +80,7 @@ def assemble(
         "legend": list(enumerate(design.objectives)),
         # Correlations; the primary task under every protocol, if there are several
         "correlations": tables.correlations_table(analysis, [primary]),
+        "components": tables.components_table(analysis),
         "other_correlations": tables.correlations_table(
             analysis, [e for e in design.tasks if e != primary], "other-correlations"
         ),
@@ -130,22 +131,20 @@ def _card(claim: Claim, confidence: float) -> dict[str, str]:
     card = {"headline": prose.headline(claim)}
     if found is None:
         return card
-    orders, seeds = (len(set(axis)) for axis in zip(*group.blocks, strict=True))
     digits = metric.slope_digits
     return card | {
-        "rho": words.signed(found.rho.value, 2),
-        "rho_interval": words.interval(found.rho, 2),
-        "p": words.p_text(found.rho_test.p),
-        "p_kind": f"{found.rho_test.draws:,} draws" if found.rho_test.draws else "exact",
-        "p_holm": words.p_text(claim.p_holm),
         "slope": words.signed(found.slope.value, digits),
         "slope_of": words.name_of_change(metric),
         "direction": words.if_error(metric, "lower is better"),
         "slope_interval": words.interval(found.slope, digits),
+        "p": words.p_text(found.slope.p),
+        "p_holm": words.p_text(claim.p_holm),
+        "rho": words.signed(found.rho.value, 2),
+        "rho_interval": words.interval(found.rho, 2),
         "detectable": words.number(found.detectable_slope, digits) + metric.suffix,
         "confidence": f"{confidence:.0%}",
-        "design": f"{words.count(len(group.sizes), 'size')}, {words.count(orders, 'order')}, "
-        f"{words.count(seeds, 'seed')}",
+        "design": f"{words.count(len(group.sizes), 'size')}, "
+        f"{words.count(len(group.blocks), 'replicate')}",
         "covers": found.slope.covers,
     }
 

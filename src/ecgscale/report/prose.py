@@ -45,13 +45,13 @@ def _finding(verdict: Verdict, group: Group) -> str:
     metric, what = group.endpoint.metric, group.endpoint.metric.subject
     if verdict == "not estimable":
         return f"the correlation is not estimable, because {group.problem}."
+    if verdict == "no test":
+        return (
+            f"whether {what} follows the number of pretraining patients was not tested, because "
+            "one run at each size does not show how runs differ."
+        )
     if verdict == "none":
         return "no correlation with the number of pretraining patients was detected."
-    if verdict == "these patients only":
-        return (
-            f"{what} follows the number of pretraining patients on these test patients, but the "
-            "interval of the slope includes zero, so it is not established for others."
-        )
     verb = "rises" if metric.higher_is_better == (verdict == "better") else "falls"
     verb += if_error(metric, " (lower is better)")
     if verdict == "better":
@@ -61,18 +61,21 @@ def _finding(verdict: Verdict, group: Group) -> str:
 
 def _numbers(claim: Claim, correlation: Correlation, tests: int, confidence: float) -> str:
     percent, metric = f"{confidence:.0%}", claim.group.endpoint.metric
-    test, digits = correlation.rho_test, metric.slope_digits
-    kind = "exact permutation" if not test.draws else f"permutation ({test.draws:,} draws)"
-    over = f" (Holm-adjusted over {tests} tests: {p_text(claim.p_holm)})" if tests > 1 else ""
+    slope, digits = correlation.slope, metric.slope_digits
+    over = f", p {p_text(slope.p)}"
+    if tests > 1:
+        over += f", Holm-adjusted over {tests} tests {p_text(claim.p_holm)}"
+    if claim.verdict == "none" and slope.p <= 1 - confidence:
+        over += ": the interval is of this slope alone and leaves zero out, the test does not"
     of = if_error(metric, f" of {metric.short} with size")
+    moves = _moves(slope, metric, claim.verdict)
     return (
-        f"Spearman's rho{of} {signed(correlation.rho.value, 2)} "
-        f"({percent} interval {interval(correlation.rho, 2)}), {kind} p {p_text(test.p)}{over}; "
-        f"{_moves(correlation.slope, metric, claim.verdict)} per doubling "
-        f"({percent} interval {interval(correlation.slope, digits)}"
-        f"{if_error(metric, ', lower is better')}). "
-        f"The smallest slope that this design would detect with 80% power is "
-        f"{number(correlation.detectable_slope, digits)}{metric.suffix} per doubling."
+        f"{moves[0].upper()}{moves[1:]} per doubling "
+        f"({percent} interval {interval(slope, digits)}"
+        f"{if_error(metric, ', lower is better')}, covering {slope.covers}{over}). "
+        f"Spearman's rho{of} within a replicate {signed(correlation.rho.value, 2)}. "
+        f"The smallest slope that this design would detect with 80% power, before any adjustment, "
+        f"is {number(correlation.detectable_slope, digits)}{metric.suffix} per doubling."
     )
 
 
@@ -85,32 +88,28 @@ def _moves(slope: Estimate, metric: MainMetric, verdict: Verdict) -> str:
     return f"{metric.short} {verb} by {number(abs(slope.value), digits)}{metric.suffix}"
 
 
-def notes(claim: Claim, confidence: float) -> list[str]:
-    """Return what must be said with a claim: collapsed runs, one block, an unreachable level."""
-    group, found, sentences = claim.group, claim.correlation, []
+def notes(claim: Claim) -> list[str]:
+    """Return what must be said with a claim: few runs, one seed or order, collapsed runs."""
+    group, sentences = claim.group, []
     left_out = [f"Left out: {text}." for text in group.left_out]
-    if found is None:
+    if claim.correlation is None:
         return left_out
-    slope, reseed, smallest_p = abs(found.slope.value), found.reseed_sd, found.rho_test.smallest_p
-    metric, alpha = group.endpoint.metric, 1 - confidence
+    orders, seeds = (len(set(axis)) for axis in zip(*group.blocks, strict=True))
     if len(group.blocks) == 1:
         sentences.append(
             "One replicate per size: how much a rerun would differ is not estimable, and the "
             "intervals cover the sampling of test patients only."
         )
+    elif seeds == 1 or orders == 1:
+        axis, drawn = ("seed", "weights and batches") if seeds == 1 else ("order", "patients")
+        sentences.append(
+            f"All runs have one {axis}: what other {drawn} would change is in no interval."
+        )
     if not len(group.replicates):
         sentences.append("No resamples of the test patients were stored: no interval covers them.")
-    if smallest_p > alpha:
-        sentences.append(
-            f"With {len(group.sizes)} sizes and {count(len(group.blocks), 'replicate')}, p cannot "
-            f"fall below {number(smallest_p, 3)}: this design cannot show a correlation at "
-            f"{alpha:.2g}."
-        )
-    if math.isfinite(reseed) and slope < reseed:
-        by, sd = (number(x, metric.slope_digits) + metric.suffix for x in (slope, reseed))
-        sentences.append(
-            f"One doubling moves {metric.short} less ({by}) than a new order and seed do (SD {sd})."
-        )
+    if claim.correlation.slope.df < 2:
+        wide = "an interval is then up to 6.5 times as wide as with many runs of the same noise"
+        sentences.append(f"Runs differ by one degree of freedom only: {wide}.")
     return sentences + left_out
 
 
@@ -164,32 +163,34 @@ def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str
     readouts = dict.fromkeys(known.get(e.protocol.readout).method for e in design.endpoints)
     return [
         (
-            "Runs and blocks",
+            "Runs and replicates",
             f"Each run is one pretraining, read out by {'; or by '.join(readouts)}. Sizes are "
-            "nested subsets of patients; one nesting order with one seed is a block, with one run "
-            "at every size.",
+            "nested subsets of patients; one nesting order with one seed is a replicate, with one "
+            f"run at every size. {_layout(design)}",
+        ),
+        (
+            "Slope and its test",
+            f"Least-squares slope of {'the score' if errors else score} on log2 of the patients, "
+            f"one for each replicate, and their mean. Its {confidence:.0%} interval adds the mean "
+            "square between replicates, over their number, and the covariance that the test "
+            "patients cause between them (Obuchowski and Rockette 1995). The distribution is that "
+            "of Student's t from the runs plus a normal part from the patients (Behrens and "
+            "Fisher). p is two-sided and follows from the same distribution, so that it is below "
+            f"{1 - confidence:.2g} just where the interval leaves out zero. Pre-declared tests "
+            "(each objective on the primary task) are adjusted by Holm's method; one without a "
+            "number counts as 1.",
         ),
         (
             "Correlation",
             f"Spearman's \u03c1 and Kendall's \u03c4b of {score} against size, within each "
-            "block and averaged over blocks. p is two-sided: the sizes of the runs are permuted "
-            "within each block, over all arrangements where they can be enumerated. The test is "
-            "conditional on these test patients. Pre-declared tests (each objective on the primary "
-            "task) are adjusted by Holm's method.",
-        ),
-        (
-            "Slope",
-            f"Least-squares slope of {'the score' if errors else score} on log2 of the patients, "
-            "one intercept a block. "
-            f"Its {confidence:.0%} interval adds the run-to-run variance (block \u00d7 size "
-            "interaction) and the variance over resamples of the test patients, paired across "
-            "runs, with Student's t at Satterthwaite's degrees of freedom. Intervals of \u03c1 and "
-            "\u03c4b resample runs and patients together.",
+            "replicate and averaged over replicates, describe the order of the sizes; they depend "
+            "on noise as much as on scaling. Their intervals resample runs and patients together "
+            "and take the runs of a replicate as independent.",
         ),
         (
             "Smallest detectable slope",
-            "The true slope that a study of this design and noise would find, two-sided at level "
-            "0.05, with probability 0.8.",
+            "The true slope that a study of this design and noise would find with probability 0.8, "
+            "by one interval and before any adjustment.",
         ),
         (
             "Test-set resampling",
@@ -200,9 +201,19 @@ def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str
             "Controls",
             "Random: the untrained encoder under the same readout. Supervised: the encoder trained "
             f"from scratch on labels. {_baselines(design.baselines)}Variants of an objective are "
-            "paired with it by order and seed.",
+            "paired with it by order and seed, controls without sizes by seed.",
         ),
     ]
+
+
+def _layout(design: Design) -> str:
+    orders, seeds = (len(set(axis)) for axis in zip(*design.blocks, strict=True))
+    if orders == seeds == len(design.blocks):
+        return "Every replicate has an order and a seed of its own."
+    return (
+        f"Here {count(orders, 'order')} {'are' if orders > 1 else 'is'} crossed with "
+        f"{count(seeds, 'seed')}."
+    )
 
 
 def _baselines(names: Sequence[str]) -> str:

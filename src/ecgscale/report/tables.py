@@ -73,31 +73,51 @@ def correlations_table(
         digits, cells = group.endpoint.metric.slope_digits, [f"not estimable: {group.problem}"]
         if found is not None:
             cells = [
-                with_interval(found.rho, 2),
-                p_text(found.rho_test.p).removeprefix("= "),
-                with_interval(found.tau, 2),
-                p_text(found.tau_test.p).removeprefix("= "),
                 with_interval(found.slope, digits),
+                p_text(found.slope.p).removeprefix("= "),
+                with_interval(found.rho, 2),
+                with_interval(found.tau, 2),
                 number(found.detectable_slope, digits),
                 number(found.reseed_sd, digits),
             ]
         names = [_task(group.endpoint), group.objective, group.encoder]
-        rows.append([*names, group.regime.replace("_", " "), *cells, *[""] * (7 - len(cells))])
+        rows.append([*names, group.regime.replace("_", " "), *cells, *[""] * (6 - len(cells))])
     table = Table(
         name,
         f"{'The main metric' if mixed else 'Macro AUROC'} against log2 of the pretraining "
         f"patients, with {analysis.confidence:.0%} intervals. "
-        "p values are of single tests; tasks share test patients and are not independent."
+        "p is of the slope and of a single test; tasks share test patients and are not independent."
         f"{LOWER if mixed else ''}",
         (
             *("Task", "Objective", "Encoder", "Regime"),
-            *("Spearman \u03c1", "p", "Kendall \u03c4b", "p"),
-            *("Slope per doubling", "Detectable slope", "Reseed SD"),
+            *("Slope per doubling", "p", "Spearman \u03c1", "Kendall \u03c4b"),
+            *("Detectable slope", "Reseed SD"),
         ),
         rows,
         stub=4,
     )
     return table.without("Encoder", unless=several).without("Regime", unless=several)
+
+
+def components_table(analysis: Analysis) -> Table:
+    """Return where the variance of a slope of the primary endpoint comes from, as SDs."""
+    digits = analysis.primary_metric.slope_digits
+    rows: Rows = []
+    for group, found in analysis.results_of([analysis.design.primary]):
+        if found is not None:
+            parts = vars(found.components).values()
+            sds = [number(math.sqrt(part), digits) for part in parts]
+            rows.append([group.objective, group.encoder, *sds])
+    several = len({row[1] for row in rows}) > 1
+    return Table(
+        "components",
+        "Standard deviations of one run's slope per doubling on the primary task, by source. What "
+        "is left of runs holds their own error with these test patients and, where orders and "
+        "seeds are not crossed, order and seed. n/a: not estimable in this design.",
+        ("Objective", "Encoder", "Order", "Seed", "Rest of runs", "Test patients, all runs alike"),
+        rows,
+        stub=2,
+    ).without("Encoder", unless=several)
 
 
 def means_table(analysis: Analysis) -> Table:
@@ -204,7 +224,7 @@ def comparisons_table(analysis: Analysis) -> Table:
     return Table(
         "comparisons",
         "Objective minus control on the primary task, "
-        "paired by order and seed where the control scales too, with "
+        "paired by order and seed where the control scales too, else by seed, with "
         f"{analysis.confidence:.0%} intervals.{if_error(metric, LOWER)}",
         (
             *("Objective", "Control", "Encoder", "Slope per doubling"),

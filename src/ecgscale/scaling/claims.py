@@ -9,7 +9,7 @@ from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.groups import Group
 
-Verdict = Literal["better", "worse", "these patients only", "none", "not estimable"]
+Verdict = Literal["better", "worse", "none", "no test", "not estimable"]
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Claim:
         None where the group has a problem.
     verdict
         "better" or "worse": with more pretraining patients the score improves or worsens, whatever
-        the direction of the metric.
+        the direction of the metric. "no test": one run at each size.
     p_holm
-        Adjusted over the pre-declared tests; NaN where not estimable.
+        That of the slope, adjusted over the pre-declared tests; 1 where there is none.
     """
 
     group: Group
@@ -46,7 +46,7 @@ def claims(
         for group, found in results
         if group.endpoint == primary and group.control_of is None
     ]
-    adjusted = holm([found.rho_test.p if found else math.nan for _, found in declared])
+    adjusted = holm([found.slope.p if found else math.nan for _, found in declared])
     return [
         Claim(group, found, _verdict(found, p, 1 - confidence), p)
         for (group, found), p in zip(declared, adjusted, strict=True)
@@ -54,20 +54,21 @@ def claims(
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p values (Holm 1979); NaN stays NaN and is not counted.
+    """Return Holm's adjusted p values (Holm 1979); a NaN counts as 1.
+
+    A test without a number, of an objective that crashed, was declared all the same: if it did not
+    count, the others would become significant by its crash.
 
     Examples
     --------
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
+    >>> holm([0.01, 0.04, 0.03, float("nan")])
+    [0.04, 0.09, 0.09, 1.0]
     """
-    order = sorted(
-        (i for i, value in enumerate(values) if not math.isnan(value)), key=lambda i: values[i]
-    )
-    adjusted, running = [math.nan] * len(values), 0.0
-    for rank, i in enumerate(order):
+    known = [1.0 if math.isnan(value) else value for value in values]
+    adjusted, running = [1.0] * len(known), 0.0
+    for rank, i in enumerate(sorted(range(len(known)), key=lambda i: known[i])):
         # No p may fall below that of a test which was easier to reject.
-        running = max(running, min(1.0, (len(order) - rank) * values[i]))
+        running = max(running, min(1.0, (len(known) - rank) * known[i]))
         adjusted[i] = running
     return adjusted
 
@@ -75,11 +76,9 @@ def holm(values: Sequence[float]) -> list[float]:
 def _verdict(correlation: Correlation | None, p_holm: float, alpha: float) -> Verdict:
     if correlation is None:
         return "not estimable"
+    slope = correlation.slope
+    if math.isnan(slope.p):
+        return "no test"
     if p_holm > alpha:
         return "none"
-    # The permutation test is about these test patients: noise that they share over all runs can
-    # order the sizes in every block. The interval of the slope covers other patients as well.
-    slope, rho = correlation.slope, correlation.rho.value
-    if slope.low <= 0 <= slope.high or slope.value * rho < 0:
-        return "these patients only"
-    return "better" if correlation.group.endpoint.metric.better(rho) else "worse"
+    return "better" if correlation.group.endpoint.metric.better(slope.value) else "worse"

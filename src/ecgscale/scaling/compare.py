@@ -9,11 +9,10 @@ from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.groups import Group, paired_resamples
 from ecgscale.scaling.variance import (
     Estimate,
-    coverage,
+    contrast_estimate,
     level_estimate,
-    mean_squares,
+    regular,
     slope_weights,
-    t_interval,
     weighted_estimate,
 )
 
@@ -59,7 +58,7 @@ def _alike(group: Group, control: Group) -> bool:
 
 def _against_scaled(group: Group, control: Group, confidence: float) -> list[Comparison]:
     """Compare block by block; a block that either lacks is left out, and none if all are."""
-    shared = [block for block in group.blocks if block in control.blocks]
+    shared = regular([block for block in group.blocks if block in control.blocks])
     if not shared:
         return []
     # A block is one order and seed: both saw the same subsets, the same initial weights and the
@@ -71,15 +70,15 @@ def _against_scaled(group: Group, control: Group, confidence: float) -> list[Com
     score = group.score[ours] - control.score[theirs]
     replicates = group.replicates[:count, ours] - control.replicates[:count, theirs]
     weights = slope_weights(np.log2(group.sizes))
-    slope = weighted_estimate(score, replicates, weights, confidence)
-    level = level_estimate(score, replicates, len(group.sizes) - 1, confidence)
+    slope = weighted_estimate(score, replicates, shared, weights, confidence)
+    level = level_estimate(score, replicates, shared, len(group.sizes) - 1, confidence)
     return [Comparison(group, control.objective, slope, level)]
 
 
 def _against_fixed(
     collection: Collection, scaled: set[str], group: Group, confidence: float
 ) -> list[Comparison]:
-    """Compare with every control or baseline that has no sizes, each run of it one seed."""
+    """Compare with every control or baseline that has no sizes, paired by seed if it has one."""
     table = collection.table
     rows = table[
         (table["endpoint"] == group.endpoint.name)
@@ -87,34 +86,24 @@ def _against_fixed(
         & (table["encoder"].isna() | (table["encoder"] == group.encoder))
         & table["score"].notna()
     ]
-    blocks, k = group.score.shape
     comparisons = []
     for control, runs in rows.groupby("objective", sort=False):
-        values = runs["score"].to_numpy(dtype=np.float64)
-        paired = paired_resamples(collection, [list(runs["cell"])], group.endpoint.name)[:, 0]
-        count = min(len(paired), len(group.replicates))
-        # Patients are shared with the control, runs are not: the former are one variance of the
-        # difference, the latter add up.
-        shift = group.replicates[:count, :, -1].mean(axis=1) - paired[:count].mean(axis=1)
+        # A block and the control of its seed start from the same weights. What a control differs
+        # by between seeds is then in the differences; a baseline is the same for all of them.
         seeded = runs["role"].iloc[0] != "baseline"
-        parts = []
-        if blocks > 1:
-            between, within = mean_squares(group.score)
-            parts = [
-                (between / k / blocks, blocks - 1.0),
-                ((k - 1) / k * within / blocks, (blocks - 1.0) * (k - 1)),
-            ]
-            if seeded and len(values) > 1:
-                parts.append((float(values.var(ddof=1)) / len(values), len(values) - 1.0))
-        covers = coverage(blocks > 1, count > 1)
-        if seeded and len(values) < 2:
-            covers = covers.replace("runs", "the objective's runs")
-        level = t_interval(
-            float(group.score.mean(axis=0)[-1]) - float(values.mean()),
-            parts,
-            float(shift.var(ddof=1)) if count > 1 else 0.0,
-            covers=covers,
-            confidence=confidence,
+        by_seed = dict(zip(runs["seed"], runs.index, strict=True))
+        shared = regular([b for b in group.blocks if not seeded or b[1] in by_seed])
+        if not shared:
+            continue
+        ours = [group.blocks.index(block) for block in shared]
+        theirs = runs.loc[[by_seed[seed] if seeded else runs.index[0] for _, seed in shared]]
+        paired = paired_resamples(collection, [list(theirs["cell"])], group.endpoint.name)[:, 0]
+        count = min(len(paired), len(group.replicates))
+        level = contrast_estimate(
+            group.score[ours, -1] - theirs["score"].to_numpy(dtype=np.float64),
+            group.replicates[:count, ours, -1] - paired[:count],
+            shared,
+            confidence,
         )
         comparisons.append(Comparison(group, str(control), None, level))
     return comparisons

@@ -11,17 +11,21 @@ import numpy as np
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.ranks import PermutationTest, kendall, permutation_test, spearman
 from ecgscale.scaling.variance import (
+    Components,
     Estimate,
     FloatArray,
+    Uncertainty,
+    components,
+    contrast_estimate,
     interaction,
     reseed_sd,
     slope_weights,
-    t_quantile,
-    weighted_estimate,
+    uncertainty,
+    whole,
 )
 
-ALPHA, POWER = 0.05, 0.80
-"""Test level and power of the smallest detectable slope."""
+POWER = 0.80
+"""Of the smallest detectable slope."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,16 @@ class Correlation:
     rho, tau
         Mean within-block Spearman coefficient and Kendall tau-b, against size.
     rho_test, tau_test
-        Their permutation tests. The Spearman test is Page's trend test in its exact form.
+        Their permutation tests, of these test patients and of runs that are independent within a
+        block. The Spearman test is Page's trend test in its exact form.
     rho_of_means
         Spearman coefficient of the block means against size.
     slope
-        Change of the score per doubling of the patients.
+        Change of the score per doubling of the patients; its p is the test that decides.
+    components
+        Where the variance of one run's slope comes from.
     detectable_slope
-        Smallest slope that a study like this one finds with power 0.8 at level 0.05.
+        Smallest slope that a study like this one finds with power 0.8, by its own interval.
     detectable_from
         "runs" (differences between blocks) or "residuals" (scatter about the line, one block).
     reseed_sd
@@ -53,6 +60,7 @@ class Correlation:
     tau_test: PermutationTest
     rho_of_means: float
     slope: Estimate
+    components: Components
     detectable_slope: float
     detectable_from: str
     reseed_sd: float
@@ -83,8 +91,10 @@ def correlate(
     rng = np.random.default_rng(seed)
     score, x = group.score, np.log2(group.sizes)
     drawn = _joint_draws(group, confidence, bootstrap, rng)
-    slope = weighted_estimate(score, group.replicates, slope_weights(x), confidence)
-    detectable, source = _detectable_slope(group, slope)
+    weights = slope_weights(x)
+    slopes = (score @ weights, group.replicates @ weights, group.blocks)
+    slope = contrast_estimate(*slopes, confidence)
+    detectable, source = _detectable_slope(group, slope.value, uncertainty(*slopes), confidence)
     return Correlation(
         group=group,
         rho=_percentile(float(spearman(score).mean()), spearman(drawn), slope.covers, confidence),
@@ -93,6 +103,7 @@ def correlate(
         tau_test=permutation_test(score, "kendall", permutations, rng),
         rho_of_means=float(spearman(score.mean(axis=0))),
         slope=slope,
+        components=components(*slopes),
         detectable_slope=detectable,
         detectable_from=source,
         reseed_sd=reseed_sd(score),
@@ -109,22 +120,25 @@ def _joint_draws(
     of freedom. Resampling whole blocks instead would cover far too little with the two to five
     blocks that studies have.
     """
+    from scipy.special import ndtri, stdtrit
+
     blocks, k = group.score.shape
+    replicates = whole(group.replicates)
     means = np.broadcast_to(group.score.mean(axis=0), (count, k))
-    if len(group.replicates) > 1:
+    if len(replicates) > 1:
         # One resample moves the whole curve: the b-th holds the same patients in every run, so what
         # a lucky set of patients does to all sizes alike changes no order among them.
-        curves = group.replicates.mean(axis=1)
+        curves = replicates.mean(axis=1)
         picked = rng.integers(len(curves), size=count)
         means = means + (curves[picked] - curves.mean(axis=0))
     if blocks < 2:
-        return np.asarray(means[:, None, :]) if len(group.replicates) > 1 else np.empty((0, 1, k))
+        return np.asarray(means[:, None, :]) if len(replicates) > 1 else np.empty((0, 1, k))
     # Residuals about fitted blocks and sizes are smaller than the noise that they come from, by the
     # degrees of freedom that the fit took. Student's t over the normal quantile makes up for a
     # variance that is known from few runs.
     df = (blocks - 1) * (k - 1)
     tail = (1 + confidence) / 2
-    widen = math.sqrt(blocks * k / df) * t_quantile(tail, df) / t_quantile(tail, math.inf)
+    widen = math.sqrt(blocks * k / df) * float(stdtrit(df, tail) / ndtri(tail))
     residuals = widen * interaction(group.score).ravel()
     return np.asarray(means[:, None, :] + rng.choice(residuals, size=(count, blocks, k)))
 
@@ -132,27 +146,24 @@ def _joint_draws(
 def _percentile(value: float, drawn: FloatArray, covers: str, confidence: float) -> Estimate:
     """Return the percentile interval of coefficients, shape (draw, block), averaged over blocks."""
     if not len(drawn):
-        return Estimate(value, math.nan, math.nan, math.nan, math.nan, covers)
+        return Estimate(value, math.nan, math.nan, math.nan, math.nan, math.nan, covers)
     means = drawn.mean(axis=1)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     low, high = min(float(low), value), max(float(high), value)
-    return Estimate(value, low, high, float(means.std(ddof=1)), math.inf, covers)
+    return Estimate(value, low, high, float(means.std(ddof=1)), math.nan, math.nan, covers)
 
 
-def _detectable_slope(group: Group, slope: Estimate) -> tuple[float, str]:
-    """Return the slope found with `POWER` at two-sided `ALPHA`, and where its SE comes from."""
-    se, df, source = slope.se, slope.df, "runs"
+def _detectable_slope(
+    group: Group, slope: float, found: Uncertainty, confidence: float
+) -> tuple[float, str]:
+    """Return the slope found with `POWER`, and where the variance of runs comes from."""
+    source = "runs"
     if len(group.blocks) < 2:
         # One block says nothing of how runs differ, so the scatter about its line stands in. It
         # holds some of the patients' noise as well, which makes the slope too large, not too small.
         x, k = np.log2(group.sizes), len(group.sizes)
         y = group.score[0]
-        residual = y - y.mean() - slope.value * (x - x.mean())
+        residual = y - y.mean() - slope * (x - x.mean())
         scatter = float(residual @ residual) / (k - 2) / float(((x - x.mean()) ** 2).sum())
-        patients = slope.se**2 if math.isfinite(slope.se) else 0.0
-        total = scatter + patients
-        df = total**2 / (scatter**2 / (k - 2)) if scatter > 0 else math.inf
-        se, source = math.sqrt(total), "residuals"
-    if not math.isfinite(se):
-        return math.nan, source
-    return (t_quantile(1 - ALPHA / 2, df) + t_quantile(POWER, df)) * se, source
+        found, source = Uncertainty(scatter, k - 2.0, found.patients), "residuals"
+    return found.reach(1 - confidence) + found.reach(2 * (1 - POWER)), source

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.design import Design
-from ecgscale.scaling.variance import FloatArray
+from ecgscale.scaling.variance import FloatArray, regular
 
 MIN_SIZES = 3
 """Below this many sizes a rank correlation says nothing."""
@@ -34,10 +34,11 @@ class Group:
     score
         The main metric as it is (an error is not turned round), shape (block, size).
     replicates
-        The same on resampled test patients, shape (resample, block, size); the b-th resample
-        holds the same patients in every run. No resamples: shape (0, block, size).
+        The same on resampled test patients, shape (resample, block, size), NaN where a resample
+        has none; the b-th resample holds the same patients in every run, of other groups of the
+        task too. No resamples: shape (0, block, size).
     left_out
-        Blocks left out, each with the run that collapsed.
+        Blocks left out, each with its reason.
     problem
         Why nothing can be estimated, or "".
     control_of
@@ -62,7 +63,8 @@ def groups(design: Design, collection: Collection) -> list[Group]:
 
     A group with a missing run has a `problem` and no numbers: a mean over the runs that happen to
     exist would compare different orders and seeds at different sizes. A block with a collapsed run
-    is left out whole, and named.
+    is left out whole, and named; of crossed orders and seeds the rest is cut down to what is still
+    crossed.
     """
     grid = product(design.objectives, design.encoders, design.endpoints)
     return [_group(design, collection, *place) for place in grid]
@@ -94,6 +96,13 @@ def _group(
                 left_out.append(f"order {order}, seed {seed}: {collapsed} collapsed")
             else:
                 kept.append(((order, seed), [by_run[run] for run in runs]))
+        crossed = regular([block for block, _ in kept])
+        left_out += [
+            f"order {order}, seed {seed}: no longer crossed with the others"
+            for (order, seed), _ in kept
+            if (order, seed) not in crossed
+        ]
+        kept = [(block, runs) for block, runs in kept if block in crossed]
         problem = "" if kept else "every block holds a collapsed run"
     shape = (len(kept), len(design.sizes))
     cells = [[run["cell"] for run in runs] for _, runs in kept]
@@ -116,16 +125,13 @@ def _group(
 def paired_resamples(
     collection: Collection, cells: Sequence[Sequence[str]], endpoint: str
 ) -> FloatArray:
-    """Return scores, shape (resample, block, cell), on the same resampled test patients.
+    """Return scores, shape (resample, block, cell), on the same resampled test patients, or NaN.
 
     `cells` has the names of cells, a list of equal length for each block.
     """
-    # The b-th resample of a task holds the same patients in every cell, so what belongs together
-    # stays in one row. A resample without a score in one cell is dropped from all: a difference of
-    # cells is to be one on the same patients.
+    # The b-th resample of a task holds the same patients in every cell. One that has no score in
+    # some cell stays in its place, so that groups can be subtracted resample by resample.
     drawn = [[collection.replicates[cell, endpoint] for cell in block] for block in cells]
     count = min(len(values) for block in drawn for values in block)
     stacked = np.array([[values[:count] for values in block] for block in drawn])
-    stacked = np.moveaxis(stacked, -1, 0)
-    kept: FloatArray = stacked[np.isfinite(stacked).all(axis=(1, 2))]
-    return kept
+    return np.moveaxis(stacked, -1, 0)

@@ -211,6 +211,18 @@ class MainMetric(Metric):
         """Return the metric in each resample of `ecgscale.evaluation.bootstrap.patient_weights`."""
         raise NotImplementedError
 
+    def intervals(
+        self, outcome: Outcome, replicates: "Replicates", columns: Columns
+    ) -> tuple[tuple[float, float], list[tuple[float, float]]]:
+        """Return the interval of the metric, and of each label where it has values per label.
+
+        Unless a metric says otherwise they are percentile intervals. `columns` are those of
+        `by_label`.
+        """
+        from ecgscale.evaluation.bootstrap import interval
+
+        return interval(replicates.metric), [interval(values) for values in replicates.labels]
+
 
 metrics: Registry[Metric] = Registry("metric", "ecgscale.evaluation.metrics")
 

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ecgscale.evaluation.bootstrap import Replicates, patient_weights
+from ecgscale.evaluation.bootstrap import Replicates, auroc_interval, patient_weights
 from ecgscale.evaluation.metrics.base import LABELLED, Columns, MainMetric, Outcome, metrics
 from ecgscale.evaluation.metrics.functions import (
     Bools,
@@ -62,6 +62,28 @@ class MacroAuroc(MainMetric):
         """Return the AUROC of every label, and their mean, in every resample."""
         given = (outcome.y, outcome.scores, outcome.patients, outcome.included)
         return bootstrap_auroc(*given, resamples=resamples, seed=seed, task=outcome.task)
+
+    def intervals(
+        self, outcome: Outcome, replicates: Replicates, columns: Columns
+    ) -> tuple[tuple[float, float], list[tuple[float, float]]]:
+        """Return the intervals of `auroc_interval`, of the macro mean and of each label."""
+        areas, drawn = columns[self.column], replicates.labels
+        fewest = patients_of_rarer_class(outcome.y, outcome.patients)
+        each = [auroc_interval(areas[[k]], drawn[[k]], fewest[[k]]) for k in range(len(areas))]
+        used = outcome.included
+        return auroc_interval(areas[used], drawn[used], fewest[used]), each
+
+
+def patients_of_rarer_class(y: npt.ArrayLike, patients: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return shape (label,): the patients with a positive, or with a negative if they are fewer.
+
+    `y` has shape (example, label), `patients` the patient id of each example.
+    """
+    truth = np.asarray(y) == 1
+    ids = np.asarray(patients, dtype=str)
+    counts = [[len(np.unique(ids[column])) for column in part.T] for part in (truth, ~truth)]
+    fewest: npt.NDArray[np.int64] = np.array(counts, dtype=np.int64).reshape(2, -1).min(axis=0)
+    return fewest
 
 
 def selection_auroc(y: npt.ArrayLike, scores: npt.ArrayLike, minimum_positives: int) -> float:

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.bootstrap import interval
-from ecgscale.evaluation.compare import compare, difference_table
 from ecgscale.evaluation.metrics.functions import auroc, included_labels, macro
 from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc
 from ecgscale.evaluation.metrics.mae import bootstrap_mae, mean_absolute_error
-from ecgscale.runs.record import DatasetInput, RunRecord
+from ecgscale.runs.record import DatasetInput, RunRecord, result_path
+from ecgscale.scaling.cells import compare, difference_table, replicates_of
+from ecgscale.scaling.variance import contrast_estimate
 
 N, RESAMPLES = 200, 300
 PATIENTS = [f"p{number // 2:03d}" for number in range(N)]
@@ -64,7 +65,7 @@ def make_record(name: str, skill: float, **changes: Any) -> RunRecord:
 
 def test_differences_are_paired_resample_by_resample():
     first, second = make_record("1", 2.5), make_record("2", 1.0)
-    found = {row.endpoint: row for row in compare(first, second)}
+    found = {row.endpoint: row for row in compare([first], [second])}
     assert list(found) == ["cls", "cls@knn", "reg"]
     assert [row.metric for row in found.values()] == ["macro_auroc", "macro_auroc", "mae"]
     for endpoint, row in found.items():
@@ -84,18 +85,20 @@ def test_differences_are_paired_resample_by_resample():
 
 def test_the_sign_turns_with_the_order_and_a_cell_equals_itself():
     first, second = make_record("1", 2.5), make_record("2", 1.0)
-    there, back = compare(first, second), compare(second, first)
+    there, back = compare([first], [second]), compare([second], [first])
     for one, other in zip(there, back, strict=True):
         assert one.difference == -other.difference
         assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
-    assert all((row.low, row.difference, row.high) == (0, 0, 0) for row in compare(first, first))
+    assert all(
+        (row.low, row.difference, row.high) == (0, 0, 0) for row in compare([first], [first])
+    )
 
 
 def test_records_as_they_are_read_from_disk(tmp_path: Path):
     second = make_record("2", 1.0)
     second.details["tasks"]["reg"]["replicates"] = [math.nan] * RESAMPLES
     second.write(tmp_path / "cell.json")
-    rows = compare(make_record("1", 2.5), RunRecord.read(tmp_path / "cell.json"))
+    rows = compare([make_record("1", 2.5)], [RunRecord.read(tmp_path / "cell.json")])
     assert rows[0].low > 0
     assert math.isnan(rows[2].low)
     assert math.isnan(rows[2].high)
@@ -106,13 +109,13 @@ def test_only_shared_endpoints_and_shared_resamples_are_compared():
     del second.details["tasks"]["cls@knn"]
     replicates = second.details["tasks"]["reg"]["replicates"]
     second.details["tasks"]["reg"]["replicates"] = replicates[:100]
-    rows = compare(first, second)
+    rows = compare([first], [second])
     assert [(row.endpoint, row.resamples) for row in rows] == [("cls", RESAMPLES), ("reg", 100)]
     ones = np.array(first.details["tasks"]["reg"]["replicates"][:100])
     assert (rows[1].low, rows[1].high) == interval(ones - np.array(replicates[:100]))
     second.details["tasks"] = {"other": second.details["tasks"]["cls"]}
     with pytest.raises(BadInputError, match="share no endpoint"):
-        compare(first, second)
+        compare([first], [second])
 
 
 def other_digest(record: RunRecord) -> None:
@@ -154,20 +157,81 @@ def test_what_does_not_belong_together_is_refused(spoil, message):
     second = make_record("2", 1.0)
     spoil(second)
     with pytest.raises(BadInputError, match=message):
-        compare(make_record("1", 2.5), second)
+        compare([make_record("1", 2.5)], [second])
 
 
-def test_the_table_shows_every_endpoint_and_marks_what_excludes_zero():
-    first, second = make_record("1", 2.5), make_record("2", 1.0)
-    console = Console(file=io.StringIO(), width=160)
-    console.print(difference_table(first, second, compare(first, second)))
-    console.print(difference_table(first, first, compare(first, first)))
+def replicates(objective: str, skill: float, size: int = 100, blocks=((0, 0), (1, 1), (2, 2))):
+    """Records of one objective at one size, whose skill differs between replicates."""
+    return [
+        make_record(
+            str(order + 3 * seed), skill + 0.3 * order, cell=f"{objective}/e/n{size}-{name}"
+        )
+        for order, seed in blocks
+        for name in [f"o{order}-s{seed}"]
+    ]
+
+
+def test_replicates_of_both_are_paired_and_the_interval_covers_them():
+    ones, others = replicates("clef", 2.0), replicates("simclr", 1.0)
+    row = compare(ones, others)[0]
+    by_pair = [compare([a], [b])[0] for a, b in zip(ones, others, strict=True)]
+    assert row.first == pytest.approx(np.mean([pair.first for pair in by_pair]))
+    assert row.difference == pytest.approx(np.mean([pair.difference for pair in by_pair]))
+    assert (row.pairs, row.covers) == (3, "orders, seeds and test patients")
+    drawn = [
+        np.subtract(*(np.array(r.details["tasks"]["cls"]["replicates"]) for r in pair))
+        for pair in zip(ones, others, strict=True)
+    ]
+    values = np.array([pair.difference for pair in by_pair])
+    expected = contrast_estimate(values, np.array(drawn).T, [(0, 0), (1, 1), (2, 2)], 0.95)
+    assert (row.low, row.high) == pytest.approx((expected.low, expected.high))
+    assert compare(ones[::-1], others)[0].low == pytest.approx(row.low)
+
+
+def test_another_order_of_the_same_is_not_taken_for_a_difference():
+    ones = replicates("clef", 2.0)
+    row = compare(ones, ones[::-1])[0]
+    assert (row.pairs, row.covers) == (1, "test patients, of these two runs only")
+    apart = compare([make_record("1", 2.5)], [make_record("2", 1.0)])[0]
+    assert apart.low > 0
+    assert not apart.established
+
+
+def test_controls_are_paired_by_seed_and_foreign_encoders_with_all():
+    ones = replicates("clef", 2.0, blocks=((0, 0), (1, 0), (0, 1), (1, 1)))
+    random = replicates("random", 0.5, size=0, blocks=((0, 0), (0, 1)))
+    row = compare(ones, random)[0]
+    assert (row.pairs, row.covers) == (4, "orders, seeds and test patients")
+    metrics = [r.metrics["cls.macro_auroc"] for r in random]
+    assert row.second == pytest.approx(np.mean(metrics))
+    foreign = compare(ones[:2], [make_record("9", 1.0, cell="external/other")])[0]
+    assert (foreign.pairs, foreign.covers) == (2, "orders and test patients, of one seed")
+    assert compare(random, [make_record("9", 1.0, cell="baseline/age-sex")])[0].pairs == 2
+
+
+def test_replicates_are_found_beside_the_cell(tmp_path: Path):
+    for record in [*replicates("clef", 2.0), *replicates("clef", 2.0, size=1000)]:
+        record.write(result_path(tmp_path, "evaluate", record.cell))
+    found = replicates_of("clef/e/n100-o1-s1", tmp_path)
+    names = [record.cell.rpartition("/")[2] for record in found]
+    assert names == ["n100-o1-s1", "n100-o0-s0", "n100-o2-s2"]
+
+
+def test_the_table_says_what_is_covered_and_marks_what_holds_for_other_runs():
+    ones, others = replicates("clef", 3.0), replicates("simclr", 0.5)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(difference_table(ones[0], others[0], compare(ones, others)))
+    console.print(difference_table(ones[0], others[0], compare(ones[:1], others[:1])))
     text = console.file.getvalue()
-    apart, alike = text.split("first: ")[1:]
-    assert "clef/net1d/n100-o0-s2" in apart
-    lines = {line.split()[1]: line for line in apart.splitlines() if "│" in line}
+    several, one = text.split("first: ")[1:]
+    assert "simclr/e/n100-o0-s0" in several
+    assert "means over 3 replicates of both" in several
+    lines = {line.split()[1]: line for line in several.splitlines() if "│" in line}
     assert list(lines) == ["cls", "cls@knn", "reg"]
-    row = compare(first, second)[0]
-    for shown in (f"{row.first:.4g}", f"{row.difference:+.4f}*", f"{row.low:+.4f} to", "300"):
-        assert shown in lines["cls"]
-    assert "*" not in alike
+    row = compare(ones, others)[0]
+    assert row.low > 0
+    shown = (f"{row.first:.4g}", f"{row.difference:+.4f}*", f"{row.low:+.4f} to", "300", row.covers)
+    for text in shown:
+        assert text in lines["cls"]
+    assert "test patients, of these two runs only" in one
+    assert "*" not in one

@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help install study test test-long test-lowest check docs ui tune report clean
+.PHONY: help install study test test-long fuzz test-lowest check docs ui tune report clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,10 @@ test: install  ## Run the tests (at most six minutes on two cores)
 test-long: install  ## Run the tests that take minutes (real recordings, the whole suite, what re-runs)
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m long
+
+CASES ?= 100000
+fuzz: install  ## Damage files of every source at random (CASES=100000) and say what the readers did
+	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m support.fuzz --cases $(CASES)
 
 $(LOWEST)/.installed: requirements-lowest.txt pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)

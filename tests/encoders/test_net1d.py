@@ -58,7 +58,7 @@ def test_parameter_count_is_the_published_one_without_the_dead_batch_norms(
 def test_the_card_states_the_published_count_beside_ours(size, figures):
     with torch.device("meta"):
         encoder = encoders.create("net1d", size=size, in_channels=1)
-    origin = CardOrigin("file", "0", "clef", "CLEF", 1, {"queue": 1}, "nothing")
+    origin = CardOrigin("file", "0", "clef", "CLEF", 1, {"queue": 1}, "nothing", "Nobody says.")
     card = imported_card("models/external/x", encoder, origin, Recipe())
     for figure in figures:
         assert figure in card

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.data.sources import QuarantineError, sources
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError
+from support.dicom import CODES, group, write_dicom
+from support.edf import write_edf
 from support.sources import LEADS, beats, example, write_csv, write_example, write_wfdb
 
 SECONDS = 20
@@ -141,6 +144,16 @@ def _parquet(root: Path, name: str, samples: Any) -> None:
     pd.DataFrame(samples.T, columns=list(LEADS)).to_parquet(root / f"{name}.parquet")
 
 
+def _edf(root: Path, name: str, samples: Any) -> None:
+    write_edf(root / f"{name}.edf", samples, LEADS, Birthdate=date(1950, 1, 2), Sex=1)
+
+
+def _dicom(root: Path, name: str, samples: Any) -> None:
+    leads = tuple(zip(CODES, (f"Lead {lead}" for lead in LEADS), strict=True))
+    made = group(samples, leads, fs=100)
+    write_dicom(root / f"{name}.dcm", [made], PatientAge="050Y", PatientSex="F")
+
+
 _ARRAYS = {"fs": 100, "units": "uV", "leads": list(LEADS)}
 
 
@@ -157,6 +170,8 @@ def kinds() -> dict[str, Make]:
             _npy_of_many, format="npy", **{**_ARRAYS, "units": "adu"}, gain=200
         ),
         "parquet": _described(_parquet, format="parquet", **_ARRAYS),
+        "edf": _described(_edf, format="edf", comments=True),
+        "dicom": _described(_dicom, format="dicom", comments=True),
     }
     return made
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ecgscale.data.fingerprint import SECONDS
+from ecgscale.data.fingerprint import SECONDS, SELF_LAG
 
 RATE = 200.0
 """Rate in Hz at which signals are compared."""
@@ -18,9 +18,6 @@ EDGE = 0.4
 
 SEARCH = 0.05
 """Seconds around the proposed lag in which the best is looked for."""
-
-SELF_LAG = 0.24
-"""Least seconds between a signal and itself, below which it resembles itself by smoothness."""
 
 Floats = npt.NDArray[np.float32]
 

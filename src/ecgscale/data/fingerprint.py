@@ -29,6 +29,9 @@ BAND = (5.0, 20.0)
 SIGMA = 0.03
 """Standard deviation in seconds of the Gaussian that smooths the energy."""
 
+SELF_LAG = 0.24
+"""Least seconds between a recording and itself, below which it resembles itself by smoothness."""
+
 
 def fingerprint_length(n_samples: int, fs: float) -> int:
     """Return the samples of the fingerprint of `n_samples` at `fs` Hz; 0 if too short for one."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ecgscale.data.fingerprint import RATE, STEPS
+from ecgscale.data.fingerprint import RATE, SELF_LAG, STEPS
 
 HALF_WINDOW = 2.4
 """Seconds before and after a beat that its code covers."""
@@ -38,9 +38,6 @@ ALIKE = 0.9
 
 EXCESS = 0.8
 """Most that a pair's courses may differ, as a part of what one differs from itself a beat later."""
-
-SELF_LAG = 0.24
-"""Least seconds between a course and itself, below which it resembles itself by smoothness."""
 
 BLOCK = 50_000
 """Records, windows or pairs that are worked on at once."""

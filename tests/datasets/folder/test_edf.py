@@ -5,7 +5,6 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import pyedflib
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -18,38 +17,8 @@ from ecgscale.data.sources import sources
 from ecgscale.data.sources.base import QuarantineError
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError
-
-FS = 100
-
-
-def save(path, signals, labels, *, unit="uV", rates=(), physical=3276.8, plus=True, **header):
-    """Write digital samples, int16 (time,) each; 10 steps in a unit, or as `physical` says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rates = rates or [FS] * len(labels)
-    kind = pyedflib.FILETYPE_EDFPLUS if plus else pyedflib.FILETYPE_EDF
-    with pyedflib.EdfWriter(str(path), len(labels), file_type=kind) as file:
-        file.setSignalHeaders(
-            [
-                {
-                    "label": label,
-                    "dimension": unit,
-                    "sample_frequency": rate,
-                    "physical_min": -physical,
-                    "physical_max": physical,
-                    "digital_min": -32768,
-                    "digital_max": 32767,
-                    "transducer": "",
-                    "prefilter": "",
-                }
-                for label, rate in zip(labels, rates, strict=True)
-            ]
-        )
-        for name, value in header.items():
-            getattr(file, f"set{name}")(value)
-        file.writeSamples([row.astype(np.int32) for row in signals], digital=True)
-        if plus:
-            file.writeAnnotation(0.5, -1, "a beat")
-
+from support.edf import FS
+from support.edf import write_edf as save
 
 FIELDS = {
     **{"label": (0, 16), "unit": (96, 8), "physical_min": (104, 8), "physical_max": (112, 8)},

@@ -158,12 +158,14 @@ def parse_age(text: str) -> tuple[float | None, tuple[str, ...]]:
     if len(words) > LONGEST:
         return None, (f"{shown} is not understood and left out",)
     words = _OF_AGE.sub("", words)
-    bare, dicom, above = (one.fullmatch(words) for one in (_BARE, _DICOM, _ABOVE))
-    if bare or dicom:
-        years = float(words.replace(",", ".")) if bare else int(dicom[1]) / PER_YEAR[dicom[2]]  # type: ignore[index]
-        if bare and years == 300:
+    if _BARE.fullmatch(words):
+        years = float(words.replace(",", "."))
+        if years == 300:
             return OLDEST, (f"age 300 stands for above 89 and is read as {OLDEST:g}",)
         return _possible(years, shown)
+    if dicom := _DICOM.fullmatch(words):
+        return _possible(int(dicom[1]) / PER_YEAR[dicom[2]], shown)
+    above = _ABOVE.fullmatch(words)
     if above and float((above[1] or above[2]).replace(",", ".")) >= 89:
         return OLDEST, (f"{shown} is read as {OLDEST:g}",)
     if _RANGE.fullmatch(words):

@@ -75,7 +75,7 @@ def test_the_command_line_starts_without_the_heavy_libraries(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("report",), "study file params.yaml does not exist"),
+        (("report",), "params.yaml does not exist"),
         (("ingest",), "ingest needs a source of the study, or --source, --root and --out"),
         (
             ("ingest", "--source", "challenge", "--root", "nowhere", "--out", "store"),

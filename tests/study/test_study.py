@@ -54,7 +54,7 @@ def test_a_mistake_is_named_by_its_key(tmp_path, raw, change, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "is not YAML"), ("- 1", "must be a mapping"), ("", "must be a mapping")],
+    [("a: [", "cannot be read as YAML"), ("- 1", "is not a mapping"), ("", "is not a mapping")],
 )
 def test_what_is_no_study_is_refused(tmp_path, text, message):
     path = tmp_path / "study.yaml"

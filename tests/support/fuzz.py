@@ -108,14 +108,18 @@ def _of_segments(root: Path) -> tuple[str, dict[str, Any]]:
     return "wfdb-tree", {}
 
 
-def _described(write: Callable[[Path, str, Any], None], **description: Any) -> Make:
-    """Return a folder of files that ``source.yaml`` describes."""
+def _described(
+    write: Callable[[Path, str, Any], None],
+    records: tuple[str, ...] = ("a", "b"),
+    **description: Any,
+) -> Make:
+    """Return a folder of files that ``source.yaml`` describes, and a table with their records."""
 
     def make(root: Path) -> tuple[str, dict[str, Any]]:
         root.mkdir(parents=True, exist_ok=True)
         for number, name in enumerate("ab"):
             write(root, name, beats(number, seconds=4))
-        rows = [{"file": n, "pid": n, "age": "60", "sex": "F", "dx": "AF;SR"} for n in "ab"]
+        rows = [{"file": n, "pid": n, "age": "60", "sex": "F", "dx": "AF;SR"} for n in records]
         write_csv(root / "table.csv", rows)
         table = {"path": "table.csv", "record": "file", "patient": "pid", "age": "age"}
         stated = {"table": {**table, "sex": "sex", "labels": "dx"}, **description}
@@ -167,7 +171,11 @@ def kinds() -> dict[str, Make]:
         "csv": _described(_csv, format="csv", **_ARRAYS),
         "npy": _described(_npy, format="npy", **_ARRAYS),
         "npy of many": _described(
-            _npy_of_many, format="npy", **{**_ARRAYS, "units": "adu"}, gain=200
+            _npy_of_many,
+            ("a:0", "a:1", "b:0", "b:1"),
+            format="npy",
+            **{**_ARRAYS, "units": "adu"},
+            gain=200,
         ),
         "parquet": _described(_parquet, format="parquet", **_ARRAYS),
         "edf": _described(_edf, format="edf", comments=True),
@@ -210,7 +218,8 @@ def damage(root: Path, secret: Path, tables: set[Path], rng: np.random.Generator
             beside = secret.with_suffix(path.suffix)
             path.symlink_to(beside if beside.exists() else secret.with_suffix(".dat"))
         elif kind < 0.06:
-            path.write_bytes(files[int(rng.integers(len(files)))].read_bytes())
+            there = [each for each in files if each.exists()]
+            path.write_bytes(there[int(rng.integers(len(there)))].read_bytes())
         else:
             is_text = path.suffix in TEXT or path.name.startswith("RECORDS")
             for _ in range(int(rng.integers(1, 4))):

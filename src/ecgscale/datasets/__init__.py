@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgscale.errors import BadInputError
-from ecgscale.settings import first_problem
+from ecgscale.settings import first_problem, read_mapping
 
 if TYPE_CHECKING:
     from ecgscale.tasks.base import Label, TaskMetadata
@@ -30,17 +30,11 @@ def described_tasks(
         If the file cannot be read, or a key is unknown, missing or impossible; the message names
         the file and the key.
     """
-    import yaml
     from pydantic import ValidationError
 
     from ecgscale.tasks.base import TaskMetadata  # here: readers and layouts do without pandas
 
-    try:
-        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise BadInputError(f"{path} cannot be read as YAML: {reason}") from error
-    fields = stated.get("tasks") if isinstance(stated, dict) else None
+    fields = read_mapping(path).get("tasks")
     if not isinstance(fields, dict) or not all(isinstance(x, dict) for x in fields.values()):
         raise BadInputError(f"{path}: tasks must map the name of a task to its keys")
     described = {}

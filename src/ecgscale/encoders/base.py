@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest, whole_file, write_whole
 from ecgscale.registry import Registry
-from ecgscale.settings import Settings, digest_of
+from ecgscale.settings import Settings, digest_of, read_mapping
 
 WEIGHTS = "encoder.safetensors"
 CONFIG = "config.yaml"
@@ -262,11 +262,8 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG
     if not path.is_file():
         raise BadInputError(f"{directory} is not an encoder directory: it has no {CONFIG}")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise BadInputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or not {"encoder", "recipe"} <= set(config):
+    config = read_mapping(path)
+    if not {"encoder", "recipe"} <= set(config):
         raise BadInputError(f"{path} must have the keys 'encoder' and 'recipe'")
     encoder = config["encoder"]
     if not isinstance(encoder, dict) or set(encoder) != {"name", "params"}:

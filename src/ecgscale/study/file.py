@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ecgscale.data.augment_settings import AugmentConfig
@@ -15,7 +14,7 @@ from ecgscale.errors import BadInputError
 from ecgscale.evaluation.settings import EvaluationConfig
 from ecgscale.runs.settings import StudyInfo
 from ecgscale.scaling.settings import ReportConfig
-from ecgscale.settings import Settings, first_problem
+from ecgscale.settings import Settings, first_problem, read_mapping
 from ecgscale.training.settings import TrainingConfig
 
 S = TypeVar("S", bound=Settings)
@@ -203,15 +202,7 @@ def load_study(path: Path = PARAMS) -> Study:
         names the file and the key.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadInputError(f"study file {path} does not exist") from error
-    except yaml.YAMLError as error:
-        raise BadInputError(f"{path} is not YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise BadInputError(f"{path} must be a mapping of settings")
-    try:
-        return Study(**raw)
+        return Study.model_validate(read_mapping(path))
     except ValidationError as error:
         raise BadInputError(f"{path}: {first_problem(error)}") from error
 

@@ -47,6 +47,10 @@ PATIENT_METADATA = "patient_metadata.csv"
 """Optional table beside a source: `patient_id` and columns of `CLINICAL_FIELDS`."""
 
 
+LONGEST_DETAIL = 400
+"""Characters of a detail that are kept: a damaged file is not quoted whole."""
+
+
 class QuarantineError(Exception):
     """One record cannot be used; the others can.
 
@@ -61,6 +65,7 @@ class QuarantineError(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         if reason not in REASONS:
             raise ValueError(f"{reason!r} is not a quarantine reason")
+        detail = detail if len(detail) <= LONGEST_DETAIL else f"{detail[:LONGEST_DETAIL]}…"
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
@@ -399,7 +404,7 @@ def read_names(path: Path, suffixes: tuple[str, ...]) -> list[str]:
         lines = read_lines(path, encoding="latin-1")
         strange = [line.strip() for line in lines if not line.isascii()]
         if not strange or not all(
-            any((path.parent / f"{name}{end}").exists() for end in ("", *suffixes))
+            any(os.path.exists(path.parent / f"{name}{end}") for end in ("", *suffixes))
             for name in strange
         ):
             raise

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from pydantic import BaseModel, ValidationError, field_validator
 
 from ecgscale.data.record import LEADS, Record, unknown_patient
@@ -36,7 +35,7 @@ from ecgscale.data.sources.formats.tables import read_csv, read_parquet
 from ecgscale.data.sources.metadata import Described, MetadataTable, Row, first_group, join
 from ecgscale.data.wfdb import comments, listed, located, read_wfdb
 from ecgscale.errors import BadInputError
-from ecgscale.settings import first_problem
+from ecgscale.settings import first_problem, read_mapping
 
 MOST_RECORDS = 10_000_000
 """Records of one array; a file that claims more is damaged."""
@@ -271,7 +270,7 @@ class Folder(Source[FolderRef]):
 
     def _positions(self, name: str) -> range | tuple[None]:
         """Return the positions of an npy file of many records; of any other file, one None."""
-        if self.description.format == "npy":
+        if self.description.format == "npy" and is_inside(self.root, self.root / name):
             with suppress(QuarantineError):
                 samples = read_array(self.root / name)
                 if samples.ndim == 3 and samples.size and len(samples) <= MOST_RECORDS:
@@ -392,14 +391,7 @@ M = TypeVar("M", bound=BaseModel)
 def _checked(path: Path, model: type[M]) -> M:
     """Read a YAML file of settings."""
     try:
-        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise BadInputError(f"{path} cannot be read as YAML: {reason}") from error
-    if not isinstance(stated, dict):
-        raise BadInputError(f"{path} is not a mapping of keys to values")
-    try:
-        return model.model_validate(stated)
+        return model.model_validate(read_mapping(path))
     except ValidationError as error:
         raise BadInputError(f"{path}: {first_problem(error)}") from error
 

@@ -144,6 +144,8 @@ class Challenge(Source[ChallengeRef]):
                 if path.suffix in (".hea", *_SIGNAL_SUFFIXES):
                     found.add(path.with_suffix(".hea").as_posix())
                 elif name == "RECORDS":
+                    if not is_inside(self.root, self.root / path):
+                        raise BadInputError(f"{path} lies outside the source folder {self.root}")
                     found |= {(below / line).as_posix() for line in _listed(Path(folder) / name)}
         return sorted(found)
 

@@ -3,6 +3,7 @@
 ``docs/datasets/icentia11k.md`` says what is known of the layout, from where, and what is assumed.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -170,7 +171,7 @@ class Icentia11k(Source[Icentia11kRef]):
         return round(float(self.options.window_seconds) * fs / 2)
 
     def _middles(self, path: Path) -> list[int]:
-        samples = path.stat().st_size // 2 if path.is_file() else 0
+        samples = path.stat().st_size // 2 if os.path.isfile(path) else 0
         parts = self.options.windows if samples else 1
         return [(2 * part + 1) * samples // (2 * parts) for part in range(parts)]
 

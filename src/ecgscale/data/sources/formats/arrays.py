@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from ecgscale.data.sources.base import Decoded, QuarantineError
+from ecgscale.data.sources.base import LONGEST_DETAIL, Decoded, QuarantineError
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats.columns import admit_columns
 from ecgscale.data.sources.formats.signals import unreadable
@@ -44,7 +44,7 @@ def read_archive(path: Path, names: str, leads: int) -> tuple[list[str], npt.NDA
     except FileNotFoundError as error:
         raise BadInputError(f"{path} does not exist") from error
     except Exception as error:  # a damaged file makes numpy and zipfile raise nearly anything
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:LONGEST_DETAIL]
         problem = f"{path} is not an .npz file with 'signals' and {names!r}: {reason}"
         raise BadInputError(problem) from error
     if signals.dtype != np.int16 or signals.ndim != 3 or signals.shape[:2] != (len(uids), leads):

@@ -64,11 +64,13 @@ def ecgscale(*arguments: str) -> None:
 # %%
 # ## Data, targets, subsets
 #
-# Targets come first: their validation and test patients are left out of every subset.
+# Targets come first: their validation and test patients are left out of every subset, and so is
+# who shares a recording with one of them under another name.
 
 ecgscale("simulate", "cohort")
 ecgscale("ingest", "cohort")
 ecgscale("targets")
+ecgscale("identity")
 ecgscale("subset", "--size", "32")
 ecgscale("subset", "--size", "256")
 

@@ -105,7 +105,7 @@ EDITS = {
         ["targets", "simulate@sim-chapman", "report"],
     ),
     "the nesting order": (
-        ("data/subsets.py", 'f"{order}:{patient}"', 'f"{order}-{patient}"'),
+        ("data/subsets.py", 'f"{order}:{name}"', 'f"{order}-{name}"'),
         ["subset@*"],
     ),
     # Pretraining.

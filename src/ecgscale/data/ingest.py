@@ -315,11 +315,12 @@ class _Worker:
         signals = np.stack([kept for _, _, kept, _ in group])
         samples, cut = quantise(process(signals, fs, self.recipe, first.unit == "z"))
         valid = self._valid_samples(length, fs)
-        prints = fingerprints(samples, self.recipe.fs, valid)
-        parts = zip(group, samples, cut.tolist(), prints, strict=True)
+        made = zip(
+            group, samples, fingerprints(samples, self.recipe.fs, valid), cut.tolist(), strict=True
+        )
         return {
-            at: replace(self._outcome(record, one, n, valid, amplitude), fingerprint=print_)
-            for (at, record, _, amplitude), one, n, print_ in parts
+            at: self._outcome(record, one, fingerprint, count, valid, amplitude)
+            for (at, record, _, amplitude), one, fingerprint, count in made
         }
 
     def _failed(self, ref: Ref, error: Exception) -> _Outcome:
@@ -334,6 +335,7 @@ class _Worker:
         self,
         record: Record,
         samples: npt.NDArray[np.int16],
+        fingerprint: npt.NDArray[np.int8],
         cut: int,
         valid: int,
         amplitude: float,
@@ -342,13 +344,8 @@ class _Worker:
             notes = saturation_notes(cut, samples.size)
         except QuarantineError as problem:
             return _Outcome({"record_id": record.record_id}, problem=problem)
-        for text in (
-            record.record_id,
-            record.patient_id,
-            *record.labels,
-            *record.notes,
-            record.device,
-        ):
+        said = (record.record_id, record.patient_id, *record.labels, *record.notes, record.device)
+        for text in said:
             text.encode()  # a name that is no Unicode text cannot stand in the table
         row = {
             "record_id": record.record_id,
@@ -376,7 +373,7 @@ class _Worker:
             "signal_digest": hashlib.sha256(samples.tobytes()).hexdigest()[:32],
             **{name: record.clinical.get(name, float("nan")) for name in CLINICAL_FIELDS},
         }
-        return _Outcome(row, samples)
+        return _Outcome(row, samples, fingerprint)
 
 
 class _Duplicates:

@@ -1,12 +1,12 @@
-"""How many patients: half an AUROC's interval by the test split's positives, p by the sizes.
+"""How many patients: half an AUROC's interval by the positives, half a slope's by the sizes.
 
     python benchmarks/patients.py [--shares 0.05 0.2] [--draws 40]
 
 Scores are drawn from two normal distributions whose distance gives the true AUROC (binormal model),
-one record a patient. Given is the mean over draws of half the 95% interval of the project's own
-bootstrap, and in brackets 1.96 standard deviations of the AUROC over many draws, which is what it
-should be. The last table is the smallest p of the permutation test, that of sizes which order every
-run.
+one record a patient. Given is the mean over draws of half the width of the project's own 95%
+interval, and in brackets 1.96 standard deviations of the AUROC over many draws. The last table is
+half the width of the 95% interval of a slope per doubling, in standard deviations of one run, if
+each order has its own seed and test patients add nothing.
 """
 
 import argparse
@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
 
-from ecgscale.evaluation.bootstrap import interval
+from ecgscale.evaluation.bootstrap import auroc_interval
 from ecgscale.evaluation.metrics.functions import Floats, auroc
 from ecgscale.evaluation.metrics.macro_auroc import bootstrap_auroc
-from ecgscale.scaling.ranks import permutation_test
+from ecgscale.scaling.variance import Uncertainty, slope_weights
 
 POSITIVES = (10, 20, 50, 100, 200, 500)
 AREAS = (0.7, 0.8, 0.9)
-SIZES, ORDERS = (3, 4, 5, 6), (1, 2, 3)
+SIZES, ORDERS = (3, 4, 5, 6), (2, 3, 5)
 
 
 def drawn(area: float, positives: int, negatives: int, draws: int) -> tuple[Floats, Floats]:
@@ -34,9 +34,9 @@ def drawn(area: float, positives: int, negatives: int, draws: int) -> tuple[Floa
     return y, rng.normal(size=(len(y), draws)) + math.sqrt(2) * norm.ppf(area) * y
 
 
-def of_the_bootstrap(area: float, positives: int, negatives: int, draws: int) -> float:
-    """Return half the width of the bootstrap's interval, the mean over draws."""
-    y, scores = drawn(area, positives, negatives, draws)
+def of_the_interval(truth: float, positives: int, negatives: int, draws: int) -> float:
+    """Return half the width of the interval, the mean over draws."""
+    y, scores = drawn(truth, positives, negatives, draws)
     patients = np.arange(len(y)).astype(str).tolist()
     halves = []
     for draw in range(draws):
@@ -44,7 +44,8 @@ def of_the_bootstrap(area: float, positives: int, negatives: int, draws: int) ->
             *(y, scores[:, [draw]], patients, np.array([True])),
             **{"resamples": 500, "seed": draw, "task": "benchmark"},
         )
-        low, high = interval(found.metric)
+        area = float(auroc(y, scores[:, [draw]])[0])
+        low, high = auroc_interval([area], found.labels, [min(positives, negatives)])
         halves.append((high - low) / 2)
     return float(np.mean(halves))
 
@@ -70,27 +71,24 @@ def main() -> None:
         for positives in POSITIVES:
             negatives = round(positives * (1 - share) / share)
             cells = [
-                f"{of_the_bootstrap(area, positives, negatives, arguments.draws):.3f} "
+                f"{of_the_interval(area, positives, negatives, arguments.draws):.3f} "
                 f"({of_the_draws(area, positives, negatives):.3f})"
                 for area in AREAS
             ]
             table.add_row(str(positives), str(positives + negatives), *cells)
         Console().print(table)
-    Console().print(smallest_p())
+    Console().print(of_a_slope())
 
 
-def smallest_p() -> Table:
-    """Return the p of perfectly ordered runs, by sizes and orders."""
-    table = Table(title="smallest p", box=None)
+def of_a_slope() -> Table:
+    """Return half the width of a slope's interval, by sizes that double and by orders."""
+    table = Table(title="a slope per doubling, in SDs of one run", box=None)
     for heading in ("sizes", *(f"orders: {orders}" for orders in ORDERS)):
         table.add_column(heading, justify="right")
     for sizes in SIZES:
-        ordered = np.arange(sizes, dtype=np.float64)
-        tests = [
-            permutation_test(np.tile(ordered, (n, 1)), "spearman", 100, np.random.default_rng(0))
-            for n in ORDERS
-        ]
-        table.add_row(str(sizes), *(f"{test.p:.2g}" for test in tests))
+        variance = float((slope_weights(np.arange(sizes, dtype=np.float64)) ** 2).sum())
+        halves = [Uncertainty(variance / n, n - 1.0, 0.0).reach(0.05) for n in ORDERS]
+        table.add_row(str(sizes), *(f"{half:.2f}" for half in halves))
     return table
 
 

@@ -114,6 +114,24 @@ def test_a_changed_copy_is_found_and_nothing_else(
     ]
 
 
+def test_of_distant_parts_more_is_asked(tmp_path):
+    """Where less of two recordings overlaps, and beats have more ways to meet, noise costs more."""
+    whole = np.stack([recording(seed, seconds=13.0, noise=0.005) for seed in range(30)])
+    noise = np.random.default_rng(0).normal(size=(30, 12, 1000))
+    first = store_of(tmp_path / "first", whole[..., :1000], "a")
+    found = {}
+    for shift in (20, 200):
+        for level in (0.0, 0.1):
+            other = whole[..., shift : shift + 1000] + level * noise
+            store = store_of(tmp_path / f"{shift}-{level}", other, "b")
+            matches, _ = find_copies({"a": first, "b": store}, set())
+            assert (matches["correlation"] >= (0.97 if shift < 150 else 0.985)).all()
+            found[shift, level] = len(matches)
+    assert found[20, 0.0] == 30
+    assert found[200, 0.0] >= 28  # few beats of a record have their surroundings in both
+    assert found[20, 0.1] > found[200, 0.1]
+
+
 @settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     seed=st.integers(1000, 10**6),

@@ -33,6 +33,15 @@ Of 15 million pairs of different real recordings that a fingerprint proposes, th
 limit of `EXCESS` reaches 0.954; one recording at 100 and 500 Hz has at least 0.996.
 """
 
+NEAR = 1.5
+"""Seconds between two copies up to which `CORRELATION` is enough."""
+
+FAR_CORRELATION = 0.985
+"""Least correlation beyond `NEAR`: less of the two is compared, and beats have more ways to meet.
+
+Of 65 million pairs of different simulated recordings two reach 0.976, 2.5 and 3.3 seconds apart.
+"""
+
 EXCESS = 0.5
 """Most that two signals of one recording differ, as a part of what one differs from itself later.
 
@@ -237,7 +246,7 @@ def find_copies(
         if not len(one) or not len(other):
             continue
         correlation = agreement(one, other, lag / RATE)
-        if correlation < CORRELATION:
+        if correlation < (CORRELATION if abs(lag) <= NEAR * RATE else FAR_CORRELATION):
             continue
         excess = (1 - correlation) / max(1 - max(repeats(one), repeats(other)), 1e-6)
         ends = [int(np.searchsorted(starts, row, side="right")) - 1 for row in (first, second)]

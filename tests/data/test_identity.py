@@ -24,9 +24,10 @@ from ecgscale.data.record import CLINICAL_FIELDS, LEADS
 from ecgscale.data.simulate import simulate
 from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.sources.settings import SourceConfig
-from ecgscale.data.store import StoreWriter, input_digests, open_store
+from ecgscale.data.store import StoreWriter, open_store
 from ecgscale.data.subsets import build_subset
 from ecgscale.errors import BadInputError
+from support.stores import finish
 
 FS = 100
 
@@ -59,16 +60,7 @@ def store_of(folder, signals, prefix, valid=None, fs=FS, patients=None, fingerpr
         row |= {"record_id": f"{prefix}{number}", "valid_samples": valid, "signal_digest": prefix}
         row["patient_id"] = patients[number] if patients else f"{prefix}:{number}"
         writer.add(row, one, print_ if fingerprinted else None)
-    writer.finish(
-        [],
-        source=prefix,
-        reader="made-up",
-        namespace=prefix,
-        recipe=recipe,
-        records=len(samples),
-        quarantined={},
-        inputs=input_digests([]),
-    )
+    finish(writer, prefix, recipe)
     return open_store(folder)
 
 

@@ -14,6 +14,7 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.store import StoreWriter, input_digests, open_store
 from ecgscale.errors import BadInputError
+from support.stores import finish
 
 RECIPE = Recipe(seconds=0.2, leads=("I", "II", "V1"))
 
@@ -239,16 +240,7 @@ def test_what_is_dropped_was_never_there(count, per_shard, data):
             for number in numbers:
                 writer.add(row(number), samples[number], prints[number])
             writer.drop(drops)
-            writer.finish(
-                [],
-                source="s",
-                reader="packed",
-                namespace="s",
-                recipe=RECIPE,
-                records=len(kept),
-                quarantined={},
-                inputs=input_digests([]),
-            )
+            finish(writer, "s", RECIPE)
             contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
     assert ("fingerprints.npy" in contents[0]) == (prints[0] is not None)

@@ -16,7 +16,7 @@ from ecgscale.data.pool import PoolSource
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.risk import risk_of
-from ecgscale.data.store import InputDigests, StoreWriter, open_store
+from ecgscale.data.store import StoreWriter, open_store
 from ecgscale.data.subsets import (
     CONTENT,
     MANIFEST,
@@ -33,6 +33,7 @@ from ecgscale.data.subsets import (
 from ecgscale.errors import BadInputError
 from ecgscale.files import is_full
 from support.full_disk import no_room
+from support.stores import finish
 
 ALL = PoolSource()
 property_test = settings(max_examples=40, deadline=None)
@@ -427,16 +428,7 @@ def write_stores(tmp_path):
             lists = {"labels": [], "likelihoods": [], "split_labels": [], "notes": []}
             for row in known.to_dict("records"):
                 writer.add({**row, **fixed, **lists}, np.zeros((1, RECIPE.n_samples), np.int16))
-            writer.finish(
-                [],
-                source=source,
-                reader="packed",
-                namespace=source,
-                recipe=RECIPE,
-                records=len(table),
-                quarantined={},
-                inputs=InputDigests(files=0, bytes=0, sha256=""),
-            )
+            finish(writer, source, RECIPE)
         return tmp_path / name
 
     return write

@@ -10,9 +10,10 @@ from torch import Tensor
 from ecgscale import encoders
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
-from ecgscale.data.store import InputDigests, Store, StoreWriter, open_store
+from ecgscale.data.store import Store, StoreWriter, open_store
 from ecgscale.encoders.base import Encoder, EncoderParams
 from ecgscale.encoders.base import encoders as registry
+from support.stores import finish
 
 FREQUENCIES = (0.02, 0.05, 0.11, 0.2)
 """Cycles per sample; a record holds each or not, and that is its labels."""
@@ -48,16 +49,7 @@ def write_store(folder: Path, recipe: Recipe, rows: list[dict[str, Any]], sample
             **row,
         }
         writer.add(full | {"likelihoods": [100.0] * len(full["labels"])}, signal)
-    writer.finish(
-        [],
-        source=folder.name,
-        reader="made-up",
-        namespace=folder.name,
-        recipe=recipe,
-        records=len(rows),
-        quarantined={},
-        inputs=InputDigests(files=0, bytes=0, sha256=""),
-    )
+    finish(writer, folder.name, recipe)
     return open_store(folder)
 
 

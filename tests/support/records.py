@@ -9,8 +9,9 @@ from pandas.api.types import is_scalar
 
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
-from ecgscale.data.store import InputDigests, StoreWriter
+from ecgscale.data.store import StoreWriter
 from ecgscale.tasks.base import TaskMetadata
+from support.stores import finish
 
 
 def as_records(rows: list[dict]) -> pd.DataFrame:
@@ -106,15 +107,6 @@ def write_store() -> Callable[[Path, str, pd.DataFrame], None]:
         for row in records.assign(source=source).to_dict("records"):
             absent = {key for key, value in row.items() if is_scalar(value) and pd.isna(value)}
             writer.add({**row, **dict.fromkeys(absent)}, silence)
-        writer.finish(
-            [],
-            source=source,
-            reader="made-up",
-            namespace=source,
-            recipe=recipe,
-            records=len(records),
-            quarantined={},
-            inputs=InputDigests(files=0, bytes=0, sha256=""),
-        )
+        finish(writer, source, recipe)
 
     return write

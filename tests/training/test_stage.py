@@ -19,7 +19,7 @@ from ecgscale import encoders
 from ecgscale.data.augment import millivolts
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
-from ecgscale.data.store import InputDigests, StoreWriter, open_store
+from ecgscale.data.store import StoreWriter, open_store
 from ecgscale.data.subsets import build_subset, read_subset
 from ecgscale.errors import BadInputError
 from ecgscale.runs import tracking
@@ -33,6 +33,7 @@ from ecgscale.training.monitors import is_collapsed
 from ecgscale.training.settings import Pretraining
 from ecgscale.training.stage import initial_encoder, pretrain
 from ecgscale.training.trainer import subset_data
+from support.stores import finish
 
 RECIPE = Recipe(seconds=1.5, minimum_seconds=1.0)
 TASKS = ("ptb-xl-superdiagnostic", "ptb-xl-rhythm")
@@ -98,16 +99,7 @@ def write_store(root: Path, source: str, n: int, rng: np.random.Generator) -> No
             "sbp": float(rng.integers(100, 180)),
         }
         writer.add(row, np.rint(1000 * samples).astype(np.int16))
-    writer.finish(
-        [],
-        source=source,
-        reader="ptb-xl",
-        namespace=source,
-        recipe=RECIPE,
-        records=n,
-        quarantined={},
-        inputs=InputDigests(files=0, bytes=0, sha256=""),
-    )
+    finish(writer, source, RECIPE)
 
 
 @pytest.fixture(scope="module")

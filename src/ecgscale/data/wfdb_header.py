@@ -142,7 +142,7 @@ def read_header(path: Path) -> Header:
 
 
 def header_text(path: Path) -> str:
-    """Return a header's text: UTF-8, also with a mark of the byte order; Latin-1 where not UTF-8."""
+    """Return a header's text: UTF-8, with or without a byte order mark; else Latin-1."""
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")

@@ -21,7 +21,15 @@ UNKNOWN = frozenset(
     (
         *("", "nan", "none", "null", "na", "n/a", "<na>", "unknown", "unk", "-", "--", "?", "."),
         *("n.a.", "n.a", "#n/a", "#na", "#ref!", "#value!", "#name?", "nat", "nil", "(null)"),
-        *("\\n", "undefined", "undetermined", "no data", "none given", "not given", "not applicable"),
+        *(
+            "\\n",
+            "undefined",
+            "undetermined",
+            "no data",
+            "none given",
+            "not given",
+            "not applicable",
+        ),
         *("unspecified", "unbekannt", "not determined", "not entered", "(blank)"),
         *("not known", "not available", "not specified", "not stated", "not recorded", "missing"),
     )
@@ -61,6 +69,7 @@ _WHOLE_UNITS = r"(years|yrs?|months|mths|mos?|weeks|wks|days|hours)"
 _COLUMN = re.compile(
     rf"age[\W_]*(?:in[\W_]*)?[\[(]?{_WHOLE_UNITS}(?![a-z])"
     rf"|(?<![a-z]){_WHOLE_UNITS}[\W_]*(?:old|of[\W_]*age)?[\W_]*$"
+    r"|age[\W_]+(?:in[\W_]+)?([dhmwy])[\W_]*$"
 )
 _ABOVE = re.compile(
     rf"(?:(?:>=?|≥|over|above|older than)\s*({_NUMBER})"
@@ -81,13 +90,14 @@ LONGEST = 80
 
 _KEY_ENDS = r"[>\])\"']*+[ \t]*+"
 _TO_VALUE = r"(?:[:=][ \t]*|(?=[-+<>≥~\[(\d.]))"
-_PERSON = r"(?:patient|subject|participant|pt)(?:['’]?s)?"
+_PERSON = r"(?:patient|subject|participant|pt)(?:['\u2019]?s)?"
 _KEYS = (
     rf"(?:{_PERSON}|age|sex|gender|id|mrn|name|number|nr|record|recording|case|study|file|date|time"
     r"|birth ?date|dob|height|weight|bmi|race|ethnicity|hospital|site|device|recorder)"
 )
 _SAYS = (
-    rf"(?:(?:(?:{_NUMBER})[ \t-]*{_UNITS}\b[ \t,]*){{1,3}}(?:old\b)?|[^\s;,|<:=]{{0,20}}\d[^\s;,|<:=]{{0,20}}"
+    rf"(?:(?:(?:{_NUMBER})[ \t-]*{_UNITS}\b[ \t,]*){{1,3}}(?:old\b)?"
+    r"|[^\s;,|<:=]{0,20}\d[^\s;,|<:=]{0,20}(?:[ \t]*(?:cm|m|in|kg|lbs?)\b)?"
     r"|(?:fe)?male\b|[fmwx]\b|unknown\b|n/?an?\b|[?-]+)"
 )
 _BEFORE = (
@@ -116,7 +126,7 @@ LABEL_LINE = r"(?im)^[# \t]*Dx[ \t]*[:=]([^\n]*)$"
 
 _NEXT_KEY = re.compile(
     r"(?i)[ \t]*[;|#].*|[ \t]*[,<(]*[ \t]*\b[^\W\d]\w*>?[ \t]*[:=].*|[ \t,(]+(?:fe)?male\b.*"
-    r"|[ \t]*,[ \t]*[fmw]\b.*"
+    r"|[ \t]*,[ \t]*[fmw]\b.*|[ \t,]+(?:sex|gender)\b.*"
 )
 """Where the value of a key ends on a line that says more ("65 <sex>: F", "65, male")."""
 
@@ -190,8 +200,10 @@ def read_comments(
     return Comments(age, sex, tuple(labels), len(lines), (*age_notes, *sex_notes, *label_notes))
 
 
-def column_unit(column: str) -> str:
+def column_unit(column: str) -> str | None:
     """Return the unit that the name of a column of ages states, a key of `PER_YEAR`.
+
+    None: the name ends in m, and says neither months nor another thing.
 
     Examples
     --------
@@ -200,15 +212,18 @@ def column_unit(column: str) -> str:
     """
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()
     found = _COLUMN.search(name)
-    return (found[1] or found[2])[0] if found else "y"
+    if found is None:
+        return "y"
+    unit: str = found[1] or found[2] or found[3]
+    return None if unit == "m" else unit[0]
 
 
 def parse_age(text: str, unit: str = "y") -> tuple[float | None, tuple[str, ...]]:
     """Return an age in years, or None, and notes on what was assumed or left out.
 
-    A number without a unit is in `unit`, a key of `PER_YEAR`. "89+", ">89" and the like, and the 300 that PTB-XL writes for
-    every age above 89 (Wagner et al. 2020), are read as `OLDEST`. Ranges, lower bounds below 89,
-    negative and impossible numbers and other words are unknown.
+    A number without a unit is in `unit`, a key of `PER_YEAR`. "89+", ">89" and the like, and the
+    300 that PTB-XL writes for every age above 89 (Wagner et al. 2020), are read as `OLDEST`.
+    Ranges, lower bounds below 89, negative and impossible numbers and other words are unknown.
 
     Examples
     --------
@@ -226,7 +241,7 @@ def parse_age(text: str, unit: str = "y") -> tuple[float | None, tuple[str, ...]
         return None, (f"{shown} is not understood and left out",)
     words = _OF_AGE.sub("", _BRACKETED.sub(r" \1", _JOINED.sub(" ", words)))
     if iso := _ISO.fullmatch(words):
-        words = iso[1]
+        words = re.sub("([ymwd])", r"\1 ", iso[1]).replace("m ", " months ").strip()
     elif _BARE.fullmatch(words):
         years = float(words.replace(",", ".")) / PER_YEAR[unit]
         if years == 300 and unit == "y":

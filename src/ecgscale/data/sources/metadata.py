@@ -60,8 +60,8 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
     """Column with the record's path in the folder, or its file name if that is unique; the suffix
     may be there or not."""
     patient: str | None = None
-    """Column with the patient's id; a cell that says that nobody knows (nan, unknown, ...) makes the
-    patient of that recording unknown."""
+    """Column with the patient's id; where a cell says that nobody knows (nan, unknown, ...), the
+    recording's patient is unknown."""
     age: str | None = None
     """Column with the age, in years where neither it nor its name (age_months) states a unit."""
     sex: str | None = None
@@ -166,13 +166,17 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
 
     def _age(self, text: str, column: str) -> tuple[float | None, tuple[str, ...]]:
         unit = column_unit(column)
+        if unit is None:
+            note = f"ages left out: the column {column!r} does not say whether they are in months"
+            return None, (note,)
         age, notes = parse_age(text, unit)
         if unit == "y" or age is None:
             return age, notes
         return age, (*notes, f"ages are not in years, as the column {column!r} says")
 
     def _measured(self, row: Row) -> tuple[dict[str, float], tuple[str, ...]]:
-        values, notes = {}, []
+        values: dict[str, float] = {}
+        notes: list[str] = []
         for name in self.measurements:
             value, more = parse_measurement(row[name], name)
             notes += more
@@ -315,4 +319,3 @@ def _seconds(row: Row, samples: str, rate: str) -> float | None:
     if per_second == 0:
         raise QuarantineError("wrong-rate", f"{rate} is 0")
     return None if length is None or per_second is None else length / per_second
-

@@ -126,7 +126,8 @@ class PtbXl(Source[PtbXlRef]):
 
 
 def _body(row: dict[str, str]) -> tuple[dict[str, float], tuple[str, ...]]:
-    body, notes = {}, []
+    body: dict[str, float] = {}
+    notes: list[str] = []
     for name in ("height", "weight"):
         value, more = parse_measurement(row.get(name, ""), name)
         notes += more

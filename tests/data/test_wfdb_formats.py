@@ -134,7 +134,8 @@ def test_samples_of_every_format(fmt, leads, frames, width, offset, seed):
     np.testing.assert_array_equal(
         first.signal, found.signal[:, start * width : (start + 1) * width]
     )
-    assert (found.fs, found.leads, found.notes) == (100 * width, NAMES[:leads], ())
+    assert (found.fs, found.leads) == (100 * width, NAMES[:leads])
+    assert all(" samples of lead " in note for note in found.notes)  # far off, or at an end
 
 
 @pytest.fixture

@@ -190,6 +190,7 @@ def test_samples_outside_the_digital_range(tmp_path, samples):
     save(tmp_path / "x.edf", np.clip(samples, -32768, 2200), ["I", "II"])
     lowest = read(tmp_path)
     assert lowest.signal[0, 0] == np.float32(-3.2768)
+    assert lowest.notes == ("1 samples of lead I are -32768",)
     for field, value in {"digital_min": "-2048", "digital_max": "2047"}.items():
         alter(tmp_path / "x.edf", field, value)
     assert refused(tmp_path) == "nan-samples"

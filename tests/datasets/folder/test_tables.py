@@ -103,7 +103,7 @@ def test_latin_1_is_read_where_names_agree(tmp_path):
         ("I,II,V1,V2\n1,2,3,4\n", {}, "missing-lead", "`columns` or `lead_names` says which"),
         ("ch1,ch2,ch3\n" + ROWS, {}, "missing-lead", "'ch1'"),
         (",I,II,V1\n0,1,2,3\n", {}, "missing-lead", "'', 'I'"),
-        ("I,II,V1,\n1,2,3,\n", {}, "missing-lead", "'V1', ''"),
+        ("I,II,V1,\n1,2,3,4\n", {}, "missing-lead", "'V1', ''"),
         ("I,II,V1-V2\n" + ROWS, {}, "missing-lead", "V1-V2"),
         ("I,II,-V1\n" + ROWS, {}, "missing-lead", "-V1"),
         ("# I II aVF\n" + ROWS, {"header": False}, "missing-lead", "'aVF'"),
@@ -191,7 +191,7 @@ def test_steps_beyond_16_bit_are_no_markers(tmp_path):
     np.testing.assert_allclose(record.signal[1], [-0.32768], rtol=1e-6)
     narrow = of_text(tmp_path, "I,II,V1\n1,-32768,32767\n", **keys, invalid=[])
     np.testing.assert_allclose(narrow.signal[1], [-0.32768], rtol=1e-6)
-    assert narrow.notes == ("1 samples of lead V1 are 32767",)
+    assert narrow.notes == ("1 samples of lead II are -32768", "1 samples of lead V1 are 32767")
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,10 @@ LEAD_NOTED = 4.0
 """Times what a record's other leads let expect of one (`against_others`), beyond which the lead is
 noted; raised to the power `ONE_LEAD` where there are only two."""
 
+LEAD_POSSIBLE = (1 / 120, 32.0)
+"""Parts of its usual amplitude outside which one lead of several is no ECG in mV. Detached leads of
+records that are otherwise acceptable have a hundredth."""
+
 UNEQUAL = 2.0
 """A lead whose stated gain is this many times that of most others, and whose amplitude is so too,
 is noted."""
@@ -205,9 +209,9 @@ def checked_amplitude(
     Raises
     ------
     QuarantineError
-        If the amplitude is further from the usual than `POSSIBLE`, or that of one lead than
-        `POSSIBLE` to the power `ONE_LEAD`, or the signal with its baseline swings by more than
-        `LARGEST_SWING` (reason bad-gain).
+        If the amplitude is further from the usual than `POSSIBLE`, or that of one lead is outside
+        `LEAD_POSSIBLE`, or the signal with its baseline swings by more than `LARGEST_SWING` (reason
+        bad-gain).
     """
     if record.unit != "mV":
         return Checked(float("nan"), np.full(len(leads), np.nan))
@@ -220,8 +224,9 @@ def checked_amplitude(
             "bad-gain", f"amplitude {amplitude:.3g} mV; {usual:.2g} mV is usual in these leads"
         )
     for lead, own in zip(leads, of_leads.tolist(), strict=True):
-        off = own / USUAL[lead] if lead in USUAL else 1.0
-        if off > POSSIBLE**ONE_LEAD or 0 < off < POSSIBLE**-ONE_LEAD:
+        lowest, highest = LEAD_POSSIBLE
+        off = own / USUAL.get(lead, own or 1.0)
+        if 0 < off < lowest or off > highest:
             detail = f"lead {lead} has an amplitude of {own:.3g} mV; {USUAL[lead]:.2g} mV is usual"
             raise QuarantineError("bad-gain", detail)
     swing = float(np.median(np.subtract(*np.quantile(kept, [0.995, 0.005], axis=1))))
@@ -231,12 +236,22 @@ def checked_amplitude(
     return Checked(amplitude, apart, _lead_note(apart, of_leads, leads))
 
 
+def compared(leads: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return of which leads an unexpected amplitude is noted, shape (lead,).
+
+    With I, II and another, limb leads follow from each other at every sample, which says more of
+    their gains (`ecgscale.data.limb_leads`): amplitudes of them differ with the heart's axis.
+    """
+    limb = [lead in _LIMB for lead in leads]
+    follow = {"I", "II"} <= {*leads} and sum(limb) > 2
+    return np.array([lead in USUAL and not (follow and lead in _LIMB) for lead in leads])
+
+
 def _lead_note(apart: Floats, of_leads: Floats, leads: Sequence[str]) -> tuple[str, ...]:
-    if not np.isfinite(apart).any():
-        return ()
-    worst = int(np.nanargmax(abs(apart)))
+    off = np.where(compared(leads) & np.isfinite(apart), abs(apart), 0.0)
+    worst = int(np.argmax(off))
     power = ONE_LEAD if np.isfinite(apart).sum() == 2 else 1.0
-    if abs(apart[worst]) <= power * math.log(LEAD_NOTED):
+    if off[worst] <= power * math.log(LEAD_NOTED):
         return ()
     return (
         f"amplitude of lead {leads[worst]} {of_leads[worst]:.3g} mV, {_times(apart[worst])} times "

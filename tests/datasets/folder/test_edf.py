@@ -306,3 +306,11 @@ def test_what_is_written_is_read_to_half_a_step(signal, unit):
         save(Path(name) / "x.edf", steps, ["I", "II"], unit=unit[0], physical=physical)
         record = read(Path(name))
     np.testing.assert_allclose(record.signal, signal, atol=3.2 / 65535 + 1e-6)
+
+
+def test_a_unit_in_a_label_is_that_of_the_signal(tmp_path, samples):
+    save(tmp_path / "x.edf", samples, ["I (uV)", "ECG II [µV]".replace("µ", "u")])
+    np.testing.assert_allclose(read(tmp_path).signal, microvolts(samples) / 1000, atol=1e-6)
+    save(tmp_path / "x.edf", samples, ["I", "II (mV)"])
+    with pytest.raises(QuarantineError, match=r"bad-gain.*'II \(mV\)', units: uV is stated"):
+        read(tmp_path)

@@ -327,9 +327,8 @@ def _joined(
         raise QuarantineError("bad-gain", detail)
     found = [note for _, part in parts for note in part.notes]
     if header.n_signals is not None and header.n_signals > len(names):
-        found.append(
-            f"the header states {header.n_signals} signals, its segments have {len(names)}"
-        )
+        stated = f"the header states {header.n_signals} signals"
+        found.append(f"{stated}, what is read of its segments {len(names)}")
     notes = dict.fromkeys(found)
     return Decoded(signal, rates[0], leads, tuple(notes))
 

@@ -333,6 +333,8 @@ def _check_index(name: str, index: str, column: Any, fs: float) -> None:
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         numbers = np.asarray(column.to_numpy(), dtype=np.float64)
         _check_steps(name, index, numbers)
+        if pa.types.is_integer(column.type) and len(np.unique(np.diff(numbers))) > 1:
+            raise QuarantineError("wrong-rate", f"column {index!r} of {name} has gaps")
 
 
 def _as_times(column: Any, pa: Any) -> Column:

@@ -139,6 +139,18 @@ def test_a_search_reaches_no_more_than_its_trials(resolved):
     assert not [name for name in search if name.startswith(tuple(f"ecgscale.{r}" for r in rooms))]
 
 
+def test_only_what_makes_surrogates_or_reads_labels_follows_their_code(resolved):
+    found = resolved()
+    reached = {
+        module: {name.split("/")[1] for name in found if module in found[name].get("modules", {})}
+        for module in ("ecgscale.data.surrogate", "ecgscale.training.labels")
+    }
+    assert reached == {
+        "ecgscale.data.surrogate": {"simclr-surrogates"},
+        "ecgscale.training.labels": {"supervised", "supervised-subset"},
+    }
+
+
 CELL = "pretrain/clef/net1d-tiny"
 
 

@@ -259,12 +259,11 @@ def test_a_positive_control_learns_the_labels_of_the_subset(root: Path) -> None:
         name: pretrain(pretraining(make_study(), Cell(name, "tiny", 24, 0, 1)), root)
         for name in ("positive", "shuffled")
     }
+    roles = {name: record.axes["role"] for name, record in records.items()}
+    assert roles == {"positive": "positive-control", "shuffled": "negative-control"}
     digests = {manifest.digest}
     for name, words in (("positive", "labels"), ("shuffled", "shuffled labels")):
         record = records[name]
-        assert (
-            record.axes["role"] == ("positive" if name == "positive" else "negative") + "-control"
-        )
         assert (record.axes["size"], record.metrics["patients"]) == (24, 24)
         assert record.metrics["records"] == manifest.records
         assert record.metrics["hours"] == manifest.hours

@@ -24,7 +24,7 @@ from ecgscale.scaling.variance import Uncertainty, slope_weights
 
 POSITIVES = (10, 20, 50, 100, 200, 500)
 AREAS = (0.7, 0.8, 0.9)
-SIZES, ORDERS = (3, 4, 5, 6), (2, 3, 5)
+SIZES, REPLICATES = (3, 4, 5, 6), (2, 3, 5)
 
 
 def drawn(area: float, positives: int, negatives: int, draws: int) -> tuple[Floats, Floats]:

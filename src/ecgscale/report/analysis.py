@@ -90,7 +90,8 @@ def analyse(
     found.sort(key=lambda g: (g.endpoint != design.primary, order[g.endpoint]))
     options = settings.model_dump(exclude={"primary_task"})
     results = [(group, correlate(group, **options)) for group in found]
-    declared = claims(results, design.primary, settings.confidence)
+    tested = [result for result in results if result[0].objective in design.declared]
+    declared = claims(tested, design.primary, settings.confidence)
     return Analysis(
         design,
         settings.confidence,

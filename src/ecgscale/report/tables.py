@@ -223,8 +223,7 @@ def comparisons_table(analysis: Analysis) -> Table:
     ]
     return Table(
         "comparisons",
-        "Objective minus control on the primary task, "
-        "paired by order and seed where the control scales too, else by seed, with "
+        "Objective minus control on the primary task, paired by order and seed, with "
         f"{analysis.confidence:.0%} intervals.{if_error(metric, LOWER)}",
         (
             *("Objective", "Control", "Encoder", "Slope per doubling"),

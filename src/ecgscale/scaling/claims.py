@@ -36,10 +36,11 @@ class Claim:
 def claims(
     results: Sequence[tuple[Group, Correlation | None]], primary: Endpoint, confidence: float
 ) -> list[Claim]:
-    """Return one claim per pre-declared test, in the order of `results`, all groups of a study.
+    """Return one claim per pre-declared test, in the order of `results`.
 
-    Pre-declared is every objective that is no variant of another, at the primary endpoint. A test
-    rejects at one minus the confidence.
+    `results` are the groups of a study's declared objectives (`Design.declared`). Pre-declared is
+    each of them that is no variant of another, at the primary endpoint. A test rejects at one minus
+    the confidence.
     """
     declared = [
         (group, found)

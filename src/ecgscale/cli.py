@@ -170,24 +170,25 @@ def identity(study: StudyFile = PARAMS) -> None:
 @app.command()
 def subset(
     size: Annotated[int, typer.Option(min=1, help="Patients.")],
-    order: Annotated[int, typer.Option(min=0, help="Seed of the nesting order.")] = 0,
     study: StudyFile = PARAMS,
 ) -> None:
-    """Write one nested, patient-level subset (data/subsets/n<size>-o<order>)."""
-    from ecgscale.data.subsets import build_subset
-    from ecgscale.runs.cell import subset_name
+    """Write the nested, patient-level subsets of a size (data/subsets/n<size>/o<order>)."""
+    from ecgscale.data.subsets import build_subsets
 
     settings = load_study(study)
     data = ROOT / "data"
-    target = data / "subsets" / subset_name(size, order)
-    parent = settings.parent_size(size)
+    target = data / "subsets" / f"n{size}"
+    orders, parent = settings.grid.orders, settings.parent_size(size)
     inputs = data / "store", data / "tasks"
-    made = build_subset(settings.pool, size, order, parent, *inputs, target, data / "identity")
-    if made.unknown_patients:
-        out.print(
-            f"{made.name}: {made.unknown_patients} of the {made.patients} patients are recordings "
-            "whose source does not say whose they are, each counted as a patient"
-        )
+    made = build_subsets(settings.pool, size, orders, parent, *inputs, target, data / "identity")
+    for drawn in made.subsets:
+        if drawn.unknown_patients:
+            out.print(
+                f"{drawn.name}: {drawn.unknown_patients} of the {drawn.patients} patients are "
+                "recordings whose source does not say whose they are, each counted as a patient"
+            )
+    if made.overlap.large:
+        out.print(made.overlap.sentence())
 
 
 @app.command()

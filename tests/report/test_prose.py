@@ -218,9 +218,9 @@ def test_control_sentences_say_higher_or_no_difference():
 def test_completeness_counts_the_gaps():
     study = synthetic.make_study()
     whole = collect(study_design(study), *synthetic.make_runs(study))
-    assert completeness(whole) == "All 50 cells of the study are complete."
+    assert completeness(whole) == "All 54 cells of the study are complete."
     part = collect(study_design(study), *synthetic.make_runs(study, missing=["baseline/age-sex"]))
-    assert completeness(part).startswith("1 of 50 cells")
+    assert completeness(part).startswith("1 of 54 cells")
 
 
 def test_numbers_are_written_plainly():

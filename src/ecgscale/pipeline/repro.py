@@ -28,12 +28,12 @@ PHASES: dict[str, tuple[str, ...]] = {
     "targets": ("targets",),
     "identity": ("identity",),
     "subset": ("subset",),
-    "pretrain": ("control", "pretrain"),
-    "evaluate": ("evaluate", "evaluate-control", "baseline"),
+    "pretrain": ("control", "pretrain", "pretrain-labelled"),
+    "evaluate": ("evaluate", "evaluate-labelled", "evaluate-control", "baseline"),
 }
 """Stages that may run at the same time, in the order of the pipeline; the report follows."""
 
-OPTIONAL_AXES = ("orders", "seeds", "controls", "baselines")
+OPTIONAL_AXES = ("labelled", "replicates", "controls", "baselines")
 """Axes of the grid that a study may leave out."""
 
 ACTIVATED = Path(".ecgscale") / "activated.yaml"
@@ -124,7 +124,7 @@ def completed(text: str) -> str:
     grid, tune = study.get("grid", {}), study.get("tune") or {}
     read: list[tuple[Any, str, Any]] = [
         *((source, "watch", source["root"]) for source in study.get("sources", {}).values()),
-        *((grid, key, list(Grid.model_fields[key].default)) for key in OPTIONAL_AXES),
+        *((grid, key, _default(key)) for key in OPTIONAL_AXES),
         *([(tune, "order", TuneConfig.model_fields["order"].default)] if tune else []),
     ]
     absent = [(section, key, value) for section, key, value in read if key not in section]
@@ -138,6 +138,13 @@ def completed(text: str) -> str:
     written = io.StringIO()
     yaml.dump(study, written)
     return written.getvalue()
+
+
+def _default(axis: str) -> list[Any]:
+    from pydantic_core import to_jsonable_python
+
+    values: list[Any] = to_jsonable_python(list(Grid.model_fields[axis].default))
+    return values
 
 
 def activate(source: Path, root: Path) -> None:

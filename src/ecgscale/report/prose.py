@@ -299,8 +299,8 @@ def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str
         (
             "Controls",
             "Random: the untrained encoder under the same readout. Supervised: the encoder trained "
-            f"from scratch on labels. {_baselines(design.baselines)}Variants of an objective are "
-            "paired with it by order and seed, controls without sizes by seed.",
+            f"from scratch on labels. {_baselines(design.baselines)}Variants of an objective and "
+            "controls are paired with it by order and seed.",
         ),
     ]
 

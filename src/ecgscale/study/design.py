@@ -1,7 +1,5 @@
 """The design of a study: its grid as the statistics read it."""
 
-from itertools import product
-
 from ecgscale.errors import BadInputError
 from ecgscale.scaling.design import Design
 from ecgscale.scaling.settings import USUAL_SMALLEST_EFFECT
@@ -19,18 +17,21 @@ def study_design(study: Study) -> Design:
         As `smallest_effect`.
     """
     grid, cells = study.grid, study_cells(study)
+    roles = {name: study.objectives[name].role for name in grid.scaled}
     return Design(
-        objectives=grid.objectives,
-        regimes={name: study.training_for(name).regime for name in grid.objectives},
-        control_of={name: study.objectives[name].control_of for name in grid.objectives},
+        objectives=grid.scaled,
+        regimes={name: study.training_for(name).regime for name in grid.scaled},
+        control_of={name: study.objectives[name].control_of for name in grid.scaled},
         encoders=grid.encoders,
         sizes=tuple(sorted(grid.sizes)),
-        blocks=tuple(product(grid.orders, grid.seeds)),
+        blocks=grid.blocks,
         endpoints=endpoints(study),
         primary=primary(study),
         baselines=grid.baselines,
         cells=(*(c.name for c in cells), *(f"baseline/{name}" for name in grid.baselines)),
-        pretrained=frozenset(c.name for c in cells if c.objective in grid.objectives),
+        pretrained=frozenset(c.name for c in cells if c.objective in grid.scaled),
+        positive_controls=tuple(n for n, role in roles.items() if role == "positive-control"),
+        negative_controls=tuple(n for n, role in roles.items() if role == "negative-control"),
         smallest_effect=smallest_effect(study),
     )
 

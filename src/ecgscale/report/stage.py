@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgscale.data.copies import IdentityManifest, read_identity
+from ecgscale.data.subsets import Overlap, read_overlaps
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
@@ -83,7 +84,9 @@ def build_report(study: Study, root: Path) -> ReportSummary:
         runs[phase] = [checked(run, records[run.tags[tracking.RECORD]]) for run in found]
     directory = root / "data" / "identity"
     identity = read_identity(directory)[1] if directory.is_dir() else None
-    return write_report(study, runs["pretrain"], runs["evaluate"], root / "reports", identity)
+    overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
+    out = root / "reports"
+    return write_report(study, runs["pretrain"], runs["evaluate"], out, identity, overlaps)
 
 
 def write_report(
@@ -92,15 +95,17 @@ def write_report(
     evaluate: Sequence["TrackedRecord"],
     out: Path,
     identity: IdentityManifest | None = None,
+    overlaps: Sequence[Overlap] = (),
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
-    `identity` is what the study's recordings were compared with, None if they were not. Run ids
-    stand only in ``runs.csv`` and in the page's table of runs.
+    `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
+    are what the subsets of each size share. Run ids stand only in ``runs.csv`` and in the page's
+    table of runs.
     """
     analysis = analyse(study_design(study), study.report, pretrain, evaluate)
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity),
+        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)

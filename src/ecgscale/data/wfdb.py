@@ -8,10 +8,11 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ecgscale.data.amplitude import corrected
 from ecgscale.data.gate import Channel, admit, check_sum
 from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside, read_names
 from ecgscale.data.wfdb_formats import check_length, invalid_of, read_frames
-from ecgscale.data.wfdb_header import GAP, Header, Signal, read_header
+from ecgscale.data.wfdb_header import GAP, Header, Signal, header_text, read_header
 from ecgscale.errors import BadInputError
 
 SUFFIXES = (".hea", ".mat", ".dat")
@@ -211,7 +212,7 @@ def recording(root: Path, stem: Path) -> Header:
 
 def comments(path: Path) -> str:
     """Return the comment lines of a header."""
-    lines = map(str.lstrip, path.read_bytes().decode("utf-8", errors="replace").splitlines())
+    lines = map(str.lstrip, re.split(r"[\r\n\v\f]", header_text(path)))
     return "\n".join(line for line in lines if line.startswith("#"))
 
 
@@ -241,12 +242,19 @@ def listed(root: Path, name: str, suffix: str = ".hea", above: tuple[Path, ...] 
     folder = PurePosixPath(name).parent
     records: dict[str, None] = {}
     for line in read_names(path, (suffix,)):
-        entry = (folder / line.removesuffix(suffix)).as_posix()
+        entry = (folder / without_suffix(line, path.parent, suffix)).as_posix()
         if not line.endswith("/"):
             records[entry] = None
         elif entry != folder.as_posix():
             records.update(dict.fromkeys(listed(root, f"{entry}/{RECORDS}", suffix, above)))
     return list(records)
+
+
+def without_suffix(name: str, folder: Path, suffix: str = ".hea") -> str:
+    """Return a record's name; a list in `folder` may name its header, or its signal file."""
+    own = SUFFIXES if suffix in SUFFIXES else (suffix,)
+    bare = next((name.removesuffix(end) for end in own if name.endswith(end)), name)
+    return name if bare != name and (folder / f"{name}{suffix}").is_file() else bare
 
 
 def _bare(folder: Path, name: str, suffix: str = "") -> Path:
@@ -321,7 +329,14 @@ def _joined(
         rows = [leads.index(lead) for lead in part.leads]
         at = (first - start) * step
         signal[rows, at : at + part.signal.shape[1]] = part.signal
-    notes = dict.fromkeys(note for _, part in parts for note in part.notes)
+    if len({corrected(part.gain) for _, part in parts if part.gain}) > 1:
+        detail = f"the gain is misstated in some segments of {header.name}, and not in others"
+        raise QuarantineError("bad-gain", detail)
+    found = [note for _, part in parts for note in part.notes]
+    if header.n_signals is not None and header.n_signals > len(names):
+        stated = f"the header states {header.n_signals} signals"
+        found.append(f"{stated}, what is read of its segments {len(names)}")
+    notes = dict.fromkeys(found)
     return Decoded(signal, rates[0], leads, tuple(notes))
 
 

@@ -8,6 +8,7 @@ samples with that package on headers that it accepts.
 Reference: https://physionet.org/physiotools/wag/header-5.htm
 """
 
+import codecs
 import math
 import re
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ class Header:
         In the order of the header; none where it lists segments.
     segments
         Name and number of frames of each segment, `GAP` where nothing was recorded.
+    n_signals
+        As the record line states them; None where not known. Segments have their own.
     comments
         By lower-case key: "#Age: 85" and "# Age: 85" give ``{"age": "85"}``.
     """
@@ -103,6 +106,7 @@ class Header:
     signals: tuple[Signal, ...]
     segments: tuple[tuple[str, int], ...]
     comments: dict[str, str]
+    n_signals: int | None = None
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -134,15 +138,19 @@ def read_header(path: Path) -> Header:
         raise QuarantineError("path-traversal", f"{path.name} is a link out of its folder")
     if path.stat().st_size > _LARGEST_HEADER:
         raise QuarantineError("unreadable-header", f"{path.name} is larger than any header")
-    content = path.read_bytes()
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    try:
-        return _parse(path.name, text)
+        return _parse(path.name, header_text(path))
     except ValueError as error:
         raise QuarantineError("unreadable-header", f"{path.name}: {error}") from error
+
+
+def header_text(path: Path) -> str:
+    """Return a header's text: UTF-8, with or without a byte order mark; else Latin-1."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.removeprefix(codecs.BOM_UTF8).decode("latin-1")
 
 
 def _parse(name: str, text: str) -> Header:
@@ -170,6 +178,7 @@ def _parse(name: str, text: str) -> Header:
         signals=signals,
         segments=segments,
         comments=_comments(lines),
+        n_signals=int(_field(record, 1)) if _WHOLE.fullmatch(_field(record, 1)) else None,
     )
     _check_groups(header)
     return header

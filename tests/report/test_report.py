@@ -100,6 +100,21 @@ def test_metrics_are_small_and_finite(report):
     )
     assert metrics["headline"] == report[1].headline
     assert metrics["cells_missing"] == 0
+    assert metrics["clef/net1d-tiny"]["verdict"] == report[1].claims[0].verdict == "rises"
+    assert metrics["smallest_effect"] == 0.002
+
+
+def test_claims_stand_beside_the_correlations_with_intervals_that_agree(report):
+    with (report[0] / "correlations.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["verdict"]]
+    assert [row["objective"] for row in rows] == ["clef", "simclr"]
+    for row, claim in zip(rows, report[1].claims, strict=True):
+        assert row["verdict"] == claim.verdict
+        assert float(row["interval_low"]) == pytest.approx(claim.interval.low)
+        assert float(row["equivalence_confidence"]) == pytest.approx(claim.equivalence.confidence)
+        assert float(row["smallest_effect"]) == 0.002
+        low, found, high = (float(row[f"detectable_slope{end}"]) for end in ("_low", "", "_high"))
+        assert low < found < high
 
 
 def test_plot_table_has_the_axis_that_dvc_draws(report):

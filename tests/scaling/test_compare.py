@@ -8,7 +8,7 @@ from ecgscale.study.design import study_design
 from ecgscale.study.endpoints import primary
 from support import runs as synthetic
 
-OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
+OPTIONS = {"tests": 1, "confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
 
 
 def find(study, **options):

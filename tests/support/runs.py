@@ -62,7 +62,11 @@ def make_study(
         encoders={"net1d-tiny": {"kind": "net1d"}},
         objectives=known,
         evaluation={"data": {"ptb-xl": "ptb-xl"}, "tasks": tasks, "protocols": protocols},
-        report={"primary_task": tasks[0], "bootstrap": 400, **report},
+        report={
+            **{"primary_task": tasks[0], "bootstrap": 400},
+            "smallest_effect": 0.04 if tasks[0] in REGRESSIONS else None,
+            **report,
+        },
         tune={"encoder": "net1d-tiny", "size": sizes[0], "task": tasks[0]},
     )
 

@@ -35,6 +35,7 @@ from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
 from ecgscale.settings import digest_of
 from ecgscale.study.cells import cell_axes, check_cell
+from ecgscale.study.design import smallest_effect
 from ecgscale.study.file import Study
 from ecgscale.study.tasks import TaskBook, task_book
 from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObjective
@@ -269,6 +270,7 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
         yield f"baselines/{name}", _baseline(study, name)
     for name in study.tune.objectives if study.tune else ():
         yield f"tune/{name}", tuning(study, name)
+    smallest_effect(study)
     yield "report", _report(study, book)
 
 

@@ -49,8 +49,8 @@ class Collection:
         endpoint does not have are NaN.
     replicates
         (cell, endpoint) to the score of each bootstrap resample of the test patients, shape
-        (resample,), NaN where a resample has none. The b-th resample of a task holds the same
-        patients in every cell and under every protocol.
+        (resample,), NaN where a resample has none. The b-th resample weights a patient the same way
+        in every cell, under every protocol, and in every task that has the patient.
     labels
         Endpoint to its per-label rows ("name", "positives", "included", ...; none for a
         regression), as the first cell of the table that has the endpoint recorded them.

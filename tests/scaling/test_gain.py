@@ -8,7 +8,7 @@ from scipy import stats
 
 from ecgscale.scaling.collect import collect
 from ecgscale.scaling.compare import compare
-from ecgscale.scaling.gain import gains, share, start, zero_data
+from ecgscale.scaling.gain import gains, share_of, start, zero_data
 from ecgscale.scaling.groups import groups
 from ecgscale.scaling.tally import tallies
 from ecgscale.study.design import study_design
@@ -44,10 +44,9 @@ def test_gain_over_the_random_encoder_with_its_start_and_shares():
     assert [one.value for one in error.gains] == pytest.approx(
         [-0.8, -1.2, -1.6, -2, -2.4], abs=0.2
     )
-    assert clef.shares[0].low < 0.04 / 0.12 < clef.shares[0].high
-    assert clef.shares[-1].value == 1
+    assert clef.share.low < 0.04 / 0.12 < clef.share.high
     flat = by_name["simclr", "ptb-xl-form"]
-    assert flat.shares[0].low < 1 < flat.shares[0].high
+    assert flat.share.low < 1 < flat.share.high
 
 
 def test_a_block_goes_with_the_control_of_its_order_and_seed_else_of_its_seed():
@@ -106,16 +105,20 @@ def test_a_share_without_patients_is_fiellers_interval():
     rng = np.random.default_rng(0)
     bottom = 5 + rng.normal(size=5)
     top = 0.4 * bottom + 0.5 * rng.normal(size=5)
-    found = share((top, NONE), (bottom, NONE), BLOCKS, 0.95)
+    found = share_of((top, NONE), (bottom, NONE), BLOCKS, 0.95)
     assert found.value == pytest.approx(top.mean() / bottom.mean())
     assert (found.low, found.high) == pytest.approx(fieller(top, bottom, 0.95), abs=1e-5)
 
 
 def test_a_share_of_nothing_established_has_a_reason_and_no_interval():
     bottom = np.array([-1.0, 1, -0.5, 2, -1])
-    found = share((bottom + 1, NONE), (bottom, NONE), BLOCKS, 0.95)
+    found = share_of((bottom + 1, NONE), (bottom, NONE), BLOCKS, 0.95)
     assert math.isnan(found.low)
     assert "not established" in found.problem
+    one = share_of((bottom[:1], NONE[:, :1]), (bottom[:1], NONE[:, :1]), BLOCKS[:1], 0.95)
+    assert "one replicate" in one.problem
+    whole = share_of((np.ones(5), NONE), (np.array([1, 1, 1, 1, 2.0]), NONE), BLOCKS, 0.95)
+    assert whole.low < 5 / 6 < whole.high
 
 
 def test_shares_cover_the_true_one():
@@ -125,7 +128,7 @@ def test_shares_cover_the_true_one():
         runs = np.array([0.6, 1.0]) * 5 + rng.normal(size=(3, 2)) * 0.4 + patients[0]
         drawn = runs + patients[1:]
         parts = [(runs[:, place], drawn[:, :, place]) for place in (0, 1)]
-        found = share(*parts, BLOCKS[:3], 0.95)
+        found = share_of(*parts, BLOCKS[:3], 0.95)
         seen.append(found.low <= 0.6 <= found.high)
     assert 0.95 - 0.036 <= np.mean(seen) <= 1
 

@@ -13,6 +13,7 @@ from ecgscale.scaling.collect import Collection, collect
 from ecgscale.scaling.compare import Comparison, compare
 from ecgscale.scaling.correlate import Correlation, correlate
 from ecgscale.scaling.design import Design
+from ecgscale.scaling.further import Further, look_further
 from ecgscale.scaling.groups import Group, groups
 from ecgscale.scaling.laws import LawComparison, fit_laws
 from ecgscale.scaling.means import MeanScores
@@ -37,6 +38,8 @@ class Analysis:
         Of the groups that the claims are about.
     means
         Of objectives at the largest size, controls and baselines.
+    further
+        What is said beside the pre-declared tests.
     """
 
     design: Design
@@ -47,6 +50,7 @@ class Analysis:
     claims: list[Claim]
     laws: list[tuple[Group, LawComparison]]
     means: MeanScores
+    further: Further
 
     @property
     def primary_metric(self) -> MainMetric:
@@ -91,13 +95,16 @@ def analyse(
     options = settings.model_dump(exclude={"primary_task"})
     results = [(group, correlate(group, **options)) for group in found]
     declared = claims(results, design.primary, settings.confidence)
+    compared = compare(collection, found, settings.confidence)
+    drawn = {"confidence": settings.confidence, "draws": settings.bootstrap, "seed": settings.seed}
     return Analysis(
         design,
         settings.confidence,
         collection,
         results,
-        compare(collection, found, settings.confidence),
+        compared,
         declared,
-        [(claim.group, fit_laws(claim.group)) for claim in declared],
+        [(claim.group, fit_laws(claim.group, **drawn)) for claim in declared],
         MeanScores(design, collection),
+        look_further(design, collection, found, compared, settings),
     )

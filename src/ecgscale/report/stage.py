@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ecgscale.data.copies import IdentityManifest, read_identity
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
+from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
 from ecgscale.report.provenance import checked
 from ecgscale.runs.record import Phase, read_results
@@ -104,13 +105,17 @@ def write_report(
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)
-    for folder in (out, out / "figures", out / "plots"):
+    for folder in (out, out / "figures", out / "plots", out / "further"):
         folder.mkdir(parents=True, exist_ok=True)
     for name, frame in {
         "runs.csv": analysis.collection.table,
         "correlations.csv": frames.correlations_frame(analysis),
         "comparisons.csv": frames.comparisons_frame(analysis),
         "plots/scaling.csv": frames.plot_frame(analysis),
+        **{
+            f"further/{name}.csv": frame
+            for name, frame in further_frames(analysis.further, analysis.laws).items()
+        },
     }.items():
         frame.to_csv(out / name, index=False)
     for name, text in {

@@ -27,7 +27,7 @@ _SCALE = (
 )
 _METRICS = (*metrics.names(), "labels_used", "labels_absent")
 COLUMNS: tuple[str, ...] = (
-    *("cell", *_AXES, *_SCALE, "collapsed"),
+    *("cell", *_AXES, *_SCALE, "pretrain_loss", "collapsed"),
     *("endpoint", "task", "task_kind", "readout", "fraction", "depth"),
     *("train_examples", "train_patients"),
     *("metric", "unit", "higher_is_better", "score", "low", "high", *_METRICS),
@@ -204,6 +204,7 @@ def _row(
         "cell": cell,
         **{axis: record.axes.get(axis) for axis in _AXES},
         **{name: _scale(name, before, record) for name in _SCALE},
+        "pretrain_loss": before.metrics.get("loss", math.nan) if before else math.nan,
         "collapsed": bool(before and before.metrics.get("collapsed", 0.0) == 1.0),
         "endpoint": endpoint.name,
         "task": endpoint.task,

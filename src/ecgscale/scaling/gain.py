@@ -55,8 +55,8 @@ class Gain:
         Score minus that of the random encoder at each size, in the metric's own direction.
     starts
         Place of the smallest size at which a gain is established, None if at none.
-    shares
-        What part of the gain at the largest size there is at each size.
+    share
+        What part of the gain at the largest size there is at the smallest.
     problem
         Why there is none of this, or "".
     """
@@ -66,7 +66,7 @@ class Gain:
     zero: float = math.nan
     gains: tuple[Estimate, ...] = ()
     starts: int | None = None
-    shares: tuple[Share, ...] = ()
+    share: Share | None = None
     problem: str = ""
 
 
@@ -103,10 +103,7 @@ def _gain(collection: Collection, group: Group, control: str, confidence: float)
         float(zero.mean()),
         found,
         start([metric.better(one.value) for one in found], [one.p for one in found], confidence),
-        tuple(
-            share((score[:, place], drawn[:, :, place]), top, blocks, confidence)
-            for place in range(len(group.sizes))
-        ),
+        share_of((score[:, 0], drawn[:, :, 0]), top, blocks, confidence),
     )
 
 
@@ -167,7 +164,7 @@ def start(better: Sequence[bool], p: Sequence[float], confidence: float) -> int 
     return first
 
 
-def share(
+def share_of(
     part: tuple[FloatArray, FloatArray],
     full: tuple[FloatArray, FloatArray],
     blocks: Blocks,
@@ -188,24 +185,25 @@ def share(
 
     (top, top_drawn), (bottom, bottom_drawn) = part, full
     value = float(top.mean() / bottom.mean()) if bottom.mean() else math.nan
-    drawn = whole(np.stack([top_drawn, bottom_drawn], axis=-1))
-
-    def beyond(ratio: float) -> float:
-        contrast: FloatArray = top - ratio * bottom
-        found = uncertainty(contrast, drawn[..., 0] - ratio * drawn[..., 1], blocks)
-        reach = found.reach(1 - confidence)
-        return abs(float(contrast.mean())) - (0.0 if math.isnan(reach) else reach)
-
-    whole_gain = contrast_estimate(bottom, drawn[..., 1], blocks, confidence)
-    if not (whole_gain.low > 0 or whole_gain.high < 0):
+    drawn, alpha = whole(np.stack([top_drawn, bottom_drawn], axis=-1)), 1 - confidence
+    if len(blocks) < 2:
+        return Share(value, math.nan, math.nan, "one replicate does not show how runs differ")
+    if not uncertainty(bottom, drawn[..., 1], blocks).p(float(bottom.mean())) < alpha:
         why = "the gain at the largest size is not established"
         return Share(value, math.nan, math.nan, why)
-    if np.array_equal(top, bottom):
-        return Share(1.0, 1.0, 1.0)
-    ends = []
-    for side in (-1, 1):
+
+    def inside(ratio: float) -> float:
+        contrast: FloatArray = top - ratio * bottom
+        found = uncertainty(contrast, drawn[..., 0] - ratio * drawn[..., 1], blocks)
+        p = found.p(float(contrast.mean()))
+        return -alpha if math.isnan(p) else p - alpha
+
+    ends = [value, value]
+    for place, side in enumerate((-1, 1)):
         step = 1.0
-        while beyond(value + side * step) <= 0:
+        while inside(value + side * step) > 0:
             step *= 2
-        ends.append(float(brentq(beyond, value, value + side * step, xtol=1e-6)))
-    return Share(value, ends[0], ends[1])
+        # No variance at all is no interval about the ratio.
+        if inside(value) > 0:
+            ends[place] = float(brentq(inside, value, value + side * step, xtol=1e-6))
+    return Share(value, *ends)

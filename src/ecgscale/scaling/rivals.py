@@ -74,10 +74,10 @@ def duels(groups: Sequence[Group], confidence: float) -> list[Duel]:
     Parameters
     ----------
     groups
-        Of one endpoint and encoder; variants of another objective are compared with it alone
-        (`ecgscale.scaling.compare`) and are no part of this family.
+        Of one endpoint and encoder. Variants of another objective are compared with that alone
+        (`ecgscale.scaling.compare`) and are no rivals.
     """
-    rivals = [group for group in groups if not group.problem and group.control_of is None]
+    rivals = [group for group in groups if not group.problem]
     found = []
     for first, second in combinations(rivals, 2):
         score, drawn, blocks = paired(first, second)
@@ -101,7 +101,7 @@ def concordance(groups: Sequence[Group], confidence: float, draws: int, seed: in
     no draw has, so that W of nearly equal objectives is drawn towards 0: the interval says how
     stable the ranks are, not how stable the scores.
     """
-    rivals = [group for group in groups if not group.problem and group.control_of is None]
+    rivals = [group for group in groups if not group.problem]
     if len(rivals) < 3:
         return Concordance(problem=f"{len(rivals)} objectives have numbers; 3 are needed")
     shared = regular([b for b in rivals[0].blocks if all(b in group.blocks for group in rivals)])

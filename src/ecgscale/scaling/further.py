@@ -1,0 +1,94 @@
+"""What is said beside the pre-declared tests: over tasks, from zero data on, shape, rivals, axes."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ecgscale.scaling.axes import AxisSlope, axis_slopes, loss_slopes
+from ecgscale.scaling.collect import Collection
+from ecgscale.scaling.compare import Comparison
+from ecgscale.scaling.design import Design
+from ecgscale.scaling.gain import Gain, gains
+from ecgscale.scaling.groups import Group
+from ecgscale.scaling.pooled import PooledSlope, pooled_slopes
+from ecgscale.scaling.rivals import Concordance, Duel, concordance, duels
+from ecgscale.scaling.settings import ReportConfig
+from ecgscale.scaling.shape import Shape, shape
+from ecgscale.scaling.tally import Tally, tallies
+
+USUAL_NEGLIGIBLE = 0.002
+"""Slope per doubling that is of no interest, of a score between 0 and 1."""
+
+
+@dataclass(frozen=True)
+class Further:
+    """What is said beside the pre-declared tests.
+
+    Attributes
+    ----------
+    confidence
+        Of every interval.
+    pooled, tallies
+        Over the tasks under the first protocol.
+    gains, shapes
+        Of every group of these tasks that has numbers.
+    duels, concordances
+        Of the objectives at the primary endpoint, by encoder.
+    scales, losses
+        Of the groups at the primary endpoint.
+    """
+
+    confidence: float
+    pooled: list[PooledSlope]
+    tallies: list[Tally]
+    gains: list[Gain]
+    shapes: list[Shape]
+    duels: list[Duel]
+    concordances: dict[str, Concordance]
+    scales: list[AxisSlope]
+    losses: list[AxisSlope]
+
+
+def look_further(
+    design: Design,
+    collection: Collection,
+    groups: Sequence[Group],
+    comparisons: Sequence[Comparison],
+    settings: ReportConfig,
+) -> Further:
+    """Compute what is said beside the pre-declared tests.
+
+    Parameters
+    ----------
+    groups
+        All groups of the study.
+    comparisons
+        Of all of them with their controls.
+    """
+    confidence = settings.confidence
+    tasks = [group for group in groups if group.endpoint in design.tasks]
+    primary = [group for group in groups if group.endpoint == design.primary]
+    rivals = {
+        encoder: [g for g in primary if g.encoder == encoder and g.control_of is None]
+        for encoder in design.encoders
+    }
+    shapes = [shape(group, confidence, negligible_slope(group)) for group in tasks]
+    return Further(
+        confidence,
+        pooled_slopes(tasks, confidence),
+        tallies([c for c in comparisons if c.group.endpoint in design.tasks], confidence),
+        gains(collection, tasks, confidence),
+        [found for found in shapes if found is not None],
+        [duel for groups in rivals.values() for duel in duels(groups, confidence)],
+        {
+            encoder: concordance(groups, confidence, settings.bootstrap, settings.seed)
+            for encoder, groups in rivals.items()
+        },
+        axis_slopes(collection, primary, confidence),
+        loss_slopes(collection, primary, confidence),
+    )
+
+
+def negligible_slope(group: Group) -> float:
+    """Return the slope per doubling that is of no interest; NaN of an error in a unit."""
+    return math.nan if group.endpoint.metric.in_unit_of_target else USUAL_NEGLIGIBLE

@@ -8,6 +8,7 @@ from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics.macro_auroc import MacroAuroc
 from ecgscale.evaluation.metrics.mae import Mae
 from ecgscale.evaluation.settings import Protocol
+from ecgscale.scaling import laws
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.laws import _FORMS, _fit, _refit, fit_laws
 
@@ -47,10 +48,10 @@ def test_recovers_a_power_law_with_a_floor(floor, a, alpha):
 def test_recovers_a_power_law_without_a_floor():
     rng = np.random.default_rng(1)
     error = 0.9 * SIZES**-0.3 * np.exp(rng.normal(0, 0.003, (3, len(SIZES))))
-    laws = by_name(fit_laws(make_group(error, SIZES)))
-    assert laws["power law"].params["alpha"] == pytest.approx(0.3, abs=0.01)
-    floor = laws["power law with floor"]
-    assert floor.problem or floor.aicc > laws["power law"].aicc - 2
+    found = by_name(fit_laws(make_group(error, SIZES)))
+    assert found["power law"].params["alpha"] == pytest.approx(0.3, abs=0.01)
+    floor = found["power law with floor"]
+    assert floor.problem or floor.aicc > found["power law"].aicc - 2
 
 
 def test_constant_wins_where_nothing_changes():
@@ -62,10 +63,10 @@ def test_constant_wins_where_nothing_changes():
 def test_log_linear_is_recovered_and_extrapolates():
     error = 0.4 - 0.02 * np.log2(SIZES)
     rng = np.random.default_rng(3)
-    laws = by_name(fit_laws(make_group(error + rng.normal(0, 1e-4, (3, len(SIZES))), SIZES)))
-    assert laws["log-linear"].params["b"] == pytest.approx(0.02, abs=1e-3)
-    assert abs(laws["log-linear"].extrapolation) < 1e-3
-    assert laws["log-linear"].aicc < laws["constant"].aicc - 10
+    found = by_name(fit_laws(make_group(error + rng.normal(0, 1e-4, (3, len(SIZES))), SIZES)))
+    assert found["log-linear"].params["b"] == pytest.approx(0.02, abs=1e-3)
+    assert abs(found["log-linear"].extrapolation) < 1e-3
+    assert found["log-linear"].aicc < found["constant"].aicc - 10
 
 
 def test_rising_error_has_no_power_law_with_floor():
@@ -125,7 +126,7 @@ def noisy(rng, curve, blocks=3, run_sd=0.01, patient_sd=0.005, resamples=60):
 
 def test_refits_are_those_of_scipy_from_many_starts():
     rng, n = np.random.default_rng(5), SIZES.astype(float)
-    curves = np.log(0.1 + 1.5 * n**-0.5) + 0.02 * rng.normal(size=(25, 8))
+    curves = np.log(0.1 + 1.5 * n**-0.5) + 0.02 * rng.normal(size=(12, 8))
     for form in _FORMS:
         start, *_ = _fit(form, n, np.exp(curves.mean(axis=0)))
         for drawn, curve in zip(_refit(form, start, n, curves), curves, strict=True):
@@ -134,7 +135,8 @@ def test_refits_are_those_of_scipy_from_many_starts():
             assert mine == pytest.approx(cost, rel=1e-4)
 
 
-def test_intervals_of_parameters_and_of_the_held_out_size_cover():
+def test_intervals_of_parameters_and_of_the_held_out_size_cover(monkeypatch):
+    monkeypatch.setattr(laws, "_FORMS", _FORMS[2:3])
     rng, seen = np.random.default_rng(6), []
     curve = 0.8 * SIZES**-0.2
     for _ in range(60):
@@ -170,7 +172,7 @@ def test_a_law_that_the_largest_size_does_not_follow_is_refuted():
 
 def test_what_draws_leave_open_is_said():
     rng = np.random.default_rng(8)
-    fits = fit_laws(noisy(rng, 0.1 + 1.5 * SIZES**-0.5, run_sd=0.03))
+    fits = fit_laws(noisy(rng, 0.1 + 1.5 * SIZES**-0.5, run_sd=0.06))
     assert "of the draws" in by_name(fits)["power law with floor"].unidentified
     assert fits.covers == "orders, seeds and test patients"
     sharp = fit_laws(noisy(rng, 0.1 + 1.5 * SIZES**-0.5, run_sd=0.001, patient_sd=0.001))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -96,7 +97,9 @@ def analyse(
     results = [(group, correlate(group, **options)) for group in found]
     declared = claims(results, design.primary, settings.confidence)
     compared = compare(collection, found, settings.confidence)
-    drawn = {"confidence": settings.confidence, "draws": settings.bootstrap, "seed": settings.seed}
+    fitted = partial(
+        fit_laws, confidence=settings.confidence, draws=settings.bootstrap, seed=settings.seed
+    )
     return Analysis(
         design,
         settings.confidence,
@@ -104,7 +107,7 @@ def analyse(
         results,
         compared,
         declared,
-        [(claim.group, fit_laws(claim.group, **drawn)) for claim in declared],
+        [(claim.group, fitted(claim.group)) for claim in declared],
         MeanScores(design, collection),
         look_further(design, collection, found, compared, settings),
     )

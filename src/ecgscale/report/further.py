@@ -59,15 +59,15 @@ def _pooled_table(found: Further) -> Table:
                 *names,
                 with_interval(pool.these, 4),
                 with_interval(pool.alike, 4),
-                _of_range(*map(math.sqrt, (pool.tau2, pool.tau2_low, pool.tau2_high)), 4),
+                _of_range(*_roots(pool), digits=4),
                 _of_range(100 * pool.i2, 100 * pool.i2_low, 100 * pool.i2_high, 0),
             ]
         )
     return Table(
         "pooled",
         "Mean slope per doubling over the tasks, each of the same weight, with "
-        f"{found.confidence:.0%} intervals: of these tasks, and of tasks like these, which is wider "
-        "by how the tasks differ. Tasks share test patients and runs, which the intervals know. "
+        f"{found.confidence:.0%} intervals: of these tasks, and of tasks like these, which is "
+        "wider by how the tasks differ. Tasks share test patients and runs, and intervals know. "
         "Tau is the SD of the true slopes between tasks, I\u00b2 its share (percent) of the "
         "variance between them. Errors are pooled as logarithms: \u22120.01 is 1% less per "
         "doubling.",
@@ -78,6 +78,10 @@ def _pooled_table(found: Further) -> Table:
         rows,
         stub=3,
     ).without("Encoder", unless=len({one.encoder for one in found.pooled}) > 1)
+
+
+def _roots(pool: Pool) -> tuple[float, float, float]:
+    return math.sqrt(pool.tau2), math.sqrt(pool.tau2_low), math.sqrt(pool.tau2_high)
 
 
 def _tallies_table(found: Further) -> Table:
@@ -92,8 +96,8 @@ def _tallies_table(found: Further) -> Table:
     ]
     return Table(
         "beaten",
-        "In how many tasks an objective at its largest size is better or worse than a control that "
-        f"saw no subset: its {found.confidence:.0%} interval leaves zero out, in brackets after "
+        "In how many tasks an objective at its largest size is better or worse than a control: the "
+        f"difference's {found.confidence:.0%} interval leaves zero out, in brackets after "
         "Holm's adjustment over the tasks. Unclear is not equal.",
         ("Objective", "Control", "Encoder", "Score", "Better", "Unclear", "Worse"),
         rows,
@@ -183,8 +187,8 @@ def _shapes_table(found: Further, primary: str) -> Table:
     )
     return Table(
         "shapes",
-        f"Primary task: the shape of the curve, with {found.confidence:.0%} intervals of slopes per "
-        f"doubling; {negligible}. Bend is the coefficient of the square of log2 of the patients.",
+        f"Primary task: the shape of the curve, with {found.confidence:.0%} intervals of slopes "
+        f"per doubling; {negligible}. Bend is the coefficient of the squared log2 of the patients.",
         (
             *("Objective", "Encoder", "Shape", "First three sizes", "Last three", "Last two"),
             *("Bend", "Isotonic fit"),
@@ -287,13 +291,18 @@ def further_frames(
         "gains": [
             {
                 **_of(one.group),
-                **{"control": one.control, "zero": one.zero, "problem": one.problem},
+                **{"control": one.control, "zero": one.zero, "problem": ""},
                 **{"size": size, **_ends("gain", gain)},
                 "established": one.starts is not None and place >= one.starts,
                 **(_share_columns(one) if place == 0 else {}),
             }
             for one in found.gains
             for place, (size, gain) in enumerate(zip(one.group.sizes, one.gains, strict=False))
+        ]
+        + [
+            {**_of(one.group), "control": one.control, "problem": one.problem}
+            for one in found.gains
+            if one.problem
         ],
         "shapes": [
             {
@@ -373,7 +382,7 @@ def _of(group: Group) -> dict[str, Any]:
 def _ends(name: str, found: Estimate) -> dict[str, Any]:
     return {
         **{name: found.value, f"{name}_low": found.low, f"{name}_high": found.high},
-        **{f"{name}_p": found.p, "interval_covers": found.covers},
+        **{f"{name}_p": found.p, f"{name}_covers": found.covers},
     }
 
 

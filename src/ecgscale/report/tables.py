@@ -258,9 +258,9 @@ def laws_table(analysis: Analysis) -> Table:
     return Table(
         "laws",
         f"Laws of the {error}, "
-        f"best first, with {analysis.confidence:.0%} intervals from refits to draws of runs and test "
-        "patients. A difference of AICc below 2 does not tell two laws apart. The last column is "
-        f"the predicted minus the observed {metric.short} at the largest size, from a fit that "
+        f"best first, with {analysis.confidence:.0%} intervals from refits to draws of runs and "
+        "test patients. A difference of AICc below 2 does not tell two laws apart. The last column "
+        f"is the predicted minus the observed {metric.short} at the largest size, from a fit that "
         "had not seen it, and where that fit expects the observed mean.",
         ("Objective", "Law", "Form", "Fit", "\u0394 AICc", "Held-out largest size"),
         rows,

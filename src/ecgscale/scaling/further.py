@@ -1,4 +1,4 @@
-"""What is said beside the pre-declared tests: over tasks, from zero data on, shape, rivals, axes."""
+"""What is said beside the pre-declared tests: over tasks, zero data, shape, rivals, other axes."""
 
 import math
 from collections.abc import Sequence

@@ -206,4 +206,4 @@ def share_of(
         # No variance at all is no interval about the ratio.
         if inside(value) > 0:
             ends[place] = float(brentq(inside, value, value + side * step, xtol=1e-6))
-    return Share(value, *ends)
+    return Share(value, ends[0], ends[1])

@@ -23,6 +23,8 @@ MIN_SIZES = 5
 """Below this many sizes three parameters fit anything."""
 AGREEMENT = 1e-6
 """Relative difference of cost within which two starts have found the same minimum."""
+_LEAST = 1e-12
+"""A law that predicts no error or less has this one, whose logarithm is far from any."""
 _STEPS = 60
 """Iterations of a refit at most."""
 SUBSTANTIAL = 2.0
@@ -272,7 +274,8 @@ def _held_out(
     drawn = _refit(form, shorter, n[:-1], curves[:, :-1])
     # What the draws add to prediction and observation, relative to both: errors that runs and
     # patients make at all sizes alike cancel.
-    off = np.log(form.predict(drawn.T[:, :, None], largest)[:, 0]) - curves[:, -1]
+    ahead = form.predict(drawn.T[:, :, None], largest)[:, 0]
+    off = np.log(np.maximum(ahead, _LEAST)) - curves[:, -1]
     off = off - (math.log(expected) - float(np.log(error[:, -1]).mean()))
     tails = np.quantile(off, [(1 - confidence) / 2, (1 + confidence) / 2])
     errors = [expected * math.exp(-tail) for tail in tails.tolist()]
@@ -293,8 +296,9 @@ def _refit(form: _Form, start: FloatArray, n: FloatArray, curves: FloatArray) ->
     lower, upper = (np.array(ends) for ends in zip(*form.bounds.values(), strict=True))
 
     def residual(params: FloatArray) -> FloatArray:
-        predicted = form.predict(params.T[:, :, None], n)
-        return np.asarray(np.log(np.maximum(predicted, 1e-12)) - curves)
+        with np.errstate(over="ignore"):
+            predicted = form.predict(params.T[:, :, None], n)
+        return np.asarray(np.log(np.maximum(predicted, _LEAST)) - curves)
 
     params = np.tile(np.clip(start, lower, upper), (len(curves), 1))
     damping = np.full(len(curves), 1e-3)
@@ -343,7 +347,7 @@ def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, flo
     from scipy.optimize import least_squares
 
     def residual(params: FloatArray) -> FloatArray:
-        return np.asarray(np.log(np.maximum(form.predict(params, n), 1e-12)) - np.log(error))
+        return np.asarray(np.log(np.maximum(form.predict(params, n), _LEAST)) - np.log(error))
 
     lower, upper = zip(*form.bounds.values(), strict=True)
     found = [

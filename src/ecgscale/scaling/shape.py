@@ -64,11 +64,12 @@ def shape(group: Group, confidence: float, negligible: float) -> Shape | None:
 
     With alpha one minus the confidence:
 
-    - *saturates* from size n: the slope over n and larger sizes lies between plus and minus
-      `negligible` (two one-sided tests at alpha), and that over n and smaller ones is an
-      improvement at alpha. n is found from the last three sizes on, then four, until one is not
-      established; a fixed sequence needs no adjustment. If n is the second size this is
-      *only the first step*, and if it is the smallest, the whole slope is *negligible*.
+    - *negligible*: the whole slope lies between plus and minus `negligible` (two one-sided tests
+      at alpha).
+    - *saturates* from size n: so does the slope over n and larger sizes, and that over n and
+      smaller ones is an improvement at alpha. n is found from the last three sizes on, then four,
+      until one is not established; a fixed sequence needs no adjustment. If n is the second size
+      this is *only the first step*.
     - *improves throughout*: the slopes over the first and over the last three sizes (of three, over
       both pairs) both improve at alpha. Both must reject, so neither needs an adjustment.
     - *slows down*: the whole slope improves, and the quadratic contrast says that it does so less
@@ -98,10 +99,12 @@ def shape(group: Group, confidence: float, negligible: float) -> Shape | None:
         return found.p <= 1 - confidence and metric.better(found.value)
 
     flat = None
-    for start in range(k - 3, -1, -1):
+    for start in range(k - 3, 0, -1):
         if not _negligible(group, _part(x, start, k), negligible, 1 - confidence):
             break
         flat = start
+    if _negligible(group, _part(x, 0, k), negligible, 1 - confidence):
+        flat = 0
     form: Form = "not told apart"
     if len(group.blocks) < 2:
         form, flat = "not tested", None

@@ -68,18 +68,18 @@ def pooled(studies):
                 print("|", " | ".join([str(blocks), str(tasks), str(tau), noise, *cells]), "|")
 
 
-def a_group(rng, curve, blocks, resamples=RESAMPLES, name="a", luck=None, common=None):
+def a_group(rng, curve, blocks, resamples=RESAMPLES, name="a", luck=None, common=None, quiet=1.0):
     """Return a group about a true curve; what seeds and test patients do to all sizes is shared.
 
     Runs have an SD of 0.004, a block and the test patients move all sizes by as much, and test
-    patients each size by 0.0015.
+    patients each size by 0.0015; times `quiet`.
     """
     k = len(curve)
     luck = rng.normal(0, 0.004, (blocks, 1)) if luck is None else luck
     common = rng.normal(0, 0.004, (resamples + 1, 1, 1)) if common is None else common
-    patients = common + rng.normal(0, 0.0015, (resamples + 1, 1, k))
-    score = curve + luck + rng.normal(0, 0.004, (blocks, k)) + patients[0]
-    drawn = score + patients[1:] + rng.normal(0, 0.001, (resamples, blocks, k))
+    patients = common + rng.normal(0, 0.0015 * quiet, (resamples + 1, 1, k))
+    score = curve + luck + rng.normal(0, 0.004 * quiet, (blocks, k)) + patients[0]
+    drawn = score + patients[1:] + rng.normal(0, 0.001 * quiet, (resamples, blocks, k))
     place = tuple((block, block) for block in range(blocks))
     endpoint = Endpoint("t", "t", Protocol(), MacroAuroc())
     return Group(name, "e", "r", endpoint, 64 * 2 ** np.arange(k), place, score, drawn)
@@ -114,20 +114,21 @@ def shapes(studies):
         "0.002 per doubling after the third size": 0.01 * np.minimum(step, 2)
         + 0.002 * np.maximum(step - 2, 0),
         "flat after the third size": 0.01 * np.minimum(step, 2),
+        "0.002 per doubling": 0.002 * step,
         "flat": 0.0 * step,
         "0.01 per doubling": 0.01 * step,
     }
     forms = ["saturates", "only the first step", "negligible", "improves throughout"]
     forms += ["slows down", "no gain", "not told apart"]
-    print("| Replicates | Truth |", " | ".join(forms), "|")
-    print("| --- " * (len(forms) + 2) + "|")
-    for blocks in (3, 5, 10):
+    print("| Replicates | Noise | Truth |", " | ".join(forms), "|")
+    print("| --- " * (len(forms) + 3) + "|")
+    for blocks, quiet in ((3, 1.0), (5, 1.0), (5, 0.2), (10, 0.2)):
         for name, curve in curves.items():
             rng, seen = np.random.default_rng(0), Counter()
             for _ in track(range(studies), f"{blocks} {name}", console=Console(stderr=True)):
-                seen[shape(a_group(rng, curve, blocks), 0.95, 0.002).form] += 1
+                seen[shape(a_group(rng, curve, blocks, quiet=quiet), 0.95, 0.002).form] += 1
             cells = [f"{seen[form] / studies:.3f}" for form in forms]
-            print("|", " | ".join([str(blocks), name, *cells]), "|")
+            print("|", " | ".join([str(blocks), f"x {quiet:g}", name, *cells]), "|")
 
 
 def rivals(studies):

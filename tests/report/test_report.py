@@ -11,7 +11,7 @@ from ecgscale.report.svg import SERIES, VARIABLES
 from ecgscale.runs import tracking
 from support import runs as synthetic
 
-FURTHER = ("axes", "beaten", "gains", "laws", "pooled", "ranks", "rivals", "shapes")
+FURTHER = ("axes", "beaten", "composition", "gains", "laws", "pooled", "ranks", "rivals", "shapes")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ecgscale.data.subsets import SubsetManifest
 from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.claims import Claim, claims
@@ -79,6 +80,7 @@ def analyse(
     settings: ReportConfig,
     pretrain: Sequence["TrackedRecord"],
     evaluate: Sequence["TrackedRecord"],
+    subsets: Sequence[SubsetManifest] = (),
 ) -> Analysis:
     """Compute every number of the report from a study's runs.
 
@@ -88,6 +90,8 @@ def analyse(
         Of the study (`ecgscale.study.design.study_design`).
     pretrain, evaluate
         The tracked runs of the two phases (`ecgscale.runs.tracking.query`).
+    subsets
+        Manifests of subsets; those that the grid does not have are left out.
     """
     collection = collect(design, pretrain, evaluate)
     found = groups(design, collection)
@@ -109,5 +113,5 @@ def analyse(
         declared,
         [(claim.group, fitted(claim.group)) for claim in declared],
         MeanScores(design, collection),
-        look_further(design, collection, found, compared, settings),
+        look_further(design, collection, found, compared, subsets, settings),
     )

@@ -42,6 +42,7 @@ def further_tables(found: Further, primary: str) -> list[Table]:
         _duels_table(found),
         _ranks_table(found),
         _axes_table(found),
+        _composition_table(found),
     ]
     return [table for table in tables if table.rows]
 
@@ -262,6 +263,24 @@ def _axes_table(found: Further) -> Table:
     ).without("Encoder", unless=len({one.group.encoder for one in found.scales}) > 1)
 
 
+def _composition_table(found: Further) -> Table:
+    sizes = found.composition[0].sizes if found.composition else ()
+    rows: Rows = []
+    for part in found.composition:
+        digits = 1 if part.name == "mean age" else 3
+        ends = [(float(column.min()), float(column.max())) for column in part.values.T]
+        cells = [f"{number(low, digits)} to {number(high, digits)}" for low, high in ends]
+        rows.append([part.name, *cells, with_interval(part.trend, digits + 1)])
+    return Table(
+        "composition",
+        "What the pretraining subsets are made of, as shares of the records: range over nesting "
+        f"orders, and change per doubling with a {found.confidence:.0%} interval over orders. Ages "
+        "are in years, from bands of ten.",
+        ("Part", *(f"{size:,} patients" for size in sizes), "Per doubling"),
+        rows,
+    )
+
+
 def further_frames(
     found: Further, laws: Sequence[tuple[Group, LawComparison]]
 ) -> dict[str, pd.DataFrame]:
@@ -346,6 +365,16 @@ def further_frames(
                 **(_ends("slope", one.slope) if one.slope else {}),
             }
             for one in [*found.scales, *found.losses]
+        ],
+        "composition": [
+            {
+                **{"part": part.name, "size": size, "low": low, "high": high},
+                **_ends("trend", part.trend),
+            }
+            for part in found.composition
+            for size, low, high in zip(
+                part.sizes, part.values.min(axis=0), part.values.max(axis=0), strict=True
+            )
         ],
         "laws": [
             {

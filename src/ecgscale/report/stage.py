@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgscale.data.copies import IdentityManifest, read_identity
+from ecgscale.data.subsets import SubsetManifest, read_subset_manifest
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
 from ecgscale.report.further import further_frames
@@ -84,7 +85,12 @@ def build_report(study: Study, root: Path) -> ReportSummary:
         runs[phase] = [checked(run, records[run.tags[tracking.RECORD]]) for run in found]
     directory = root / "data" / "identity"
     identity = read_identity(directory)[1] if directory.is_dir() else None
-    return write_report(study, runs["pretrain"], runs["evaluate"], root / "reports", identity)
+    subsets = [
+        read_subset_manifest(path.parent)
+        for path in sorted(root.glob("data/subsets/n*/manifest.json"))
+    ]
+    evaluated, out = runs["evaluate"], root / "reports"
+    return write_report(study, runs["pretrain"], evaluated, out, identity, subsets)
 
 
 def write_report(
@@ -93,13 +99,15 @@ def write_report(
     evaluate: Sequence["TrackedRecord"],
     out: Path,
     identity: IdentityManifest | None = None,
+    subsets: Sequence[SubsetManifest] = (),
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
-    `identity` is what the study's recordings were compared with, None if they were not. Run ids
-    stand only in ``runs.csv`` and in the page's table of runs.
+    `identity` is what the study's recordings were compared with, None if they were not; `subsets`
+    are the manifests of subsets, those that the grid does not have among them. Run ids stand only in ``runs.csv`` and in the page's table of runs.
     """
-    analysis = analyse(study_design(study), study.report, pretrain, evaluate)
+    design = study_design(study)
+    analysis = analyse(design, study.report, pretrain, evaluate, subsets)
     page, metrics = (
         assemble(study, analysis, [*pretrain, *evaluate], identity),
         frames.metrics(analysis),

@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ecgscale.data.subsets import SubsetManifest
 from ecgscale.scaling.axes import AxisSlope, axis_slopes, loss_slopes
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison
+from ecgscale.scaling.composition import Part, compositions
 from ecgscale.scaling.design import Design
 from ecgscale.scaling.gain import Gain, gains
 from ecgscale.scaling.groups import Group
@@ -36,6 +38,8 @@ class Further:
         Of the objectives at the primary endpoint, by encoder.
     scales, losses
         Of the groups at the primary endpoint.
+    composition
+        Of the subsets.
     """
 
     confidence: float
@@ -47,6 +51,7 @@ class Further:
     concordances: dict[str, Concordance]
     scales: list[AxisSlope]
     losses: list[AxisSlope]
+    composition: list[Part]
 
 
 def look_further(
@@ -54,6 +59,7 @@ def look_further(
     collection: Collection,
     groups: Sequence[Group],
     comparisons: Sequence[Comparison],
+    subsets: Sequence[SubsetManifest],
     settings: ReportConfig,
 ) -> Further:
     """Compute what is said beside the pre-declared tests.
@@ -64,6 +70,8 @@ def look_further(
         All groups of the study.
     comparisons
         Of all of them with their controls.
+    subsets
+        Manifests of subsets; those that the grid does not have are left out.
     """
     confidence = settings.confidence
     tasks = [group for group in groups if group.endpoint in design.tasks]
@@ -72,6 +80,8 @@ def look_further(
         encoder: [g for g in primary if g.encoder == encoder and g.control_of is None]
         for encoder in design.encoders
     }
+    orders = {order for order, _ in design.blocks}
+    planned = [one for one in subsets if one.size in design.sizes and one.order in orders]
     shapes = [shape(group, confidence, negligible_slope(group)) for group in tasks]
     return Further(
         confidence,
@@ -86,6 +96,7 @@ def look_further(
         },
         axis_slopes(collection, primary, confidence),
         loss_slopes(collection, primary, confidence),
+        compositions(planned, confidence),
     )
 
 

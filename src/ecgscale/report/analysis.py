@@ -91,7 +91,7 @@ def analyse(
     pretrain, evaluate
         The tracked runs of the two phases (`ecgscale.runs.tracking.query`).
     subsets
-        Manifests of subsets; those that the grid does not have are left out.
+        Manifests of the study's subsets.
     """
     collection = collect(design, pretrain, evaluate)
     found = groups(design, collection)

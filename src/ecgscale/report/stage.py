@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,10 +86,10 @@ def build_report(study: Study, root: Path) -> ReportSummary:
         runs[phase] = [checked(run, records[run.tags[tracking.RECORD]]) for run in found]
     directory = root / "data" / "identity"
     identity = read_identity(directory)[1] if directory.is_dir() else None
-    subsets = [
-        read_subset_manifest(path.parent)
-        for path in sorted(root.glob("data/subsets/n*/manifest.json"))
-    ]
+    design = study_design(study)
+    drawn = product(design.sizes, sorted({order for order, _ in design.blocks}))
+    folders = [root / f"data/subsets/n{size}-o{order}" for size, order in drawn]
+    subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
     evaluated, out = runs["evaluate"], root / "reports"
     return write_report(study, runs["pretrain"], evaluated, out, identity, subsets)
 
@@ -104,7 +105,8 @@ def write_report(
     """Write the report of given runs to `out`; the same records give the same bytes.
 
     `identity` is what the study's recordings were compared with, None if they were not; `subsets`
-    are the manifests of subsets, those that the grid does not have among them. Run ids stand only in ``runs.csv`` and in the page's table of runs.
+    are the manifests of its subsets. Run ids stand only in ``runs.csv`` and in the page's table of
+    runs.
     """
     design = study_design(study)
     analysis = analyse(design, study.report, pretrain, evaluate, subsets)

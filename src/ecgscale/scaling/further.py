@@ -71,7 +71,7 @@ def look_further(
     comparisons
         Of all of them with their controls.
     subsets
-        Manifests of subsets; those that the grid does not have are left out.
+        Manifests of the study's subsets.
     """
     confidence = settings.confidence
     tasks = [group for group in groups if group.endpoint in design.tasks]
@@ -80,8 +80,6 @@ def look_further(
         encoder: [g for g in primary if g.encoder == encoder and g.control_of is None]
         for encoder in design.encoders
     }
-    orders = {order for order, _ in design.blocks}
-    planned = [one for one in subsets if one.size in design.sizes and one.order in orders]
     shapes = [shape(group, confidence, negligible_slope(group)) for group in tasks]
     return Further(
         confidence,
@@ -96,7 +94,7 @@ def look_further(
         },
         axis_slopes(collection, primary, confidence),
         loss_slopes(collection, primary, confidence),
-        compositions(planned, confidence),
+        compositions(subsets, confidence),
     )
 
 

@@ -116,7 +116,7 @@ def _pooled(groups: Sequence[Group], confidence: float) -> PooledSlope:
         problems |= {g.endpoint.name: "an error of 0" for g in usable if (g.score <= 0).any()}
         usable = [group for group in usable if (group.score > 0).all()]
     if len(usable) < 2:
-        problem = f"{len(usable)} of {len(groups)} tasks has a slope; at least 2 are needed"
+        problem = f"{len(usable)} of {len(groups)} tasks can be pooled; at least 2 are needed"
     elif len({group.blocks for group in usable}) > 1:
         problem = "the tasks do not have the same replicates"
     else:

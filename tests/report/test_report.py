@@ -180,7 +180,7 @@ def test_tables_for_machines_name_endpoint_metric_and_unit(wide):
     )
     assert (rows[0]["endpoint"], rows[0]["unit"]) == ("mc-med-sbp", "mmHg")
     with (out / "runs.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == (2 * 5 * 3 + 2) * 15 + 3 * 3
+        assert len(list(csv.DictReader(file))) == (2 * 5 * 3 + 2 * 3) * 15 + 3 * 3
     with (out / "plots" / "scaling.csv").open() as file:
         plotted = list(csv.DictReader(file))
     assert len(plotted) == 2 * 5 * 3
@@ -275,7 +275,7 @@ def test_incomplete_grid_is_shown_as_incomplete(small, tmp_path):
     summary = write_report(study, *synthetic.make_runs(study, missing=missing), tmp_path)
     html = summary.html.read_text(encoding="utf-8")
     assert summary.claims[0].correlation is None
-    assert "2 of 35 cells of the study are missing or incomplete" in html
+    assert "2 of 39 cells of the study are missing or incomplete" in html
     assert "not estimable: 1 of 15 runs is missing" in html
     assert all(cell in html for cell in missing)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -296,7 +296,7 @@ def test_empty_store_gives_a_page_that_says_so(small, tmp_path):
     study = small
     summary = write_report(study, [], [], tmp_path)
     html = summary.html.read_text(encoding="utf-8")
-    assert "35 of 35 cells of the study are missing" in html
+    assert "39 of 39 cells of the study are missing" in html
     assert not summary.complete
     Structure(html)
 

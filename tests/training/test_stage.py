@@ -20,10 +20,10 @@ from ecgscale.data.augment import millivolts
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.store import StoreWriter, open_store
-from ecgscale.data.subsets import build_subset, read_subset
+from ecgscale.data.subsets import build_subsets, read_subset
 from ecgscale.errors import BadInputError
 from ecgscale.runs import tracking
-from ecgscale.runs.cell import Cell, subset_name
+from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord, result_path
 from ecgscale.study.file import Study
 from ecgscale.study.resolve import pretraining
@@ -114,8 +114,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         study.evaluation.tasks, study.evaluation.data, root / "data/store", root / "data/tasks"
     )
     for size in study.grid.sizes:
-        out = root / "data/subsets" / subset_name(size, 0)
-        build_subset(study.pool, size, 0, None, root / "data/store", root / "data/tasks", out)
+        out = root / "data/subsets" / f"n{size}"
+        build_subsets(study.pool, size, [0], None, root / "data/store", root / "data/tasks", out)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield root
@@ -145,7 +145,7 @@ def test_writes_the_encoder_and_the_record(root: Path, clef: RunRecord) -> None:
 
 
 def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
-    _, manifest = read_subset(root / "data/subsets/n24-o0")
+    _, manifest = read_subset(root / "data/subsets/n24/o0")
     metrics = clef.metrics
     assert set(metrics) == {
         *("loss", "embedding_sd", "effective_rank", "knn", "collapsed", "steps", "samples_seen"),
@@ -174,7 +174,7 @@ def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
     assert clef.params["objective.temperature"] == 0.1
     assert clef.params["recipe.leads"] == json.dumps(list(RECIPE.leads))
     assert clef.tags["subset_digest"] == manifest.digest
-    assert clef.inputs[0].source == "data/subsets/n24-o0"
+    assert clef.inputs[0].source == "data/subsets/n24/o0"
     assert [step for step, _ in clef.curves["embedding_sd"]] == [0, 3, 4]
     assert [step for step, _ in clef.curves["train/loss"]] == [2, 4]
     assert all((root / path).is_file() for path in clef.artifacts)
@@ -261,7 +261,7 @@ def test_trains_without_a_tracker(root: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         (Cell("mocov9", "tiny", 12, 0, 0), "no objective 'mocov9'"),
         (Cell("clef", "huge", 12, 0, 0), "no encoder 'huge'"),
-        (Cell("clef", "tiny", 99, 0, 0), "n99-o0"),
+        (Cell("clef", "tiny", 99, 0, 0), "n99/o0"),
     ],
 )
 def test_bad_cells_are_refused(root: Path, cell: Cell, message: str) -> None:
@@ -279,7 +279,7 @@ def test_subset_smaller_than_a_batch_is_refused(root: Path) -> None:
 
 
 def test_loaded_data_are_those_of_the_stores(root: Path) -> None:
-    rows, _ = read_subset(root / "data/subsets/n24-o0")
+    rows, _ = read_subset(root / "data/subsets/n24/o0")
     rows = rows.sample(frac=1, random_state=0)
     stores = {name: open_store(root / "data/store" / name) for name in ("one", "two")}
     data = load_training_data(rows, stores, RECIPE, torch.device("cpu"))
@@ -294,7 +294,7 @@ def test_loaded_data_are_those_of_the_stores(root: Path) -> None:
 
 def test_store_of_another_recipe_is_refused(root: Path) -> None:
     with pytest.raises(BadInputError, match="ingest it again"):
-        subset_data(root / "data/subsets/n12-o0", root, Recipe(), torch.device("cpu"))
+        subset_data(root / "data/subsets/n12/o0", root, Recipe(), torch.device("cpu"))
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes_in_the_same_run(root: Path) -> None:

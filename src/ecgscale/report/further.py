@@ -13,7 +13,7 @@ from ecgscale.report.words import (
     p_text,
     with_interval,
 )
-from ecgscale.scaling.further import Further, negligible_slope
+from ecgscale.scaling.further import Further
 from ecgscale.scaling.gain import Gain
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.laws import LawComparison
@@ -179,7 +179,7 @@ def _shapes_table(found: Further, primary: str) -> Table:
                 ),
             ]
         )
-    bounds = {negligible_slope(one.group) for one in chosen}
+    bounds = {one.negligible for one in chosen}
     bound = next(iter(bounds)) if len(bounds) == 1 else math.nan
     negligible = (
         "no bound was declared below which a slope is negligible"
@@ -330,7 +330,7 @@ def further_frames(
                 "saturates_from": None
                 if one.saturates_from is None
                 else one.group.sizes[one.saturates_from],
-                "negligible": negligible_slope(one.group),
+                "negligible": one.negligible,
                 **_ends("first", one.first),
                 **_ends("last_three", one.last_three),
                 **_ends("last_two", one.last_two),

@@ -61,12 +61,13 @@ def assemble(
         # The answer
         "primary_task": words.title_of(primary) + f" ({words.readout_of(primary)})" * several,
         "cards": [_card(claim, confidence) for claim in analysis.claims],
-        "sentences": prose.answer(analysis.claims, confidence),
+        "sentences": prose.answer(analysis.claims),
         "notes": [
             f"{claim.group.objective}: {note}" if len(analysis.claims) > 1 else note
             for claim in analysis.claims
             for note in prose.notes(claim)
-        ],
+        ]
+        + prose.sensitivity(analysis.positive_controls, analysis.negative_controls),
         "completeness": prose.completeness(collection),
         "incomplete": not collection.complete,
         # Accuracy against pretraining size
@@ -134,18 +135,22 @@ def _card(claim: Claim, confidence: float) -> dict[str, str]:
     card = {"headline": prose.headline(claim)}
     if found is None:
         return card
-    digits = metric.slope_digits
+    digits, interval = metric.slope_digits, claim.interval
     return card | {
         "slope": words.signed(found.slope.value, digits),
         "slope_of": words.name_of_change(metric),
         "direction": words.if_error(metric, "lower is better"),
-        "slope_interval": words.interval(found.slope, digits),
+        "slope_interval": words.ends(interval.low, interval.high, digits),
+        "slope_level": words.percent(interval.confidence),
+        "verdict": claim.verdict,
         "p": words.p_text(found.slope.p),
         "p_holm": words.p_text(claim.p_holm),
         "rho": words.signed(found.rho.value, 2),
         "rho_interval": words.interval(found.rho, 2),
         "detectable": words.number(found.detectable_slope, digits) + metric.suffix,
-        "confidence": f"{confidence:.0%}",
+        "detectable_range": f"{words.number(found.detectable_low, digits)} to "
+        f"{words.number(found.detectable_high, digits)}",
+        "rho_level": words.percent(confidence),
         "design": f"{words.count(len(group.sizes), 'size')}, "
         f"{words.count(len(group.blocks), 'replicate')}",
         "covers": found.slope.covers,

@@ -96,7 +96,7 @@ def paired(
 def _against_fixed(
     collection: Collection, scaled: set[str], group: Group, confidence: float
 ) -> list[Comparison]:
-    """Compare with every control or baseline that has no sizes, paired by seed if it has one."""
+    """Compare with every control or baseline that has no sizes, a control paired by block."""
     table = collection.table
     rows = table[
         (table["endpoint"] == group.endpoint.name)
@@ -106,15 +106,15 @@ def _against_fixed(
     ]
     comparisons = []
     for control, runs in rows.groupby("objective", sort=False):
-        # A block and the control of its seed start from the same weights. What a control differs
-        # by between seeds is then in the differences; a baseline is the same for all of them.
-        seeded = runs["role"].iloc[0] != "baseline"
-        by_seed = dict(zip(runs["seed"], runs.index, strict=True))
-        shared = regular([b for b in group.blocks if not seeded or b[1] in by_seed])
+        # A block and the control of its replicate start from the same weights. What a control
+        # differs by between them is then in the differences; a baseline is the same for all.
+        repeated = runs["role"].iloc[0] != "baseline"
+        by_block = dict(zip(zip(runs["order"], runs["seed"], strict=True), runs.index, strict=True))
+        shared = regular([b for b in group.blocks if not repeated or b in by_block])
         if not shared:
             continue
         ours = [group.blocks.index(block) for block in shared]
-        theirs = runs.loc[[by_seed[seed] if seeded else runs.index[0] for _, seed in shared]]
+        theirs = runs.loc[[by_block[b] if repeated else runs.index[0] for b in shared]]
         paired = paired_resamples(collection, [list(theirs["cell"])], group.endpoint.name)[:, 0]
         count = min(len(paired), len(group.replicates))
         level = contrast_estimate(

@@ -18,9 +18,6 @@ from ecgscale.scaling.settings import ReportConfig
 from ecgscale.scaling.shape import Shape, shape
 from ecgscale.scaling.tally import Tally, tallies
 
-USUAL_NEGLIGIBLE = 0.002
-"""Slope per doubling that is of no interest, of a score between 0 and 1."""
-
 
 @dataclass(frozen=True)
 class Further:
@@ -77,10 +74,10 @@ def look_further(
     tasks = [group for group in groups if group.endpoint in design.tasks]
     primary = [group for group in groups if group.endpoint == design.primary]
     rivals = {
-        encoder: [g for g in primary if g.encoder == encoder and g.control_of is None]
+        encoder: [g for g in primary if g.encoder == encoder and g.objective in design.declared]
         for encoder in design.encoders
     }
-    shapes = [shape(group, confidence, negligible_slope(group)) for group in tasks]
+    shapes = [shape(group, confidence, _negligible(design, group)) for group in tasks]
     return Further(
         confidence,
         pooled_slopes(tasks, confidence),
@@ -98,6 +95,6 @@ def look_further(
     )
 
 
-def negligible_slope(group: Group) -> float:
-    """Return the slope per doubling that is of no interest; NaN of an error in a unit."""
-    return math.nan if group.endpoint.metric.in_unit_of_target else USUAL_NEGLIGIBLE
+def _negligible(design: Design, group: Group) -> float:
+    """Return the smallest effect of interest, NaN of another metric than that it is declared of."""
+    return design.smallest_effect if group.endpoint.metric == design.primary.metric else math.nan

@@ -44,6 +44,8 @@ class Shape:
         Least-squares fit to the means that never worsens with size (pool adjacent violators).
     form
         By the rules of `shape`.
+    negligible
+        Slope per doubling below which an effect is of no interest; NaN where none was declared.
     saturates_from
         Place of the size from which the slope is negligible, None if there is none.
     """
@@ -56,6 +58,7 @@ class Shape:
     quadratic: Estimate
     isotonic: tuple[float, ...]
     form: Form
+    negligible: float
     saturates_from: int | None
 
 
@@ -128,6 +131,7 @@ def shape(group: Group, confidence: float, negligible: float) -> Shape | None:
         quadratic,
         tuple(map(float, isotonic_regression(means, increasing=metric.higher_is_better).x)),
         form,
+        negligible,
         flat if form in ("saturates", "only the first step", "negligible") else None,
     )
 

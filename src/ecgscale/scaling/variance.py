@@ -125,13 +125,13 @@ def regular(blocks: Blocks) -> tuple[tuple[int, int], ...]:
     return kept
 
 
-def _axes(blocks: Blocks) -> tuple[int, int]:
+def axes(blocks: Blocks) -> tuple[int, int]:
     """Return the numbers of different orders and seeds."""
     return len({order for order, _ in blocks}), len({seed for _, seed in blocks})
 
 
 def _is_regular(blocks: Blocks) -> bool:
-    orders, seeds = _axes(blocks)
+    orders, seeds = axes(blocks)
     return len(blocks) == orders * seeds or len(blocks) == orders == seeds
 
 
@@ -145,7 +145,7 @@ def covered(blocks: Blocks, patients: bool) -> str:
     >>> covered([(0, 0)], patients=True), covered([(0, 0)], patients=False)
     ('test patients only', 'nothing')
     """
-    orders, seeds = _axes(blocks)
+    orders, seeds = axes(blocks)
     if len(blocks) < 2:
         return "test patients only" if patients else "nothing"
     drawn = ["orders"] * (orders > 1) + ["seeds"] * (seeds > 1) + ["test patients"] * patients
@@ -225,6 +225,19 @@ class Uncertainty:
         unknown = math.isnan(self.df) or self.se**2 <= _NO_VARIANCE
         return math.nan if unknown else self._beyond(abs(value))
 
+    def p_outside(self, value: float, bound: float) -> float:
+        """Return the p of equivalence: of a truth at ``bound`` or beyond, on either side.
+
+        The larger of the two one-sided p (Schuirmann, J. Pharmacokinet. Biopharm. 15:657-680,
+        1987): at most alpha just where the interval of level ``1 - 2 alpha`` about the value lies
+        within the bounds. NaN where nothing is known of how runs differ.
+        """
+        if math.isnan(self.p(value)):
+            return math.nan
+        room = bound - abs(value)
+        tail = self._beyond(abs(room)) / 2
+        return tail if room > 0 else 1 - tail
+
     def reach(self, alpha: float) -> float:
         """Return half the width of the interval of level ``1 - alpha``; NaN if nothing varies."""
         from scipy.optimize import brentq
@@ -249,7 +262,7 @@ class Uncertainty:
 
         if math.isnan(self.df):
             return float(2 * ndtr(-reach / math.sqrt(self.patients)))
-        scales, weights = _inverse_chi_square(self.df)
+        scales, weights = inverse_chi_square(self.df)
         return float(2 * weights @ ndtr(-reach / np.sqrt(self.runs * scales + self.patients)))
 
 
@@ -277,14 +290,27 @@ def uncertainty(contrast: FloatArray, resampled: FloatArray, blocks: Blocks) -> 
         return Uncertainty(0.0, math.nan, patients)
     if len(parts) == 1:
         return Uncertainty(parts[0], mean_squares[0][1], patients)
+    variance, df = crossed_variance(np.array(parts), np.array([df for _, df in mean_squares]))
+    return Uncertainty(float(variance), float(df), patients)
+
+
+def crossed_variance(parts: FloatArray, df: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the variance that crossed orders and seeds add to a mean, and its df.
+
+    Parameters
+    ----------
+    parts
+        Shape (3, ...): the mean squares of orders, seeds and interaction over the number of blocks.
+    df
+        Shape (3,), their degrees of freedom.
+    """
     of_orders, of_seeds, rest = parts
     # The interaction is in both mean squares and counts once; what is left is no less than either.
-    variance = max(of_orders + of_seeds - rest, of_orders, of_seeds)
-    wobble = sum(part**2 / df for part, (_, df) in zip(parts, mean_squares, strict=True))
+    variance = np.maximum(of_orders + of_seeds - rest, np.maximum(of_orders, of_seeds))
+    wobble = np.tensordot(1 / df, parts**2, axes=1)
     # A difference of estimates can be less certain than any of them; its floor is not.
-    fewest = min(df for _, df in mean_squares)
-    df = max(variance**2 / wobble, fewest) if wobble > 0 else fewest
-    return Uncertainty(variance, df, patients)
+    found = np.divide(variance**2, wobble, out=np.zeros_like(variance), where=wobble > 0)
+    return variance, np.maximum(found, df.min())
 
 
 def components(contrast: FloatArray, resampled: FloatArray, blocks: Blocks) -> Components:
@@ -295,14 +321,14 @@ def components(contrast: FloatArray, resampled: FloatArray, blocks: Blocks) -> C
         run = mean_squares[0] if mean_squares else math.nan
         return Components(math.nan, math.nan, run, patients)
     of_orders, of_seeds, rest = mean_squares
-    orders, seeds = _axes(blocks)
+    orders, seeds = axes(blocks)
     by_order, by_seed = max(of_orders - rest, 0.0) / seeds, max(of_seeds - rest, 0.0) / orders
     return Components(by_order, by_seed, rest, patients)
 
 
 def _mean_squares(contrast: FloatArray, blocks: Blocks) -> list[tuple[float, float]]:
     """Return mean squares with their degrees of freedom: of blocks, or where crossed of three."""
-    orders, seeds = _axes(blocks)
+    orders, seeds = axes(blocks)
     if len(blocks) < 2:
         return []
     if len(blocks) == max(orders, seeds):
@@ -361,7 +387,7 @@ def means_of_levels(values: FloatArray, blocks: Blocks) -> list[FloatArray]:
     """
     if len(blocks) < 2:
         return []
-    if len(blocks) == max(_axes(blocks)):
+    if len(blocks) == max(axes(blocks)):
         return [values]
     return [
         np.array([values[axis == level].mean(axis=0) for level in np.unique(axis)])
@@ -370,7 +396,7 @@ def means_of_levels(values: FloatArray, blocks: Blocks) -> list[FloatArray]:
 
 
 @cache
-def _inverse_chi_square(df: float) -> tuple[FloatArray, FloatArray]:
+def inverse_chi_square(df: float) -> tuple[FloatArray, FloatArray]:
     """Return values of df over chi-square and their probabilities, to average over.
 
     Gauss-Legendre quadrature of the quantile function, denser where chi-square is small, which the

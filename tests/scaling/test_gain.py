@@ -74,7 +74,9 @@ def test_without_a_random_encoder_of_any_seed_there_is_a_reason():
     table = collection.table
     table.loc[table["objective"] == "random", "seed"] = 9
     assert "seeds" in gains(collection, found, 0.95)[0].problem
-    collection, found = find(study, missing=["random/net1d-tiny/n0-o0-s0"])
+    collection, found = find(
+        study, missing=[f"random/net1d-tiny/n0-o{order}-s0" for order in range(3)]
+    )
     assert gains(collection, found, 0.95) == []
 
 

@@ -113,14 +113,14 @@ def test_joint_draws_have_the_distribution_of_the_interval_of_a_contrast():
 @pytest.mark.parametrize(("tau", "tasks", "blocks"), [(0.0, 6, 3), (1.5, 6, 3), (0.5, 13, 2)])
 def test_intervals_cover(tau, tasks, blocks):
     rng, seen = np.random.default_rng(4), []
-    for _ in range(60):
+    for _ in range(40):
         slopes, drawn, truth = made_up(rng, blocks, tasks, tau, resamples=60)
         found = pool_slopes(slopes, drawn, BLOCKS[:blocks], 0.95)
         ends = (found.these, truth.mean()), (found.alike, 0.0)
         row = [each.low <= value <= each.high for each, value in ends]
         seen.append([*row, found.tau2_low <= tau**2 <= found.tau2_high])
-    # Two binomial standard errors at 0.95 are 0.056.
-    assert (np.mean(seen, axis=0) > 0.95 - 0.056).all()
+    # Two binomial standard errors at 0.95 are 0.069.
+    assert (np.mean(seen, axis=0) > 0.95 - 0.069).all()
 
 
 def test_nothing_known_of_the_noise_is_no_interval():

@@ -180,9 +180,8 @@ class Overlap(BaseModel, extra="forbid", frozen=True):
 
     def sentence(self) -> str:
         """Say how much of the pool a subset is, and how much two orders share."""
-        low, high = min(self.measured, default=1.0), max(self.measured, default=1.0)
-        span = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
-        shared = f"; two orders share {span} of their patients" if self.shared else ""
+        mean = sum(self.measured) / max(len(self.shared), 1)
+        shared = f"; two orders share {mean:.0%} of their patients" if self.shared else ""
         return (
             f"n{self.size}: a subset is {self.expected:.0%} of the pool's {self.pool_patients:,} "
             f"patients{shared}"

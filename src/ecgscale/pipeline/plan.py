@@ -201,15 +201,19 @@ def plan(
         as_written=written,
         replicates=rows,
         sufficient=sufficient,
-        cheapest=min(sufficient, key=_expense, default=None),
+        cheapest=_cheapest(sufficient),
         notes=[note for pilot in pilots for note in pilot.notes] + search.notes(asked),
     )
 
 
-def _expense(row: Row) -> tuple[float, float, int]:
-    """Order grids by device-hours where they are known, else by steps."""
-    hours = row.cost.device_hours
-    return (0.0 if math.isnan(hours) else hours, row.cost.steps, row.cost.cells)
+def _cheapest(rows: Sequence[Row]) -> Row | None:
+    """Return the grid with the fewest device-hours; where not all are known, the fewest steps."""
+    timed = not any(math.isnan(row.cost.device_hours) for row in rows)
+
+    def expense(row: Row) -> tuple[float, float, int]:
+        return (row.cost.device_hours if timed else 0.0, row.cost.steps, row.cost.cells)
+
+    return min(rows, key=expense, default=None)
 
 
 @dataclass(frozen=True)

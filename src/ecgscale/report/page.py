@@ -5,10 +5,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ecgscale.data.copies import IdentityManifest
+from ecgscale.data.subsets import Overlap
 from ecgscale.report import contamination, prose, tables, words
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.figures import multiples_figure, panels, scaling_figure, slopes_figures
 from ecgscale.report.further import further_tables
+from ecgscale.report.overlap import finite_pool, overlap_table
 from ecgscale.report.provenance import provenance, run_links
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.report.svg import Drawing
@@ -41,10 +43,12 @@ def assemble(
     analysis: Analysis,
     runs: Sequence["TrackedRecord"],
     identity: IdentityManifest | None = None,
+    overlaps: Sequence[Overlap] = (),
 ) -> Page:
     """Return everything that the page shows, in the order of its sections, of all tracked runs.
 
-    `identity` is what the study's recordings were compared with; None if they were not.
+    `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
+    are what the subsets of each size share.
     """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
@@ -111,13 +115,14 @@ def assemble(
         "laws": tables.laws_table(analysis),
         "tasks": tables.tasks_table(analysis),
         "data": tables.data_table(analysis),
+        "overlap": overlap_table(overlaps),
         "gaps": tables.gaps_table(analysis),
         "contamination": contamination.sentence(identity),
         "copies": contamination.copies_table(study, identity),
         "seen": contamination.seen_table(runs),
         # Methods, limits, provenance
         "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
-        "limits": prose.limits(design, _simulated(study)),
+        "limits": [*prose.limits(design, _simulated(study)), *finite_pool(overlaps)],
         "provenance": [("study", study.study.name), *provenance(runs)],
         "outside": collection.outside,
         "runs": run_links(collection.table),

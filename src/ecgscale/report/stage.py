@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgscale.data.copies import IdentityManifest, read_identity
-from ecgscale.data.subsets import SubsetManifest, read_subset_manifest
+from ecgscale.data.subsets import Overlap, SubsetManifest, read_overlaps, read_subset_manifest
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
 from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
 from ecgscale.report.provenance import checked
+from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import Phase, read_results
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.design import study_design
@@ -88,10 +89,11 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     identity = read_identity(directory)[1] if directory.is_dir() else None
     design = study_design(study)
     drawn = product(design.sizes, sorted({order for order, _ in design.blocks}))
-    folders = [root / f"data/subsets/n{size}-o{order}" for size, order in drawn]
+    folders = [root / subset_place(size, order) for size, order in drawn]
     subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
+    overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
     evaluated, out = runs["evaluate"], root / "reports"
-    return write_report(study, runs["pretrain"], evaluated, out, identity, subsets)
+    return write_report(study, runs["pretrain"], evaluated, out, identity, overlaps, subsets)
 
 
 def write_report(
@@ -100,18 +102,19 @@ def write_report(
     evaluate: Sequence["TrackedRecord"],
     out: Path,
     identity: IdentityManifest | None = None,
+    overlaps: Sequence[Overlap] = (),
     subsets: Sequence[SubsetManifest] = (),
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
-    `identity` is what the study's recordings were compared with, None if they were not; `subsets`
-    are the manifests of its subsets. Run ids stand only in ``runs.csv`` and in the page's table of
-    runs.
+    `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
+    are what the subsets of each size share, and `subsets` their manifests. Run ids stand only in
+    ``runs.csv`` and in the page's table of runs.
     """
     design = study_design(study)
     analysis = analyse(design, study.report, pretrain, evaluate, subsets)
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity),
+        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)

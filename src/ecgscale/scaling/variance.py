@@ -283,14 +283,14 @@ def uncertainty(contrast: FloatArray, resampled: FloatArray, blocks: Blocks) -> 
     blocks
         Their orders and seeds, a `regular` layout.
     """
-    mean_squares = _mean_squares(contrast, blocks)
-    parts = [value / len(contrast) for value, _ in mean_squares]
+    squares = mean_squares(contrast, blocks)
+    parts = [value / len(contrast) for value, _ in squares]
     patients = _common_to_runs(resampled, blocks)
     if not parts:
         return Uncertainty(0.0, math.nan, patients)
     if len(parts) == 1:
-        return Uncertainty(parts[0], mean_squares[0][1], patients)
-    variance, df = crossed_variance(np.array(parts), np.array([df for _, df in mean_squares]))
+        return Uncertainty(parts[0], squares[0][1], patients)
+    variance, df = crossed_variance(np.array(parts), np.array([df for _, df in squares]))
     return Uncertainty(float(variance), float(df), patients)
 
 
@@ -316,17 +316,17 @@ def crossed_variance(parts: FloatArray, df: FloatArray) -> tuple[FloatArray, Flo
 def components(contrast: FloatArray, resampled: FloatArray, blocks: Blocks) -> Components:
     """Return where the variance of a contrast comes from; arguments as of `uncertainty`."""
     patients = _common_to_runs(resampled, blocks) if len(whole(resampled)) > 1 else math.nan
-    mean_squares = [value for value, _ in _mean_squares(contrast, blocks)]
-    if len(mean_squares) < 3:
-        run = mean_squares[0] if mean_squares else math.nan
+    squares = [value for value, _ in mean_squares(contrast, blocks)]
+    if len(squares) < 3:
+        run = squares[0] if squares else math.nan
         return Components(math.nan, math.nan, run, patients)
-    of_orders, of_seeds, rest = mean_squares
+    of_orders, of_seeds, rest = squares
     orders, seeds = axes(blocks)
     by_order, by_seed = max(of_orders - rest, 0.0) / seeds, max(of_seeds - rest, 0.0) / orders
     return Components(by_order, by_seed, rest, patients)
 
 
-def _mean_squares(contrast: FloatArray, blocks: Blocks) -> list[tuple[float, float]]:
+def mean_squares(contrast: FloatArray, blocks: Blocks) -> list[tuple[float, float]]:
     """Return mean squares with their degrees of freedom: of blocks, or where crossed of three."""
     orders, seeds = axes(blocks)
     if len(blocks) < 2:

@@ -171,7 +171,7 @@ def _params(plan: Pretraining, seen: TrainedOn, device: torch.device) -> dict[st
             "threads": plan.study.threads,
             "processes": distributed.world_size(),
             "device": device.type,
-            "data": {"name": seen.name, **_scale(seen)},
+            "data": {"name": seen.name, **_scale(seen), **settings["data"]},
             "recipe": plan.recipe.model_dump(mode="json"),
             "encoder": {"kind": plan.encoder.kind, **plan.encoder.params},
             "objective": {"kind": plan.objective.kind, **settings["params"]},

@@ -42,7 +42,7 @@ def of_the_interval(truth: float, positives: int, negatives: int, draws: int) ->
     for draw in range(draws):
         found = bootstrap_auroc(
             *(y, scores[:, [draw]], patients, np.array([True])),
-            **{"resamples": 500, "seed": draw, "task": "benchmark"},
+            **{"resamples": 500, "seed": draw},
         )
         area = float(auroc(y, scores[:, [draw]])[0])
         low, high = auroc_interval([area], found.labels, [min(positives, negatives)])

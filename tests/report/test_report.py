@@ -11,6 +11,7 @@ from ecgscale.report.svg import SERIES, VARIABLES
 from ecgscale.runs import tracking
 from support import runs as synthetic
 
+FURTHER = ("axes", "beaten", "composition", "gains", "laws", "pooled", "ranks", "rivals", "shapes")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -75,6 +76,7 @@ def test_every_file_is_written(report):
         "figures/scaling.svg",
         "figures/slopes.svg",
         "figures/tasks.svg",
+        *(f"further/{name}.csv" for name in FURTHER),
         "index.html",
         "metrics.json",
         "plots/scaling.csv",

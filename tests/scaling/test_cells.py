@@ -31,8 +31,8 @@ def make_record(name: str, skill: float, **changes: Any) -> RunRecord:
     predicted = VALUE + SHARED_ERROR / (1 + skill)
     included = included_labels(Y, 10)
     common = {"resamples": RESAMPLES, "seed": 0}
-    replicates = bootstrap_auroc(Y, scores, PATIENTS, included, task="cls", **common).metric
-    errors = bootstrap_mae(VALUE, predicted, PATIENTS, task="reg", **common)
+    replicates = bootstrap_auroc(Y, scores, PATIENTS, included, **common).metric
+    errors = bootstrap_mae(VALUE, predicted, PATIENTS, **common)
     area = macro(auroc(Y, scores), included)
     rows = [{"name": f"l{k}", "included": bool(included[k])} for k in range(2)]
     entry = {"metric": "macro_auroc", "labels": rows, "replicates": replicates.tolist()}

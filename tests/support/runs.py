@@ -141,6 +141,7 @@ def make_runs(
                 "records": cell.size * 1.2 + cell.order,
                 "hours": cell.size * 1.2 / 360,
                 "sources": 1.0,
+                "loss": 3.0 - 0.1 * math.log2(cell.size / sizes[0]) + 0.001 * cell.order,
                 "samples_seen": 19200.0,
                 "epochs": 19200 / (cell.size * 1.2),
                 "flops": 1e12,

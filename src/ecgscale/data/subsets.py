@@ -369,7 +369,7 @@ def read_subset(directory: Path) -> tuple[pd.DataFrame, SubsetManifest]:
         If a file is missing or unreadable, a column is missing, unknown or of another type, or the
         records are not those that the manifest describes.
     """
-    manifest = _read_manifest(directory / MANIFEST)
+    manifest = read_subset_manifest(directory)
     path = directory / RECORDS
     try:
         table = pq.read_table(path, partitioning=None)
@@ -592,7 +592,15 @@ def _tally(values: pd.Series) -> dict[str, int]:
     return {str(key): int(count) for key, count in values.value_counts().sort_index().items()}
 
 
-def _read_manifest(path: Path) -> SubsetManifest:
+def read_subset_manifest(directory: Path) -> SubsetManifest:
+    """Read the manifest of a subset alone, without its records.
+
+    Raises
+    ------
+    BadInputError
+        If it is missing or is no manifest of a subset.
+    """
+    path = directory / MANIFEST
     try:
         return SubsetManifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

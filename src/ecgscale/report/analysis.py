@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ecgscale.data.subsets import SubsetManifest
 from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.scaling.claims import Claim, claims, family
@@ -13,6 +15,7 @@ from ecgscale.scaling.collect import Collection, collect
 from ecgscale.scaling.compare import Comparison, compare
 from ecgscale.scaling.correlate import Correlation, correlate
 from ecgscale.scaling.design import Design
+from ecgscale.scaling.further import Further, look_further
 from ecgscale.scaling.groups import Group, groups
 from ecgscale.scaling.laws import LawComparison, fit_laws
 from ecgscale.scaling.means import MeanScores
@@ -39,6 +42,8 @@ class Analysis:
         Of the groups that the claims are about.
     means
         Of objectives at the largest size, controls and baselines.
+    further
+        What is said beside the pre-declared tests.
     """
 
     design: Design
@@ -51,6 +56,7 @@ class Analysis:
     negative_controls: list[Claim]
     laws: list[tuple[Group, LawComparison]]
     means: MeanScores
+    further: Further
 
     @property
     def said(self) -> list[Claim]:
@@ -83,6 +89,7 @@ def analyse(
     settings: ReportConfig,
     pretrain: Sequence["TrackedRecord"],
     evaluate: Sequence["TrackedRecord"],
+    subsets: Sequence[SubsetManifest] = (),
 ) -> Analysis:
     """Compute every number of the report from a study's runs.
 
@@ -92,6 +99,8 @@ def analyse(
         Of the study (`ecgscale.study.design.study_design`).
     pretrain, evaluate
         The tracked runs of the two phases (`ecgscale.runs.tracking.query`).
+    subsets
+        Manifests of the study's subsets.
     """
     collection = collect(design, pretrain, evaluate)
     found = groups(design, collection)
@@ -100,15 +109,20 @@ def analyse(
     options = settings.model_dump(exclude={"primary_task", "smallest_effect"})
     results = [(group, correlate(group, tests=design.tests, **options)) for group in found]
     declared = claims(results, design, settings.confidence)
+    compared = compare(collection, found, settings.confidence)
+    fitted = partial(
+        fit_laws, confidence=settings.confidence, draws=settings.bootstrap, seed=settings.seed
+    )
     return Analysis(
         design,
         settings.confidence,
         collection,
         results,
-        compare(collection, found, settings.confidence),
+        compared,
         declared,
         family(results, design, design.positive_controls, settings.confidence),
         family(results, design, design.negative_controls, settings.confidence),
-        [(claim.group, fit_laws(claim.group)) for claim in declared],
+        [(claim.group, fitted(claim.group)) for claim in declared],
         MeanScores(design, collection),
+        look_further(design, collection, found, compared, subsets, settings),
     )

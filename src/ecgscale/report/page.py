@@ -9,6 +9,7 @@ from ecgscale.data.subsets import Overlap
 from ecgscale.report import contamination, prose, tables, words
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.figures import multiples_figure, panels, scaling_figure, slopes_figures
+from ecgscale.report.further import further_tables
 from ecgscale.report.overlap import finite_pool, overlap_table
 from ecgscale.report.provenance import provenance, run_links
 from ecgscale.report.suites import missing_tasks, suites_table
@@ -108,6 +109,8 @@ def assemble(
         "collapsed": tables.collapse_table(analysis),
         "suites": suites_table(analysis),
         "missing_tasks": missing_tasks(study.evaluation.tasks, study.evaluation.data),
+        # Over tasks, from zero data on, shape, rivals, other axes
+        "further": further_tables(analysis.further, primary.name),
         # Laws, tasks and data
         "laws": tables.laws_table(analysis),
         "tasks": tables.tasks_table(analysis),

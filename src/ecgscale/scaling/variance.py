@@ -344,21 +344,55 @@ def mean_squares(contrast: FloatArray, blocks: Blocks) -> list[tuple[float, floa
 
 
 def _common_to_runs(resampled: FloatArray, blocks: Blocks) -> float:
-    """Return the covariance over resamples of runs that have no order or seed in common.
+    """Return the covariance over resamples of runs that have no order or seed in common, >= 0."""
+    return max(float(patients_covariance(resampled[..., None], blocks)[0, 0]), 0.0)
 
-    An axis with one value is the same for all; of one block, the variance.
+
+def patients_covariance(resampled: FloatArray, blocks: Blocks) -> FloatArray:
+    """Return what test patients do to several contrasts at once, shape (contrast, contrast).
+
+    The covariance over resamples of one contrast in a run and another in a run that has neither
+    order nor seed in common with it, the mean over such pairs of runs. An axis with one value is
+    the same for all; with one block it is the covariance within that block. Zero without resamples.
+
+    Parameters
+    ----------
+    resampled
+        Shape (resample, block, contrast); the b-th resample weights patients alike everywhere.
     """
     resampled = whole(resampled)
     if len(resampled) < 2:
-        return 0.0
-    covariance = np.atleast_2d(np.cov(resampled, rowvar=False))
-    if len(blocks) < 2:
-        return float(covariance[0, 0])
-    apart = np.ones_like(covariance, dtype=bool)
-    for axis in np.array(blocks).T:
+        return np.zeros((resampled.shape[2], resampled.shape[2]))
+    apart = np.ones((len(blocks), len(blocks)))
+    for axis in np.array(blocks).T if len(blocks) > 1 else ():
         if len(set(axis)) > 1:
-            apart &= axis[:, None] != axis
-    return max(float(covariance[apart].mean()), 0.0)
+            apart[axis[:, None] == axis] = 0
+    centred = resampled - resampled.mean(axis=0)
+    products = np.einsum("rbp,bc,rcq->pq", centred, apart, centred, optimize=True)
+    return np.asarray(products / apart.sum() / (len(resampled) - 1))
+
+
+def means_of_levels(values: FloatArray, blocks: Blocks) -> list[FloatArray]:
+    """Return what varies from run to run: values by block, or by order and by seed where crossed.
+
+    Parameters
+    ----------
+    values
+        Shape (block, ...).
+
+    Returns
+    -------
+    list
+        Arrays of shape (level, ...), means over the blocks of each; none of one block.
+    """
+    if len(blocks) < 2:
+        return []
+    if len(blocks) == max(axes(blocks)):
+        return [values]
+    return [
+        np.array([values[axis == level].mean(axis=0) for level in np.unique(axis)])
+        for axis in np.array(blocks).T
+    ]
 
 
 @cache

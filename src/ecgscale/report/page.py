@@ -40,10 +40,12 @@ def assemble(
     analysis: Analysis,
     runs: Sequence["TrackedRecord"],
     identity: IdentityManifest | None = None,
+    otherwise: Sequence[str] = (),
 ) -> Page:
     """Return everything that the page shows, in the order of its sections, of all tracked runs.
 
-    `identity` is what the study's recordings were compared with; None if they were not.
+    `identity` is what the study's recordings were compared with, None if they were not; `otherwise`
+    is what the tracking store says that the records do not.
     """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
@@ -115,6 +117,7 @@ def assemble(
         "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
         "limits": prose.limits(design, _simulated(study)),
         "provenance": [("study", study.study.name), *provenance(runs)],
+        "otherwise": otherwise,
         "outside": collection.outside,
         "runs": run_links(collection.table),
     }

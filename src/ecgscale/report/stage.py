@@ -11,7 +11,7 @@ from ecgscale.data.copies import IdentityManifest, read_identity
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
-from ecgscale.report.provenance import checked
+from ecgscale.report.provenance import with_runs
 from ecgscale.runs.record import Phase, read_results
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.design import study_design
@@ -48,9 +48,10 @@ class ReportSummary:
 
 
 def build_report(study: Study, root: Path) -> ReportSummary:
-    """Sync the tracking store, query it, and write the report of a study.
+    """Compare the tracking store with the records, and write the report of a study.
 
-    A number that the store and the run's record do not agree on is named, and the record's is used.
+    Runs that the store lacks are written to it. What store and record do not agree on is named, and
+    the record's is used; a store that is away changes no number.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     Raises
     ------
     BadInputError
-        If the store cannot be reached, or its runs contradict each other.
+        If a record is malformed, or two contradict each other.
 
     Examples
     --------
@@ -72,18 +73,18 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     >>> summary = build_report(load_study(), Path("."))  # doctest: +SKIP
     >>> summary.claims[0].verdict, summary.claims[0].correlation.slope  # doctest: +SKIP
     """
-    from ecgscale.runs import tracking
-
-    results = root / "results"
-    tracking.sync(results, root)
-    runs: dict[str, list[TrackedRecord]] = {}
-    for phase in PHASES:
-        records = {r.digest: r for r in read_results(results, phase) if r.study == study.study.name}
-        found = tracking.query(study.study.name, phase, root, set(records))
-        runs[phase] = [checked(run, records[run.tags[tracking.RECORD]]) for run in found]
+    records = [
+        record
+        for phase in PHASES
+        for record in read_results(root / "results", phase)
+        if record.study == study.study.name
+    ]
+    records.sort(key=lambda record: record.cell)
+    runs, otherwise = with_runs(records, root)
+    pretrain, evaluate = ([r for r in runs if r.record.phase == phase] for phase in PHASES)
     directory = root / "data" / "identity"
     identity = read_identity(directory)[1] if directory.is_dir() else None
-    return write_report(study, runs["pretrain"], runs["evaluate"], root / "reports", identity)
+    return write_report(study, pretrain, evaluate, root / "reports", identity, otherwise)
 
 
 def write_report(
@@ -92,15 +93,17 @@ def write_report(
     evaluate: Sequence["TrackedRecord"],
     out: Path,
     identity: IdentityManifest | None = None,
+    otherwise: Sequence[str] = (),
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
-    `identity` is what the study's recordings were compared with, None if they were not. Run ids
-    stand only in ``runs.csv`` and in the page's table of runs.
+    `identity` is what the study's recordings were compared with, None if they were not; `otherwise`
+    is what the tracking store says that the records do not. Run ids stand only there, in
+    ``runs.csv`` and in the page's table of runs.
     """
     analysis = analyse(study_design(study), study.report, pretrain, evaluate)
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity),
+        assemble(study, analysis, [*pretrain, *evaluate], identity, otherwise),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)

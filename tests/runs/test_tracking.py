@@ -12,52 +12,8 @@ import pytest
 
 from ecgscale.errors import BadInputError
 from ecgscale.runs import spool, tracking
-from ecgscale.runs.record import WORK, DatasetInput, RunRecord, result_path
 from support.full_disk import no_room
-
-CELL = "clef/net1d-tiny/n64-o0-s0"
-
-
-def record(phase="pretrain", cell=CELL, **changes):
-    base = {
-        "phase": phase,
-        "study": "trial",
-        "cell": cell,
-        "axes": {"size": 64},
-        "params": {"lr": 0.001, "long": "x" * 9000},
-        "metrics": {"loss": 0.5, "undefined": math.nan},
-        "curves": {"loss": [(10, 1.0), (20, 0.75), (30, 0.5)]},
-        "tags": {WORK: "w1", "model_digest": "d1", "git_commit": "c0ffee"},
-        "inputs": [
-            DatasetInput(name="n64-o0", digest="ab" * 32, context="pretraining", source="data/x")
-        ],
-        "started": "2026-01-01T00:00:00+00:00",
-        "ended": "2026-01-01T00:01:00+00:00",
-    }
-    return RunRecord(**{**base, **changes})
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """Return an empty store: making one costs more than every test of it."""
-    root = tmp_path_factory.mktemp("template")
-    script = "import sys; from pathlib import Path; from ecgscale.runs.tracking import check_store;"
-    subprocess.run([sys.executable, "-c", f"{script} check_store(Path('{root}'))"], check=True)
-    return root / "mlflow.db"
-
-
-@pytest.fixture
-def root(tmp_path, template, monkeypatch):
-    """A project with an empty store."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "mlflow.db").write_bytes(template.read_bytes())
-    return tmp_path
-
-
-def client(root):
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=tracking.tracking_uri(root))
+from support.tracked import CELL, client, find, keep, points, record
 
 
 def stop_after(action, error):
@@ -71,19 +27,6 @@ def tracked(root, kept=None, **options):
 
 def carry(root):
     tracking.Carrier(root).carry()
-
-
-def find(root, identity):
-    """The one run of an attempt."""
-    experiment = client(root).get_experiment_by_name(tracking.experiment_name(identity.phase))
-    wanted = f"tags.`{tracking.ATTEMPT}` = '{identity.attempt}'"
-    (run,) = client(root).search_runs([experiment.experiment_id], wanted)
-    return run
-
-
-def keep(root, kept):
-    kept.write(result_path(root / "results", kept.phase, kept.cell))
-    return kept
 
 
 def log(root, kept):
@@ -133,12 +76,6 @@ def test_a_continued_run_is_the_same_and_repeats_no_point(root, is_carried_befor
         assert find(root, kept.identity).info.status == "RUNNING"
     log(root, kept)
     assert points(root, kept, "loss") == [(10, 1.0), (20, 0.75), (30, 0.5)]
-
-
-def points(root, kept, name):
-    run = find(root, kept.identity)
-    history = client(root).get_metric_history(run.info.run_id, name)
-    return sorted((point.step, point.value) for point in history)
 
 
 def test_a_short_run_is_written_from_its_record_alone(root):

@@ -34,7 +34,7 @@ def examine(study: Study, root: Path) -> list[Finding]:
         _check("device", lambda: _device(study)),
         _check("disk", lambda: _disk(root)),
         (store := _check("tracking store", lambda: _store(root))),
-        *(_runs(root) if store.ok else ()),
+        *(tracked_runs(root) if store.ok else ()),
     ]
 
 
@@ -112,7 +112,7 @@ def _store(root: Path) -> str:
     return redacted(tracking_uri(root))
 
 
-def _runs(root: Path) -> Iterator[Finding]:
+def tracked_runs(root: Path) -> Iterator[Finding]:
     """Hold every run in the tracking store against its record."""
     from ecgscale.runs.record import read_results
     from ecgscale.runs.tracking import PHASES, held

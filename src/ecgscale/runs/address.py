@@ -89,7 +89,7 @@ class Redacting(logging.Filter):
         return True
 
 
-def trouble(root: Path, patience: float = PATIENCE) -> str | None:
+def trouble(root: Path) -> str | None:
     """Return why the store cannot be used now, as the end of a sentence; None if it answers.
 
     Costs no import of MLflow. Of a server, it is asked whether it answers in time and without an
@@ -97,12 +97,12 @@ def trouble(root: Path, patience: float = PATIENCE) -> str | None:
     """
     uri = tracking_uri(root)
     if is_server(uri):
-        return _server_trouble(uri, patience)
+        return _server_trouble(uri)
     path = sqlite_file(uri)
     if path is None or not path.is_file() or not path.stat().st_size:
         return None
     try:
-        with closing(sqlite3.connect(path, timeout=patience)) as connection:
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             connection.rollback()
@@ -123,23 +123,23 @@ def store_trouble(said: str) -> str:
     return f"cannot be used: {redacted(said)}"
 
 
-def _server_trouble(uri: str, patience: float) -> str | None:
+def _server_trouble(uri: str) -> str | None:
     request = Request(f"{uri.rstrip('/')}/{_PROBE}")
     if os.environ.get(USER):
         pair = f"{os.environ[USER]}:{os.environ.get(PASSWORD, '')}"
         request.add_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
     try:
-        with urlopen(request, timeout=patience):
+        with urlopen(request, timeout=PATIENCE):
             return None
     except HTTPError as error:
         # A refusal is an answer, which MLflow puts better.
         return f"answers {error.code} {error.reason}" if error.code >= 500 else None
     except TimeoutError:
-        return f"does not answer within {patience:g} seconds"
+        return f"does not answer within {PATIENCE:g} seconds"
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         if "CERTIFICATE" in str(reason):
             return None  # MLflow has settings of its own for certificates
         if isinstance(reason, TimeoutError):
-            return f"does not answer within {patience:g} seconds"
+            return f"does not answer within {PATIENCE:g} seconds"
         return f"cannot be reached: {reason}"

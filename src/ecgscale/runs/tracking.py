@@ -212,10 +212,11 @@ class TrackedRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None or self._finished:
+        if self._finished:
             return
         if self._spool:
-            self._spool.end(status="FAILED" if issubclass(kind, Exception) else "KILLED")
+            is_failure = kind is not None and issubclass(kind, Exception)
+            self._spool.end(status="FAILED" if is_failure else "KILLED")
         self._live_from = 0.0  # a run that fails is shown, however short it was
         self._looked = -math.inf
         self._call()
@@ -309,6 +310,10 @@ class Carrier:
             entry.remove()  # killed before it was to be shown, and so not begun there
             return
         shown = self._shown.get(entry.path) or self._begin(client, entry)
+        if shown is None:
+            if not entry.is_alive:
+                self._done(entry)
+            return
         self._shown[entry.path] = shown
         for event in entry.events[shown.events :]:
             self._show(client, shown, event)
@@ -335,7 +340,8 @@ class Carrier:
         self._read.pop(entry.path, None)
         entry.remove()
 
-    def _begin(self, client: "MlflowClient", entry: spool.Entry) -> _Shown:
+    def _begin(self, client: "MlflowClient", entry: spool.Entry) -> _Shown | None:
+        """Return the run of an entry, begun or found; None if it is finished already."""
         opened = entry.opened
         run = _find(client, opened.identity)
         if run is None:
@@ -343,6 +349,8 @@ class Carrier:
             return _Shown(
                 _create_run(client, opened.identity, start, self._root, opened.source), {}
             )
+        if RECORD in run.data.tags:
+            return None
         run_id = run.info.run_id
         if run.info.status != "RUNNING" and entry.is_alive:
             client.update_run(run_id, status="RUNNING")
@@ -592,8 +600,8 @@ def _identity_tags(identity: RunIdentity) -> dict[str, str]:
         STUDY: identity.study,
         CELL: identity.cell,
         PHASE: identity.phase,
-        WORK: identity.work,
         ATTEMPT: identity.attempt,
+        **({WORK: identity.work} if identity.work else {}),
     }
 
 

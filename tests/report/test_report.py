@@ -1,7 +1,9 @@
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -326,17 +328,27 @@ def test_a_lost_tracking_store_loses_nothing(tmp_path, monkeypatch):
     assert {name for name in before if before[name] != after[name]} == {"index.html", "runs.csv"}
 
 
-@pytest.fixture
-def kept(tmp_path, monkeypatch):
-    """A study whose records lie in a project with a store of its own, and its report."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """Return a study whose records lie in a project with a store of its own, and its report."""
+    root = tmp_path_factory.mktemp("reported")
     study = synthetic.make_study(
         sizes=(128, 256, 512), orders=(0,), objectives=("clef",), tasks=synthetic.TASKS[:1]
     )
     for run in [r for phase in synthetic.make_runs(study, resamples=20) for r in phase]:
-        run.record.write(tmp_path / "results" / run.record.phase / f"{run.cell}.json")
-    build_report(study, tmp_path)
-    return study, tmp_path
+        run.record.write(root / "results" / run.record.phase / f"{run.cell}.json")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        build_report(study, root)
+    return study, root
+
+
+@pytest.fixture
+def kept(reported, tmp_path, monkeypatch):
+    """A copy of it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    study, root = reported
+    return study, Path(shutil.copytree(root, tmp_path / "project"))
 
 
 def test_what_is_edited_in_the_store_is_named_and_not_believed(kept, caplog):

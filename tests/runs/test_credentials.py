@@ -58,6 +58,7 @@ def test_what_is_printed_holds_none(monkeypatch, text, shown):
     assert record.getMessage() == shown
 
 
+@pytest.mark.long
 def test_a_store_that_fails_leaves_no_credentials_behind(tmp_path):
     with Proxy() as proxy:
         proxy.set("failing")

@@ -62,8 +62,8 @@ BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
 """What MLflow accepts in one call."""
 LOOK = 5.0
 """Seconds after which a run under way sees again to it that there is a courier."""
-FEW, TOO_SLOW = 3, 2.0
-"""Runs by which a store's pace is judged, and seconds a run at which nobody waits for it."""
+TOO_SLOW = 2.0
+"""Seconds a run, on the average of those written, at which nobody waits for a store."""
 PATIENCE = 10.0
 """Seconds that whoever is in a hurry waits for another process that writes to the store."""
 
@@ -268,14 +268,16 @@ class Carrier:
             Whatever the store does; what was not carried waits.
         """
         due = [entry for entry in spool.entries(self._root, self._read) if self._is_due(entry)]
+        if due and self._client is None:
+            self._client = _client(self._root)
         began = time.monotonic()
         for number, entry in enumerate(due):
             now = time.monotonic()
-            is_slow = number >= FEW and now - began > TOO_SLOW * number
+            is_slow = now - began > TOO_SLOW * number > 0
             if until is not None and (now > until or is_slow):
                 return
             with spool.writing(self._root):  # for each anew: others may wait
-                self._client = self._client or _client(self._root)
+                assert self._client is not None
                 self._carry(self._client, entry)
 
     def carry_all(self, client: "MlflowClient", there: set[str]) -> None:
@@ -388,8 +390,8 @@ def sync(results: Path, root: Path, hurry: bool = False) -> SyncSummary:
     """
     with _reachable(root), spool.writing(root, PATIENCE if hurry else -1):
         records = {phase: read_results(results, phase) for phase in PHASES}
-        began = time.monotonic()
         client = _client(root)
+        began = time.monotonic()
         created, present = [], []
         for phase in PHASES:
             found = Found(client, phase)
@@ -403,7 +405,7 @@ def sync(results: Path, root: Path, hurry: bool = False) -> SyncSummary:
                 _write_record(client, record, root, run)
                 created.append(name)
                 took = time.monotonic() - began
-                if hurry and len(created) >= FEW and took > TOO_SLOW * len(created):
+                if hurry and took > TOO_SLOW * len(created):
                     raise StoreTroubleError(
                         f"the tracking store {redacted(tracking_uri(root))} is slow "
                         f"({took / len(created):.1f} seconds a run)"

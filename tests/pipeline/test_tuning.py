@@ -60,6 +60,7 @@ def test_a_finished_search_repeats_nothing(tuned):
     assert trials(tuned.root, "simclr") == before
 
 
+@pytest.mark.long
 def test_a_killed_search_goes_on_to_the_same_winner(tuned):
     def begin():
         return subprocess.Popen(
@@ -149,6 +150,7 @@ def test_a_winner_that_does_not_exist_is_one_sentence(prepared):
     assert "asks for the tuned parameters in results/none.json, which does not exist" in done.stderr
 
 
+@pytest.mark.long
 def test_several_workers_share_a_search(prepared):
     saved = (prepared.root / "params.yaml").read_text()
     prepared.change(lambda study: study["tune"].update(workers=2, trials=4))

@@ -145,6 +145,7 @@ def test_libraries_that_decode_or_compute_are_named(resolved):
     assert "soundfile" in resolved(read_with_wfdb)["sources/sim-ptb-xl"]["libraries"]
 
 
+@pytest.mark.long
 def test_nothing_is_kept_of_an_objective_of_another_package(study, tmp_path):
     """What another package's module says is in no state of this one: it is read each time."""
     (tmp_path / "elsewhere.py").write_text(PLUGIN)

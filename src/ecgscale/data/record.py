@@ -26,6 +26,19 @@ CLINICAL_FIELDS: dict[str, str] = {
 }
 """Clinical fields a source may know, with their units; unknown is NaN."""
 
+CLINICAL_RANGES: dict[str, tuple[float, float]] = {
+    "height": (20.0, 260.0),
+    "weight": (0.3, 500.0),
+    "sbp": (20.0, 300.0),
+    "dbp": (20.0, 300.0),
+    "total_cholesterol": (0.3, 40.0),
+    "hdl_cholesterol": (0.05, 10.0),
+    "smoker": (0.0, 1.0),
+    "diabetes": (0.0, 1.0),
+}
+"""Lowest and highest value that a person can have (assumptions of this project, wide on purpose: a
+preterm infant's height, the heaviest adults); one outside is a mistake, or in another unit."""
+
 Sex = Literal["F", "M"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

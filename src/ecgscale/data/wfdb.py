@@ -11,7 +11,7 @@ import numpy as np
 from ecgscale.data.gate import Channel, admit, check_sum
 from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside, read_names
 from ecgscale.data.wfdb_formats import check_length, invalid_of, read_frames
-from ecgscale.data.wfdb_header import GAP, Header, Signal, read_header
+from ecgscale.data.wfdb_header import GAP, Header, Signal, header_text, read_header
 from ecgscale.errors import BadInputError
 
 SUFFIXES = (".hea", ".mat", ".dat")
@@ -211,7 +211,7 @@ def recording(root: Path, stem: Path) -> Header:
 
 def comments(path: Path) -> str:
     """Return the comment lines of a header."""
-    lines = map(str.lstrip, path.read_bytes().decode("utf-8", errors="replace").splitlines())
+    lines = map(str.lstrip, re.split(r"[\r\n\v\f]", header_text(path)))
     return "\n".join(line for line in lines if line.startswith("#"))
 
 
@@ -241,12 +241,19 @@ def listed(root: Path, name: str, suffix: str = ".hea", above: tuple[Path, ...] 
     folder = PurePosixPath(name).parent
     records: dict[str, None] = {}
     for line in read_names(path, (suffix,)):
-        entry = (folder / line.removesuffix(suffix)).as_posix()
+        entry = (folder / without_suffix(line, path.parent, suffix)).as_posix()
         if not line.endswith("/"):
             records[entry] = None
         elif entry != folder.as_posix():
             records.update(dict.fromkeys(listed(root, f"{entry}/{RECORDS}", suffix, above)))
     return list(records)
+
+
+def without_suffix(name: str, folder: Path, suffix: str = ".hea") -> str:
+    """Return a record's name; a list in `folder` may name its header, or its signal file."""
+    own = SUFFIXES if suffix in SUFFIXES else (suffix,)
+    bare = next((name.removesuffix(end) for end in own if name.endswith(end)), name)
+    return name if bare != name and (folder / f"{name}{suffix}").is_file() else bare
 
 
 def _bare(folder: Path, name: str, suffix: str = "") -> Path:

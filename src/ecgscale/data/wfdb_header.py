@@ -8,6 +8,7 @@ samples with that package on headers that it accepts.
 Reference: https://physionet.org/physiotools/wag/header-5.htm
 """
 
+import codecs
 import math
 import re
 from dataclasses import dataclass
@@ -134,15 +135,19 @@ def read_header(path: Path) -> Header:
         raise QuarantineError("path-traversal", f"{path.name} is a link out of its folder")
     if path.stat().st_size > _LARGEST_HEADER:
         raise QuarantineError("unreadable-header", f"{path.name} is larger than any header")
-    content = path.read_bytes()
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    try:
-        return _parse(path.name, text)
+        return _parse(path.name, header_text(path))
     except ValueError as error:
         raise QuarantineError("unreadable-header", f"{path.name}: {error}") from error
+
+
+def header_text(path: Path) -> str:
+    """Return a header's text: UTF-8, with or without a byte order mark; else Latin-1."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.removeprefix(codecs.BOM_UTF8).decode("latin-1")
 
 
 def _parse(name: str, text: str) -> Header:

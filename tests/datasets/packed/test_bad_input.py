@@ -8,7 +8,7 @@ from support.sources import quarantined
 CASES = [
     ("missing-signal-file", {"uid": "other"}, "no entry"),
     ("bad-gain", {"amplitude": "counts"}, "counts"),
-    ("bad-metadata", {"patient_id": "?"}, "does not match"),
+    ("bad-metadata", {"patient_id": "odd"}, "does not match"),
     ("bad-metadata", {"labels": "{broken"}, "broken"),
     ("bad-metadata", {"strat_fold": "x"}, "x"),
     ("bad-metadata", {"n_orig": "many"}, "n_orig"),

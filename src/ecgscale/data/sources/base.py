@@ -5,9 +5,10 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -16,8 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field, ValidationError
 
-from ecgscale.data.record import CLINICAL_FIELDS, Record
+from ecgscale.data.record import (
+    CLINICAL_FIELDS,
+    CLINICAL_RANGES,
+    UNKNOWN_PATIENT,
+    Record,
+    unknown_patient,
+)
 from ecgscale.data.sources.declaration import TaskDeclaration, TaskName
+from ecgscale.data.sources.demographics import is_unknown
 from ecgscale.errors import BadInputError
 from ecgscale.registry import Registry
 from ecgscale.settings import first_problem
@@ -184,6 +192,10 @@ class Source(Generic[R]):
     def load(self, ref: R) -> Record:
         """Read one record; whatever goes wrong with it counts against this record alone.
 
+        What no person can have is left out with a note, whichever table it came from: clinical
+        values and measurements that are not finite or out of `CLINICAL_RANGES`, and a patient
+        whose id says that nobody knows.
+
         Raises
         ------
         QuarantineError
@@ -192,11 +204,25 @@ class Source(Generic[R]):
             If a file that all records share cannot be used.
         """
         try:
-            return self.read(ref)
+            return _plausible(self.read(ref), self.namespace)
         except (QuarantineError, BadInputError):
             raise
         except Exception as error:
             raise unexpected(error, self.file_name(ref)) from error
+
+    def patient_id(self, patient: str | None, recording: str) -> str:
+        """Return a record's `patient_id`.
+
+        Parameters
+        ----------
+        patient
+            As `parse_patient` returns it; None: nobody knows.
+        recording
+            What stands for the patient then: all windows of a recording are of one.
+        """
+        if patient is None:
+            return unknown_patient(self.namespace, recording)
+        return f"{self.namespace}:{patient}"
 
     def file_name(self, ref: R) -> str:
         """Return what messages call the file of a record: the first of `files`, or the record."""
@@ -495,37 +521,157 @@ def read_clinical(root: Path) -> dict[str, dict[str, float]]:
             if name not in ("patient_id", *CLINICAL_FIELDS):
                 raise BadInputError(f"{path} has an unknown column {name!r}")
             try:
-                float(text or "nan") if name != "patient_id" else None
+                float(text) if name != "patient_id" and not is_unknown(text) else None
             except ValueError as error:
                 raise BadInputError(f"{path}, line {number}: {name} is {text!r}") from error
-    for patient, row in rows_by_key(table, "patient_id", path).items():
-        known = {name: text for name, text in row.items() if text and name != "patient_id"}
-        clinical[patient] = {name: float(text) for name, text in known.items()}
+    named = [row for row in table if not is_unknown(row["patient_id"])]
+    for patient, row in rows_by_key(named, "patient_id", path).items():
+        known = {name: text for name, text in row.items() if name in CLINICAL_FIELDS}
+        clinical[patient] = {
+            name: float(text) for name, text in known.items() if not is_unknown(text)
+        }
     return clinical
 
 
+def _plausible(record: Record, namespace: str) -> Record:
+    """Leave out what no person can have; the notes say what."""
+    notes = []
+    patient, who = record.patient_id, record.patient_id.removeprefix(f"{namespace}:")
+    if UNKNOWN_PATIENT not in patient and is_unknown(who):
+        patient = unknown_patient(namespace, record.record_id)
+        notes.append(f"patient {who!r} is nobody, left out")
+    clinical = dict(record.clinical)
+    for name, value in record.clinical.items():
+        low, high = CLINICAL_RANGES[name]
+        if not low <= value <= high or (name in _YES_OR_NO and value not in (0, 1)):
+            del clinical[name]
+            notes += [] if math.isnan(value) else [f"impossible {name} {value:g} left out"]
+    if "sbp" in clinical and "dbp" in clinical and clinical["sbp"] <= clinical["dbp"]:
+        told = f"sbp {clinical.pop('sbp'):g} is not above dbp {clinical.pop('dbp'):g}"
+        notes.append(f"{told}, both left out")
+    measurements = {
+        name: value for name, value in record.measurements.items() if math.isfinite(value)
+    }
+    for name in record.measurements.keys() - measurements.keys():
+        value = record.measurements[name]
+        notes += [] if math.isnan(value) else [f"impossible {name} {value:g} left out"]
+    if (patient, clinical, measurements) == (
+        record.patient_id,
+        record.clinical,
+        record.measurements,
+    ):
+        return record
+    return replace(
+        record,
+        patient_id=patient,
+        clinical=clinical,
+        measurements=measurements,
+        notes=(*record.notes, *sorted(notes)),
+    )
+
+
+_YES_OR_NO = ("smoker", "diabetes")
+
+
 def whole_number(text: str) -> str:
-    """Return an identifier without the ".0" that spreadsheets add to whole numbers."""
-    return text.strip().removesuffix(".0")
+    """Return an identifier without the ".0" that spreadsheets add to whole numbers.
+
+    Examples
+    --------
+    >>> whole_number("7.0"), whole_number("007"), whole_number("1.2.0")
+    ('7', '007', '1.2.0')
+    """
+    text = text.strip()
+    return text.partition(".")[0] if _SPREADSHEET.fullmatch(text) else text
 
 
-def parse_number(text: str) -> float | None:
-    """Return a number, or None where the text is no finite one."""
+_SPREADSHEET = re.compile(r"[-+]?\d+\.0+", re.ASCII)
+
+
+def parse_patient(text: str, column: str) -> str | None:
+    """Return who the patient is, or None where the text says that nobody knows.
+
+    So does a number that a spreadsheet has rounded ("1.23E+15"), since several patients may have
+    it, and -1, -9, -99 and the like, which statistics programs write for a missing value.
+
+    Parameters
+    ----------
+    text
+        A cell, or what a pattern found in it.
+    column
+        Where it stands, for the message.
+
+    Raises
+    ------
+    QuarantineError
+        If it is empty (bad-metadata): the row breaks off.
+
+    Examples
+    --------
+    >>> parse_patient("7.0", "pid"), parse_patient("007", "pid"), parse_patient("NaN", "pid")
+    ('7', '007', None)
+    """
+    patient = whole_number(text)
+    if not patient:
+        raise QuarantineError("bad-metadata", f"{column} is empty")
+    return None if is_unknown(patient) or _NOBODY.fullmatch(patient) else patient
+
+
+_NOBODY = re.compile(
+    r"-(1|9+)|\d+\.\d*e\+?\d+|\d+e\+\d+|x+|anon(ymous|ymi[sz]ed)?|withheld|redacted|de-?identified",
+    re.IGNORECASE,
+)
+
+
+def parse_number(text: str, limits: tuple[float, float] = (-math.inf, math.inf)) -> float | None:
+    """Return a number within closed limits, or None where the text is no such finite one."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and limits[0] <= value <= limits[1] else None
 
 
-PRESSURE_RANGE = (20.0, 300.0)
-"""mmHg outside which a number is no blood pressure (an assumption of this project)."""
+def parse_measurement(
+    text: str, name: str, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float | None, tuple[str, ...]]:
+    """Return a number that a table states, and a note where it is left out.
+
+    Parameters
+    ----------
+    text
+        The cell; one that says nothing is None without a note.
+    name
+        Of the column, for the note.
+    limits
+        Lowest and highest possible value.
+
+    Raises
+    ------
+    QuarantineError
+        If it is no number (bad-metadata).
+
+    Examples
+    --------
+    >>> parse_measurement("55", "lvef"), parse_measurement("inf", "lvef")
+    ((55.0, ()), (None, ("impossible lvef 'inf' left out",)))
+    """
+    if is_unknown(text):
+        return None, ()
+    value = parse_number(text, limits)
+    if value is None:
+        try:
+            float(text)
+        except ValueError:
+            detail = f"{name} is {text[:40]!r}, not a number"
+            raise QuarantineError("bad-metadata", detail) from None
+        return None, (f"impossible {name} {text.strip()[:20]!r} left out",)
+    return value, ()
 
 
 def parse_pressure(text: str) -> float | None:
     """Return a blood pressure in mmHg, or None where the text is none."""
-    value = parse_number(text)
-    return value if value and PRESSURE_RANGE[0] <= value <= PRESSURE_RANGE[1] else None
+    return parse_number(text, CLINICAL_RANGES["sbp"])
 
 
 def window_starts(samples: int, step: int, windows: int) -> list[int]:
@@ -553,15 +699,34 @@ _NOT_A_DICT = (
 )
 
 
-def parse_likelihoods(text: str) -> dict[str, float]:
-    """Return label codes with their likelihoods from a Python dict written as text.
+def parse_likelihoods(text: str) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return label codes with their likelihoods from a Python dict written as text, and notes.
+
+    Returns
+    -------
+    Code to percent, and a note on each code that says nothing ("nan"), which is left out.
 
     Raises
     ------
     QuarantineError
-        If it is not one (reason bad-metadata).
+        If it is not one, states a code twice or a likelihood that is not in 0 to 100 (reason
+        bad-metadata).
     """
     try:
-        return {str(code): float(value) for code, value in ast.literal_eval(text).items()}
+        tree = ast.parse(text.strip(), mode="eval").body
+        stated: dict[Any, Any] = ast.literal_eval(tree)
+        codes = [str(code).strip() for code in stated]
+        values = [math.nan if isinstance(x, bool) else float(x) for x in stated.values()]
+        repeated = len(tree.keys) != len(set(codes))  # type: ignore[attr-defined]
     except _NOT_A_DICT:
         raise QuarantineError("bad-metadata", f"the labels are {text[:80]!r}") from None
+    if repeated:
+        raise QuarantineError("bad-metadata", f"a label is stated twice: {text[:80]!r}")
+    likelihoods = dict(zip(codes, values, strict=True))
+    for code, value in likelihoods.items():
+        if not 0 <= value <= 100:
+            said = f"the likelihood of {code} is not in 0 to 100: {text[:80]!r}"
+            raise QuarantineError("bad-metadata", said)
+    left = [code for code in codes if is_unknown(code)]
+    known = {code: value for code, value in likelihoods.items() if code not in left}
+    return known, tuple(f"label {code!r} left out" for code in left)

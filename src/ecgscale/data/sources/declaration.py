@@ -29,9 +29,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from ecgscale.data.sources.demographics import UNKNOWN
+
 Kind = Literal["multi-label", "multi-class", "binary", "regression"]
 
-MISSING = ("", "nan", "na", "n/a", "none", "null", "unknown", "?")
+MISSING = tuple(sorted(UNKNOWN))
 """Cells that say nothing, in any case, unless a task says which do."""
 YES, NO = ("1", "true", "yes"), ("0", "false", "no")
 """Cells of a column of 0 and 1, in any case, unless a task says which are positive."""
@@ -79,6 +81,13 @@ class FoldSplit(BaseModel, extra="forbid", frozen=True):
 
     validation: tuple[int, ...] = Field(min_length=1)
     test: tuple[int, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _apart(self) -> "FoldSplit":
+        both = set(self.validation) & set(self.test)
+        if both:
+            raise ValueError(f"fold {min(both)} is in validation and in test")
+        return self
 
 
 class SplitDeclaration(BaseModel, extra="forbid", frozen=True):

@@ -20,23 +20,57 @@ AGES = (0.0, 120.0)
 UNKNOWN = frozenset(
     (
         *("", "nan", "none", "null", "na", "n/a", "<na>", "unknown", "unk", "-", "--", "?", "."),
+        *("n.a.", "n.a", "#n/a", "#na", "#ref!", "#value!", "#name?", "nat", "nil", "(null)"),
+        *(
+            "\\n",
+            "undefined",
+            "undetermined",
+            "no data",
+            "none given",
+            "not given",
+            "not applicable",
+        ),
+        *("unspecified", "unbekannt", "not determined", "not entered", "(blank)"),
         *("not known", "not available", "not specified", "not stated", "not recorded", "missing"),
     )
 )
 """Texts, in lower case, that say that nothing is known."""
 
+
+def is_unknown(text: str) -> bool:
+    """Whether a cell says nothing: it is empty, has no letter or digit, or a word of `UNKNOWN`.
+
+    Examples
+    --------
+    >>> [is_unknown(text) for text in (" NaN ", "--", "<NA>", "Not  known", "0")]
+    [True, True, True, True, False]
+    """
+    words = " ".join(text.split()).lower().strip("\"'")
+    return words in UNKNOWN or not any(map(str.isalnum, words))
+
+
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25, "h": 365.25 * 24}
 """Units of an age in a year, by their first letter."""
 
 _UNIT = (
-    r"(?:(?P<y>years?|yrs?|y\.?/?o\.?|y|jahre?)|(?P<m>months?|mths?|mos?|monate?)"
+    r"(?:(?P<y>years?|yrs?|y\.?/?o\.?|y|jahre?|ans?|a[nñ]os?)|(?P<m>months?|mths?|mos?|monate?)"
     r"|(?P<w>weeks?|wks?|w|wochen?)|(?P<d>days?|d|tage?)|(?P<h>hours?|hrs?|h))"
 )
 _NUMBER = r"\d+(?:\.\d*|,\d{1,2})?|\.\d+"
+_UNITS = re.sub(r"\?P<\w>", "?:", _UNIT)
 _SPAN = re.compile(rf"(?P<value>{_NUMBER})\s*{_UNIT}\b\.?[\s,]*(?:and\s+)?")
 _BARE = re.compile(rf"\+?({_NUMBER})(?:e[-+]?\d+)?")
 _OF_AGE = re.compile(r"(?:[\s-]*(?:old|of age))$")
+_JOINED = re.compile(rf"(?<=\d)-(?={_UNITS}\b)")
+_BRACKETED = re.compile(rf"(?<=\d)\s*[\[(]\s*({_UNITS})\s*[\])]$")
 _DICOM = re.compile(r"(\d{3})([dwmy])")
+_ISO = re.compile(r"p((?:\d+[ymwd])+)")
+_WHOLE_UNITS = r"(years|yrs?|months|mths|mos?|weeks|wks|days|hours)"
+_COLUMN = re.compile(
+    rf"age[\W_]*(?:in[\W_]*)?[\[(]?{_WHOLE_UNITS}(?![a-z])"
+    rf"|(?<![a-z]){_WHOLE_UNITS}[\W_]*(?:old|of[\W_]*age)?[\W_]*$"
+    r"|age[\W_]+(?:in[\W_]+)?([dhmwy])[\W_]*$"
+)
 _ABOVE = re.compile(
     rf"(?:(?:>=?|≥|over|above|older than)\s*({_NUMBER})"
     rf"|({_NUMBER})\s*(?:\+|plus|(?:and|or) (?:over|older|above|more)))\s*(?:years?|yrs?|y)?"
@@ -56,14 +90,35 @@ LONGEST = 80
 
 _KEY_ENDS = r"[>\])\"']*+[ \t]*+"
 _TO_VALUE = r"(?:[:=][ \t]*|(?=[-+<>≥~\[(\d.]))"
+_PERSON = r"(?:patient|subject|participant|pt)(?:['\u2019]?s)?"
+_KEYS = (
+    rf"(?:{_PERSON}|age|sex|gender|id|mrn|name|number|nr|record|recording|case|study|file|date|time"
+    r"|birth ?date|dob|height|weight|bmi|race|ethnicity|hospital|site|device|recorder)"
+)
+_SAYS = (
+    rf"(?:(?:(?:{_NUMBER})[ \t-]*{_UNITS}\b[ \t,]*){{1,3}}(?:old\b)?"
+    r"|[^\s;,|<:=]{0,20}\d[^\s;,|<:=]{0,20}(?:[ \t]*(?:cm|m|in|kg|lbs?)\b)?"
+    r"|(?:fe)?male\b|[fmwx]\b|unknown\b|n/?an?\b|[?-]+)"
+)
+_BEFORE = (
+    r"^[# \t\"'(\[<*-]*+"
+    rf"(?:{_KEYS}\b{_KEY_ENDS}[:=]?[ \t]*+(?:{_SAYS}?[ \t,]*+|[^\n;|<]*+[;|<])[ \t(<,]*+){{0,5}}?"
+    rf"\b(?:{_PERSON}[ \t_-]?)?"
+)
+"""What may stand on a line before an age or a sex: nothing, or other facts about the patient. A
+word before it makes it another's, or the age at which something was (maternal, gestational, since).
+"""
 
 AGE_LINE = (
-    rf"(?i)\bage(?![a-z_-])[ \t]*+(?:(?:in[ \t]++)?[\[(]?{_UNIT}[\])]?(?![a-z]))?"
+    rf"(?im){_BEFORE}age(?![a-z_-])[ \t]*+(?:(?:in[ \t]++)?[\[(]?{_UNIT}[\])]?(?![a-z]))?"
     rf"{_KEY_ENDS}{_TO_VALUE}(?P<value>[^\n]*)"
 )
 """Matches an age in a header's comments; its group `value` is what follows on the line."""
 
-SEX_LINE = rf"(?i)\b(?:sex|gender)\b{_KEY_ENDS}[:=]?[ \t]*(?P<value>[^\n]*)"
+SEX_LINE = (
+    rf"(?im){_BEFORE}(?:sex|gender)(?![\w-])(?:[ \t]*[\[(][fm/ ,|]{{1,9}}[\])])?"
+    rf"{_KEY_ENDS}[:=]?[ \t]*(?P<value>[^\n]*)"
+)
 """Matches a sex in a header's comments; its group `value` is what follows on the line."""
 
 LABEL_LINE = r"(?im)^[# \t]*Dx[ \t]*[:=]([^\n]*)$"
@@ -71,8 +126,17 @@ LABEL_LINE = r"(?im)^[# \t]*Dx[ \t]*[:=]([^\n]*)$"
 
 _NEXT_KEY = re.compile(
     r"(?i)[ \t]*[;|#].*|[ \t]*[,<(]*[ \t]*\b[^\W\d]\w*>?[ \t]*[:=].*|[ \t,(]+(?:fe)?male\b.*"
+    r"|[ \t]*,[ \t]*[fmw]\b.*|[ \t,]+(?:sex|gender)\b.*"
 )
 """Where the value of a key ends on a line that says more ("65 <sex>: F", "65, male")."""
+
+_DOUBTS = frozenset(
+    (
+        *("trans", "transgender", "transsexual", "intersex", "mtf", "ftm", "was", "formerly"),
+        *("unknown", "uncertain", "unclear", "possibly", "probably", "or", "not"),
+    )
+)
+"""Words beside a sex that leave open which it is."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +200,30 @@ def read_comments(
     return Comments(age, sex, tuple(labels), len(lines), (*age_notes, *sex_notes, *label_notes))
 
 
-def parse_age(text: str) -> tuple[float | None, tuple[str, ...]]:
+def column_unit(column: str) -> str | None:
+    """Return the unit that the name of a column of ages states, a key of `PER_YEAR`.
+
+    None: the name ends in m, and says neither months nor another thing.
+
+    Examples
+    --------
+    >>> [column_unit(name) for name in ("age", "age_months", "AgeInDays", "weeks of age")]
+    ['y', 'm', 'd', 'w']
+    """
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()
+    found = _COLUMN.search(name)
+    if found is None:
+        return "y"
+    unit: str = found[1] or found[2] or found[3]
+    return None if unit == "m" else unit[0]
+
+
+def parse_age(text: str, unit: str = "y") -> tuple[float | None, tuple[str, ...]]:
     """Return an age in years, or None, and notes on what was assumed or left out.
 
-    A number without a unit is years. "89+", ">89" and the like, and the 300 that PTB-XL writes for
-    every age above 89 (Wagner et al. 2020), are read as `OLDEST`. Ranges, lower bounds below 89,
-    negative and impossible numbers and other words are unknown.
+    A number without a unit is in `unit`, a key of `PER_YEAR`. "89+", ">89" and the like, and the
+    300 that PTB-XL writes for every age above 89 (Wagner et al. 2020), are read as `OLDEST`.
+    Ranges, lower bounds below 89, negative and impossible numbers and other words are unknown.
 
     Examples
     --------
@@ -153,14 +235,16 @@ def parse_age(text: str) -> tuple[float | None, tuple[str, ...]]:
     said = text.strip().strip("\"'").strip()
     shown = f"age {said[:30]!r}"
     words = " ".join(said.lower().split())
-    if words in UNKNOWN:
+    if is_unknown(words):
         return None, ()
     if len(words) > LONGEST:
         return None, (f"{shown} is not understood and left out",)
-    words = _OF_AGE.sub("", words)
-    if _BARE.fullmatch(words):
-        years = float(words.replace(",", "."))
-        if years == 300:
+    words = _OF_AGE.sub("", _BRACKETED.sub(r" \1", _JOINED.sub(" ", words)))
+    if iso := _ISO.fullmatch(words):
+        words = re.sub("([ymwd])", r"\1 ", iso[1]).replace("m ", " months ").strip()
+    elif _BARE.fullmatch(words):
+        years = float(words.replace(",", ".")) / PER_YEAR[unit]
+        if years == 300 and unit == "y":
             return OLDEST, (f"age 300 stands for above 89 and is read as {OLDEST:g}",)
         return _possible(years, shown)
     if dicom := _DICOM.fullmatch(words):
@@ -199,7 +283,7 @@ def parse_sex(
     """
     word = text.strip().strip("\"'.").strip().lower()
     sex = (codes or SEXES).get(word.removesuffix(".0") if codes else word)
-    if sex is not None or word in UNKNOWN or word == "u":
+    if sex is not None or is_unknown(word) or word == "u":
         return sex, ()
     return None, (f"sex {text.strip()[:30]!r} is not understood and left out",)
 
@@ -216,14 +300,32 @@ def parse_labels(text: str, separator: str | None) -> tuple[tuple[str, ...], tup
     --------
     >>> parse_labels("AF | nan | AF", "|")
     (('AF',), ("label 'nan' left out",))
+    >>> parse_labels("426783006;164889003", ",")[0]  # numbers, as of SNOMED CT, are apart
+    ('426783006', '164889003')
     """
     parts = [part.strip() for part in ([text] if separator is None else text.split(separator))]
+    if separator is not None:
+        parts = [code for part in parts for code in _apart(part)]
     codes = dict.fromkeys(part for part in parts if part.lower() not in UNKNOWN)
     left = dict.fromkeys(part for part in parts if part and part not in codes)
     notes = [f"label {part!r} left out" for part in left]
     if len(parts) > 1 and "" in parts and text.strip():
         notes.append("an empty label left out")
+    if separator is not None:
+        odd = [code for code in codes if _SEVERAL.search(code)]
+        notes += [f"label {code[:40]!r} is read as one, and may be several" for code in odd]
     return tuple(codes), tuple(notes)
+
+
+_SEVERAL = re.compile(r"[;|,\t]|^[\[{].*[\]}]$")
+"""What stands in a text that may be several labels, whatever was said to stand between them."""
+
+_NUMBERS = re.compile(r"\d{6,18}(?:\s*[;|,/\s]\s*(?:\d{6,18}|nan|none))+", re.ASCII | re.IGNORECASE)
+
+
+def _apart(part: str) -> list[str]:
+    """Take apart what can only be several codes: numbers of 6 to 18 digits, as in SNOMED CT."""
+    return re.split(r"[;|,/\s]+", part) if _NUMBERS.fullmatch(part) else [part]
 
 
 T = TypeVar("T")
@@ -260,18 +362,34 @@ def _short(match: re.Match[str]) -> str:
 
 
 def _age_of(match: re.Match[str]) -> tuple[float | None, tuple[str, ...]]:
-    text = re.split(r",\s*(?=[^\W\d])", _NEXT_KEY.sub("", _short(match)))[0].strip()
+    said = _short(match)
+    text = _NEXT_KEY.sub("", said).strip()
     unit = next((key for key in PER_YEAR if key in match.re.groupindex and match[key]), "y")
-    if unit != "y" and _BARE.fullmatch(text):
-        return _possible(float(text.replace(",", ".")) / PER_YEAR[unit], f"age {text!r}")
-    return parse_age(text)
+    age, notes = parse_age(text, unit)
+    again = _AGE_AGAIN.search(said)
+    if again and parse_age(_NEXT_KEY.sub("", again[1]).strip())[0] not in (None, age):
+        return None, (f"age {said[:30]!r} is two ages, left out",)
+    return age, notes
+
+
+_AGE_AGAIN = re.compile(rf"(?i)[\s;,|<]age{_KEY_ENDS}[:=][ \t]*([^\n]*)")
+_SEX_AGAIN = re.compile(rf"(?i)[\s;,|<](?:sex|gender){_KEY_ENDS}[:=][ \t]*([^\W\d_]+)")
 
 
 def _sex_of(match: re.Match[str]) -> tuple[Sex | None, tuple[str, ...]]:
-    text = re.split(r"[;|#<(]", _short(match))[0].strip()
-    if text.lower() in UNKNOWN:
+    said = _short(match)
+    value = _NEXT_KEY_OF_SEX.sub("", said)
+    if is_unknown(value.partition("(")[0]):
         return None, ()
-    return parse_sex(re.split(r"[\s,]", text, maxsplit=1)[0])
+    words = re.findall(r"[^\W\d_]+", value.lower())
+    words += [word.lower() for word in _SEX_AGAIN.findall(said)]
+    named = {SEXES[word] for word in words if word in SEXES}
+    if len(named) > 1 or not _DOUBTS.isdisjoint(words):
+        return None, (f"sex {said[:30]!r} is not understood and left out",)
+    return parse_sex(re.split(r"[\s,;(]", value.strip(), maxsplit=1)[0])
+
+
+_NEXT_KEY_OF_SEX = re.compile(r"[ \t]*[;|#<].*|[ \t]*[,(]*[ \t]*\b[^\W\d]\w*[ \t]*[:=].*")
 
 
 def _possible(years: float, shown: str) -> tuple[float | None, tuple[str, ...]]:

@@ -4,6 +4,7 @@ The description lies in the folder (the reader `folder`), or in the YAML file of
 `ecgscale.datasets`, where a reader's options are its keys.
 """
 
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError, field_validator
 
-from ecgscale.data.record import LEADS, Record, unknown_patient
+from ecgscale.data.record import LEADS, Record
 from ecgscale.data.sources.base import (
     PATIENT_METADATA,
     Decoded,
@@ -23,6 +24,7 @@ from ecgscale.data.sources.base import (
     Source,
     SourceOptions,
     is_inside,
+    parse_patient,
     window_starts,
 )
 from ecgscale.data.sources.declaration import TaskDeclaration
@@ -145,11 +147,7 @@ class Folder(Source[FolderRef]):
         patient = self._patient(ref, known)
         return Record(
             record_id=ref.record_id,
-            patient_id=(
-                unknown_patient(self.namespace, ref.recording)
-                if patient is None
-                else f"{self.namespace}:{patient}"
-            ),
+            patient_id=self.patient_id(patient, ref.recording),
             signal=found.signal,
             fs=found.fs,
             leads=found.leads,
@@ -158,7 +156,7 @@ class Folder(Source[FolderRef]):
             labels={**dict.fromkeys((*said.labels, *ref.labels), 100.0), **known.labels},
             fold=known.fold,
             split=known.split,
-            clinical=self.clinical.get(patient or ref.recording, {}),
+            clinical=self.clinical.get(patient or ("" if self._keyed else ref.recording), {}),
             measurements=known.measurements,
             columns={name: ref.rows[0].get(name, "").strip() for name in self.asked},
             unit=known.unit,
@@ -186,6 +184,11 @@ class Folder(Source[FolderRef]):
         stated = self.description
         path = self.root / str(stated.signals)
         return read_archive(path, str(stated.uids), len(stated.leads or ()))
+
+    @cached_property
+    def _repeated(self) -> frozenset[str]:
+        """Names that several entries of that array have."""
+        return frozenset(uid for uid, count in Counter(self._archive[0]).items() if count > 1)
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
@@ -292,6 +295,9 @@ class Folder(Source[FolderRef]):
         stated = self.description
         path = self.root / ref.path
         if stated.signals:
+            if ref.recording in self._repeated:
+                detail = f"{stated.signals} has several entries named {ref.recording!r}"
+                raise QuarantineError("duplicate-record", detail)
             return admit_array(self._archive[1][ref.position], stated, path.name)
         if not (ref.found and stated.format == "wfdb"):  # which says itself what is missing
             if not is_inside(self.root, path):
@@ -325,7 +331,7 @@ class Folder(Source[FolderRef]):
 
     def _patient(self, ref: FolderRef, known: Described) -> str | None:
         """Return who the patient is, or None where nothing says it."""
-        if known.patient is not None:
+        if known.patient is not None or (self._keyed and self.description.signals):
             return known.patient
         if self.description.patient_pattern is None:
             return ref.recording if self.description.patients == "record" else None
@@ -333,7 +339,12 @@ class Folder(Source[FolderRef]):
         if not patient:
             detail = f"patient_pattern finds nobody in {ref.recording!r}"
             raise QuarantineError("bad-metadata", detail)
-        return patient
+        return parse_patient(patient, "patient_pattern")
+
+    @property
+    def _keyed(self) -> bool:
+        """Whether a table says who the patients are."""
+        return bool(self.description.table and self.description.table.patient)
 
 
 class DataSet(BaseModel, extra="forbid", frozen=True):

@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, Field
 
 from ecgscale.data.record import Sex, Split
@@ -15,10 +16,12 @@ from ecgscale.data.sources.base import (
     one_line,
     parse_fold,
     parse_likelihoods,
+    parse_measurement,
+    parse_patient,
     read_table,
     whole_number,
 )
-from ecgscale.data.sources.demographics import parse_age, parse_labels, parse_sex
+from ecgscale.data.sources.demographics import column_unit, parse_age, parse_labels, parse_sex
 from ecgscale.errors import BadInputError
 
 Row = dict[str, str]
@@ -57,9 +60,10 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
     """Column with the record's path in the folder, or its file name if that is unique; the suffix
     may be there or not."""
     patient: str | None = None
-    """Column with the patient's id."""
+    """Column with the patient's id; where a cell says that nobody knows (nan, unknown, ...), the
+    recording's patient is unknown."""
     age: str | None = None
-    """Column with the age, in years where it states no unit."""
+    """Column with the age, in years where neither it nor its name (age_months) states a unit."""
     sex: str | None = None
     """Column with F, M, Female or Male."""
     labels: str | None = None
@@ -128,10 +132,11 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
         (row,) = rows
         seconds = _seconds(row, *self.original) if self.original else None
         patient = self._patient(row, patient_pattern)
-        age, age_notes = parse_age(row[self.age]) if self.age else (None, ())
+        age, age_notes = self._age(row[self.age], self.age) if self.age else (None, ())
         sex, sex_notes = parse_sex(row[self.sex]) if self.sex else (None, ())
         labels, label_notes = self._codes(row[self.labels]) if self.labels else ({}, ())
-        notes = (*age_notes, *sex_notes, *label_notes)
+        measurements, more = self._measured(row)
+        notes = (*age_notes, *sex_notes, *label_notes, *more)
         is_clipped = bool(self.clipped) and row[self.clipped or ""].strip().lower() == "true"
         return Described(
             patient=patient,
@@ -140,9 +145,7 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
             labels=labels,
             split=_split(row[self.split], self.split) if self.split else None,
             fold=parse_fold(row[self.fold]) if self.fold else None,
-            measurements={
-                name: _number(row[name], name) for name in self.measurements if row[name].strip()
-            },
+            measurements=measurements,
             unit=_unit(row[self.amplitude], self.amplitude) if self.amplitude else "mV",
             seconds=seconds,
             notes=(*notes, "clipped by the recorder") if is_clipped else notes,
@@ -151,24 +154,46 @@ class MetadataTable(BaseModel, extra="forbid", frozen=True):
     def _patient(self, row: Row, pattern: str | None) -> str | None:
         if self.patient is None:
             return None
-        text = row[self.patient]
-        match = re.fullmatch(pattern or "(?s)(.*)", text)
-        patient = whole_number(match[1] or "") if match else ""
-        if not patient:
-            problem = f"{text!r} does not match {pattern!r}" if pattern else "is empty"
-            raise QuarantineError("bad-metadata", f"{self.patient} {problem} in {self.path}")
-        return patient
+        where = f"{self.path}: {self.patient}"
+        patient = parse_patient(row[self.patient], where)
+        if pattern is None or patient is None:
+            return patient
+        match = re.fullmatch(pattern, row[self.patient])
+        if not match or not match[1]:
+            problem = f"{row[self.patient]!r} does not match {pattern!r}"
+            raise QuarantineError("bad-metadata", f"{where} {problem}")
+        return parse_patient(match[1], where)
+
+    def _age(self, text: str, column: str) -> tuple[float | None, tuple[str, ...]]:
+        unit = column_unit(column)
+        if unit is None:
+            note = f"ages left out: the column {column!r} does not say whether they are in months"
+            return None, (note,)
+        age, notes = parse_age(text, unit)
+        if unit == "y" or age is None:
+            return age, notes
+        return age, (*notes, f"ages are not in years, as the column {column!r} says")
+
+    def _measured(self, row: Row) -> tuple[dict[str, float], tuple[str, ...]]:
+        values: dict[str, float] = {}
+        notes: list[str] = []
+        for name in self.measurements:
+            value, more = parse_measurement(row[name], name)
+            notes += more
+            if value is not None:
+                values[name] = value
+        return values, tuple(notes)
 
     def _codes(self, text: str) -> tuple[dict[str, float], tuple[str, ...]]:
-        if self.label_separator is None and text.startswith("{"):
-            return parse_likelihoods(text), ()
+        if self.label_separator is None and text.strip().startswith("{"):
+            return parse_likelihoods(text)
         codes, notes = parse_labels(text, self.label_separator)
         return dict.fromkeys(codes, 100.0), notes
 
 
 @dataclass(frozen=True)
 class Described:
-    """What a table says of one record; `patient` is None where the table has no such column."""
+    """What a table says of one record; `patient` is None where the table does not say who it is."""
 
     patient: str | None = None
     age: float | None = None
@@ -211,29 +236,66 @@ def join(
         key = row[column].strip().removeprefix("./")
         suffix = next((end for end in suffixes if key.endswith(end)), "")
         key = key.removesuffix(suffix)
+        if key not in joined and key not in named:
+            key = whole_number(key)
         own = named.get(key, [])
         joined.setdefault(own[0] if key not in joined and len(own) == 1 else key, []).append(row)
     return {record: tuple(found) for record, found in joined.items()}
 
 
 def _read_parquet(path: Path, required: tuple[str, ...]) -> list[Row]:
-    import pandas as pd
+    """Read a table as rows of text: exact, since an identifier as a float may be another's."""
+    import pyarrow.parquet as pq
 
     if not path.is_file():
         raise BadInputError(f"{path} does not exist")
     try:
-        table = pd.read_parquet(path)
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise BadInputError(f"{path} names the column {twice[0]!r} twice")
+            missing = [name for name in required if name not in names]
+            if missing:
+                raise BadInputError(f"{path} has no column {missing[0]!r}")
+            columns = [_texts(column) for column in file.read().columns]
+    except BadInputError:
+        raise
     except Exception as error:  # whatever a damaged file makes of Arrow
         raise BadInputError(f"{path} cannot be read as Parquet: {one_line(error)}") from error
-    twice = table.columns[table.columns.duplicated()]
-    if len(twice):
-        raise BadInputError(f"{path} names the column {twice[0]!r} twice")
-    missing = [name for name in required if name not in table.columns]
-    if missing:
-        raise BadInputError(f"{path} has no column {missing[0]!r}")
-    known = table.astype(object).where(table.notna(), "").astype(str)
-    names = known.columns.tolist()
-    return [dict(zip(names, row, strict=True)) for row in known.itertuples(index=False, name=None)]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _texts(column: Any) -> list[str]:
+    """Return the values of an Arrow column as text, empty where there is none."""
+    kind = getattr(column.type, "value_type", column.type)  # of a dictionary
+    exact = _EXACT.get(str(kind))
+    values = column.to_pylist()
+    if exact is None:
+        return [_text(value) for value in values]
+    digits, narrow = exact
+    return [
+        ""
+        if value is None or math.isnan(value)
+        else str(narrow(value))
+        if abs(value) < 2**digits or math.isinf(value)
+        else f"{value:.17e}"  # that far apart, floats skip whole numbers: see `parse_patient`
+        for value in values
+    ]
+
+
+_EXACT: dict[str, tuple[int, Callable[[float], Any]]] = {
+    "halffloat": (11, np.float16),
+    "float": (24, np.float32),
+    "double": (53, float),
+}
+"""Arrow's floating types: up to which power of 2 whole numbers are exact, and what prints them."""
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    return "" if value is None else str(value)
 
 
 def _split(text: str, column: str) -> Split | None:
@@ -253,17 +315,7 @@ def _unit(text: str, column: str) -> Literal["mV", "z"]:
 
 def _seconds(row: Row, samples: str, rate: str) -> float | None:
     """Return how long a recording was, or None if the table does not say."""
-    try:
-        seconds = float(row[samples] or "nan") / float(row[rate] or "nan")
-    except ValueError:
-        raise QuarantineError("bad-metadata", f"{samples} or {rate} is not a number") from None
-    except ZeroDivisionError:
-        raise QuarantineError("wrong-rate", f"{rate} is 0") from None
-    return None if math.isnan(seconds) else seconds
-
-
-def _number(text: str, column: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise QuarantineError("bad-metadata", f"{column} is {text!r}, not a number") from None
+    length, per_second = (parse_measurement(row[name], name)[0] for name in (samples, rate))
+    if per_second == 0:
+        raise QuarantineError("wrong-rate", f"{rate} is 0")
+    return None if length is None or per_second is None else length / per_second

@@ -16,6 +16,7 @@ from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
     parse_number,
+    parse_patient,
     parse_pressure,
     read_table,
     rows_by_key,
@@ -90,7 +91,7 @@ class AuroraBp(Source[AuroraBpRef]):
         for protocol in self.options.protocols:
             for row in read_table(self.root / _measurements(protocol), _MEASUREMENT_COLUMNS, "\t"):
                 if row["waveforms_generated"].strip() in ("1", "1.0"):
-                    baseline = baselines.get(row["pid"], {})
+                    baseline = baselines.get(whole_number(row["pid"]), {})
                     person = _person(participants.get(whole_number(row["pid"])), baseline)
                     refs += self._windows(row, person, baseline)
         if not refs:
@@ -99,8 +100,7 @@ class AuroraBp(Source[AuroraBpRef]):
 
     def read(self, ref: AuroraBpRef) -> Record:
         """Read one window."""
-        if not ref.patient:
-            raise QuarantineError("bad-metadata", f"no pid for {ref.record_id}")
+        patient = parse_patient(ref.patient, f"pid of {ref.record_id}")
         path = self.named_file(ref.path, "a table of measurements")
         ecg, notes = _within_ends(_read_ecg(path), path.name)
         window = ecg[ref.start : ref.start + self._window_samples]
@@ -109,14 +109,14 @@ class AuroraBp(Source[AuroraBpRef]):
         found = admit(path.name, [Channel(self.leads[0], window, FS)])
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{ref.patient}",
+            patient_id=self.patient_id(patient, ref.path),
             signal=found.signal,
             gain=found.gain,
             fs=found.fs,
             leads=found.leads,
             age=ref.age,
             sex=ref.sex,
-            clinical={**ref.clinical, **self.clinical.get(ref.patient, {})},
+            clinical={**ref.clinical, **self.clinical.get(patient or "", {})},
             measurements=ref.measurements,
             notes=(*ref.notes, *notes, *found.notes),
         )
@@ -143,7 +143,7 @@ class AuroraBp(Source[AuroraBpRef]):
             values = {name: parse_pressure(row[name]) for name in columns}
             known = {name: value for name, value in values.items() if value is not None}
             if len(known) == len(columns):
-                baselines.setdefault(row["pid"], known)
+                baselines.setdefault(whole_number(row["pid"]), known)
         return baselines
 
     def _windows(

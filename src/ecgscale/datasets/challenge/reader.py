@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
-from ecgscale.data.record import Record, Split, unknown_patient
+from ecgscale.data.record import Record, Split
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
     is_inside,
+    parse_patient,
     read_lines,
     read_names,
     read_table,
     whole_number,
 )
 from ecgscale.data.sources.demographics import read_comments
-from ecgscale.data.wfdb import comments, decode
+from ecgscale.data.wfdb import comments, decode, without_suffix
 from ecgscale.data.wfdb_header import read_header
 from ecgscale.errors import BadInputError
 
@@ -55,6 +56,8 @@ class ChallengeRef(Ref):
     split: Split | None
     split_labels: tuple[str, ...]
     patient: str | None = None
+    nobody: bool = False
+    """Whether a table says that nobody knows who the patient is."""
 
 
 @sources.register("challenge")
@@ -88,7 +91,8 @@ class Challenge(Source[ChallengeRef]):
             split, labels = splits.get(name, (None, ()))
             own = self.options.patients == "record" or ONE_RECORD_EACH.fullmatch(name)
             patient = patients.get(name, name if own else None)
-            refs.append(ChallengeRef(name, path, split, labels, patient))
+            nobody = name in patients and patient is None
+            refs.append(ChallengeRef(name, path, split, labels, patient, nobody))
         return refs
 
     def read(self, ref: ChallengeRef) -> Record:
@@ -105,11 +109,7 @@ class Challenge(Source[ChallengeRef]):
         found = decode(path.parent, header)
         return Record(
             record_id=ref.record_id,
-            patient_id=(
-                unknown_patient(self.namespace, ref.record_id)
-                if ref.patient is None
-                else f"{self.namespace}:{ref.patient}"
-            ),
+            patient_id=self.patient_id(ref.patient, ref.record_id),
             signal=found.signal,
             fs=found.fs,
             leads=found.leads,
@@ -118,7 +118,7 @@ class Challenge(Source[ChallengeRef]):
             labels=dict.fromkeys(said.labels, 100.0),
             split=ref.split,
             split_labels=ref.split_labels,
-            clinical=self.clinical.get(ref.patient or ref.record_id, {}),
+            clinical=self.clinical.get(ref.patient or ("" if ref.nobody else ref.record_id), {}),
             gain=found.gain,
             notes=(*found.notes, *said.notes, *(() if said.labels else (without,))),
         )
@@ -157,12 +157,13 @@ class Challenge(Source[ChallengeRef]):
         named = self.options.patients
         return self.root / named if isinstance(named, Path) else None
 
-    def _patients(self) -> dict[str, str]:
+    def _patients(self) -> dict[str, str | None]:
+        """Read who the patients are; None where the table says that nobody knows."""
         path = self._patient_file()
         if path is None:
             return {}
         if path.suffix == ".txt":
-            return _incart_patients(path)
+            return {**_incart_patients(path)}
         rows = read_table(path, ())
         if rows and {"ecg_id", "patient_id"} <= rows[0].keys():
             named = [
@@ -171,12 +172,13 @@ class Challenge(Source[ChallengeRef]):
         else:
             rows = read_table(path, ("record", "patient"))
             named = [(row["record"].strip(), row["patient"]) for row in rows]
-        patients: dict[str, str] = {}
+        patients: dict[str, str | None] = {}
         for record, text in named:
-            patient = whole_number(text)
-            if not patient or patients.setdefault(record, patient) != patient:
-                said = "names several patients" if patient else "names no patient"
-                raise BadInputError(f"{path} {said} for the record {record!r}")
+            if not text.strip():
+                raise BadInputError(f"{path} names no patient for the record {record!r}")
+            patient = parse_patient(text, "patient")
+            if patients.setdefault(record, patient) != patient:
+                raise BadInputError(f"{path} names several patients for the record {record!r}")
         return patients
 
     def _splits(self) -> dict[str, tuple[Split, tuple[str, ...]]]:
@@ -216,7 +218,7 @@ def _incart_patients(path: Path) -> dict[str, str]:
 
 def _listed(path: Path) -> list[str]:
     names = read_names(path, (".hea", *_SIGNAL_SUFFIXES))
-    return [f"{name.removesuffix('.hea')}.hea" for name in names if name[-1] != "/"]
+    return [f"{without_suffix(name, path.parent)}.hea" for name in names if name[-1] != "/"]
 
 
 _VERHOEFF_STEP = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)

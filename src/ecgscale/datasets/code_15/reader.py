@@ -13,8 +13,14 @@ from pydantic import Field
 from ecgscale.data.gate import Channel, admit
 from ecgscale.data.record import LEADS, Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import Decoded, read_table, whole_number
-from ecgscale.data.sources.demographics import parse_age, parse_sex
+from ecgscale.data.sources.base import (
+    Decoded,
+    parse_measurement,
+    parse_patient,
+    read_table,
+    whole_number,
+)
+from ecgscale.data.sources.demographics import is_unknown, parse_age, parse_sex
 from ecgscale.errors import BadInputError
 
 TABLE = "exams.csv"
@@ -24,6 +30,9 @@ LABELS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
 
 IS_MALE: dict[str, Sex] = {"true": "M", "1": "M", "false": "F", "0": "F"}
 """What the column is_male says."""
+
+FOLLOW_UP = (0.0, 120.0)
+"""Years that a follow-up can last."""
 
 _COLUMNS = ("exam_id", "age", "is_male", *LABELS, "patient_id", "death", "timey", "trace_file")
 
@@ -46,10 +55,10 @@ class Code15Ref(Ref):
 
 @dataclass(frozen=True)
 class _Shard:
-    """An open shard: its tracings, and the position of every exam."""
+    """An open shard: its tracings, and the positions of every exam, of which there must be one."""
 
     tracings: Any
-    positions: dict[str, int]
+    positions: dict[str, list[int]]
 
 
 @sources.register("code-15")
@@ -89,16 +98,15 @@ class Code15(Source[Code15Ref]):
     def read(self, ref: Code15Ref) -> Record:
         """Read one exam without the zeros at its ends; a worker opens each shard once."""
         row = ref.row
-        patient = whole_number(row["patient_id"])
-        if not patient:
-            raise QuarantineError("bad-metadata", f"exam {ref.record_id} has no patient_id")
+        patient = parse_patient(row["patient_id"], "patient_id")
         age, age_notes = parse_age(row["age"])
         sex, sex_notes = parse_sex(row["is_male"], IS_MALE)
         labels = {name: 100.0 for name in LABELS if _truth(row, name)}
+        measurements, follow_up_notes = _follow_up(row)
         found = self._decoded(ref)
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{patient}",
+            patient_id=self.patient_id(patient, ref.record_id),
             signal=found.signal,
             gain=found.gain,
             fs=found.fs,
@@ -106,9 +114,9 @@ class Code15(Source[Code15Ref]):
             age=age,
             sex=sex,
             labels=labels,
-            clinical=self.clinical.get(patient, {}),
-            measurements=_follow_up(row),
-            notes=(*found.notes, *age_notes, *sex_notes),
+            clinical=self.clinical.get(patient or "", {}),
+            measurements=measurements,
+            notes=(*found.notes, *age_notes, *sex_notes, *follow_up_notes),
         )
 
     def tables(self) -> list[Path]:
@@ -125,8 +133,12 @@ class Code15(Source[Code15Ref]):
         shard = self._shard(name)
         if ref.record_id not in shard.positions:
             raise QuarantineError("missing-signal-file", f"{name} has no exam {ref.record_id}")
+        place, *others = shard.positions[ref.record_id]
+        if others:
+            detail = f"{name} has {1 + len(others)} tracings of exam {ref.record_id}"
+            raise QuarantineError("duplicate-record", detail)
         try:
-            tracing = np.asarray(shard.tracings[shard.positions[ref.record_id]], dtype=np.float32)
+            tracing = np.asarray(shard.tracings[place], dtype=np.float32)
         except OSError as error:
             raise QuarantineError("truncated-signal", f"{name}: {error}") from error
         recorded = np.flatnonzero(tracing.any(axis=1))
@@ -175,7 +187,12 @@ def _contents(file: Any, name: str) -> _Shard:
         raise QuarantineError(
             "unreadable-header", f"{name}: {len(exams)} exams, tracings of shape {tracings.shape}"
         )
-    return _Shard(tracings, {str(exam): place for place, exam in enumerate(exams) if exam != 0})
+    positions: dict[str, list[int]] = {}
+    for place, exam in enumerate(exams):
+        named = exam.decode() if isinstance(exam, bytes) else str(exam)
+        if whole_number(named) != "0":
+            positions.setdefault(whole_number(named), []).append(place)
+    return _Shard(tracings, positions)
 
 
 def _truth(row: dict[str, str], name: str) -> bool:
@@ -186,11 +203,10 @@ def _truth(row: dict[str, str], name: str) -> bool:
     return known[text]
 
 
-def _follow_up(row: dict[str, str]) -> dict[str, float]:
-    """Return whether the patient died and after how many years, where the exam has it."""
-    if not row["death"].strip() or not row["timey"].strip():
-        return {}
-    try:
-        return {"death": float(_truth(row, "death")), "follow_up_years": float(row["timey"])}
-    except ValueError:
-        raise QuarantineError("bad-metadata", f"timey is {row['timey']!r}") from None
+def _follow_up(row: dict[str, str]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return whether the patient died and after how many years, where the exam has both."""
+    if is_unknown(row["death"]):
+        return {}, ()
+    died = float(_truth(row, "death"))
+    years, notes = parse_measurement(row["timey"], "timey", FOLLOW_UP)
+    return ({} if years is None else {"death": died, "follow_up_years": years}), notes

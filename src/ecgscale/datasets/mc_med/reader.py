@@ -15,6 +15,7 @@ from ecgscale.data.record import LEADS, Record, Split, canonical_lead
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
 from ecgscale.data.sources.base import (
     Decoded,
+    parse_patient,
     parse_pressure,
     read_lines,
     read_table,
@@ -108,15 +109,14 @@ class McMed(Source[McMedRef]):
 
     def read(self, ref: McMedRef) -> Record:
         """Read one window."""
-        visit, patient = ref.visit, ref.visit.patient
-        if not patient:
-            raise QuarantineError("bad-metadata", f"{VISITS} has no MRN for {ref.record_id}")
+        visit = ref.visit
+        patient = parse_patient(visit.patient or "", f"{VISITS}: MRN of {ref.record_id}")
         stem = self.data / ref.path
         header = _header(self.data, stem)
         window = _window(stem, header, ref.start, ref.start + self._window_samples(header.fs))
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{patient}",
+            patient_id=self.patient_id(patient, ref.path.rsplit("/", 1)[1]),
             signal=window.signal,
             gain=window.gain,
             fs=window.fs,
@@ -126,7 +126,7 @@ class McMed(Source[McMedRef]):
             labels=visit.labels,
             split=visit.split,
             measurements=visit.measurements,
-            clinical={**self.clinical.get(patient, {}), **visit.measurements},
+            clinical={**self.clinical.get(patient or "", {}), **visit.measurements},
             notes=(*visit.notes, *window.notes),
         )
 

@@ -9,7 +9,13 @@ from typing import ClassVar
 
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import parse_number, read_table, rows_by_key, whole_number
+from ecgscale.data.sources.base import (
+    parse_number,
+    parse_patient,
+    read_table,
+    rows_by_key,
+    whole_number,
+)
 from ecgscale.data.sources.demographics import OLDEST, parse_age, parse_sex
 from ecgscale.data.wfdb import decode
 from ecgscale.data.wfdb_header import read_header
@@ -77,8 +83,7 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
 
     def read(self, ref: MimicIvEcgRef) -> Record:
         """Read one record."""
-        if not ref.patient:
-            raise QuarantineError("bad-metadata", f"{TABLE} has no subject_id for {ref.path}")
+        patient = parse_patient(ref.patient, f"{TABLE}: subject_id of {ref.path}")
         path = self.named_file(f"{ref.path}.hea", TABLE, (".dat",))
         header = read_header(path)
         stated = header.comments.get("<subject_id>", ref.patient)
@@ -89,7 +94,7 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
         found = decode(path.parent, header)
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{ref.patient}",
+            patient_id=self.patient_id(patient, ref.record_id),
             signal=found.signal,
             gain=found.gain,
             fs=found.fs,
@@ -98,7 +103,7 @@ class MimicIvEcg(Source[MimicIvEcgRef]):
             sex=ref.sex,
             labels=_lvef_label(ref.lvef),
             measurements={} if ref.lvef is None else {"lvef": ref.lvef},
-            clinical=self.clinical.get(ref.patient, {}),
+            clinical=self.clinical.get(patient or "", {}),
             notes=(*found.notes, *ref.notes),
         )
 

@@ -15,8 +15,8 @@ from pydantic import Field
 from ecgscale.data.gate import admit
 from ecgscale.data.record import Record, Sex, canonical_lead
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import Decoded, read_table, whole_number
-from ecgscale.data.sources.demographics import UNKNOWN, parse_age, parse_sex
+from ecgscale.data.sources.base import Decoded, parse_patient, read_table, whole_number
+from ecgscale.data.sources.demographics import is_unknown, parse_age, parse_sex
 from ecgscale.data.wfdb import channels, recording
 from ecgscale.data.wfdb_header import Header
 from ecgscale.errors import BadInputError
@@ -123,12 +123,13 @@ class Music(Source[MusicRef]):
         missing = [lead for lead in ORTHOGONAL if lead not in header.leads]
         if missing:
             raise QuarantineError("missing-lead", f"no lead {', '.join(missing)}")
+        patient = parse_patient(ref.patient, PATIENT)
         age, age_notes = parse_age(ref.row[AGE])
         sex, sex_notes = parse_sex(ref.row[MALE], _SEX)
         window, moved = self._usable(stem, header, ref.start)
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{ref.patient}",
+            patient_id=self.patient_id(patient, ref.patient),
             signal=window.signal,
             gain=window.gain,
             fs=window.fs,
@@ -136,7 +137,7 @@ class Music(Source[MusicRef]):
             age=age,
             sex=sex,
             labels=_labels(ref.row),
-            clinical={**_clinical(ref.row), **self.clinical.get(ref.patient, {})},
+            clinical={**_clinical(ref.row), **self.clinical.get(patient or "", {})},
             notes=(NOTE, *age_notes, *sex_notes, *window.notes, *moved),
         )
 
@@ -196,7 +197,7 @@ def _is_usable(signal: npt.NDArray[np.float32]) -> bool:
 
 def _labels(row: dict[str, str]) -> dict[str, float]:
     codes = {prefix: whole_number(row[column]) for column, prefix in STATEMENTS.items()}
-    return {f"{key}:{code}": 100.0 for key, code in codes.items() if code.lower() not in UNKNOWN}
+    return {f"{key}:{code}": 100.0 for key, code in codes.items() if not is_unknown(code)}
 
 
 def _clinical(row: dict[str, str]) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """PTB-XL as published on PhysioNet."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +7,14 @@ from typing import ClassVar, Literal
 
 from ecgscale.data.record import Record, Sex
 from ecgscale.data.sources import QuarantineError, Ref, Source, SourceOptions, sources
-from ecgscale.data.sources.base import parse_fold, parse_likelihoods, read_table, whole_number
+from ecgscale.data.sources.base import (
+    parse_fold,
+    parse_likelihoods,
+    parse_measurement,
+    parse_patient,
+    read_table,
+    whole_number,
+)
 from ecgscale.data.sources.demographics import parse_age, parse_sex
 from ecgscale.data.wfdb import decode
 from ecgscale.data.wfdb_header import read_header
@@ -71,19 +77,18 @@ class PtbXl(Source[PtbXlRef]):
         row = ref.row
         age, age_notes = parse_age(row["age"])
         sex, sex_notes = parse_sex(row["sex"], _SEX)
-        labels = self._labels(row["scp_codes"])
+        labels, label_notes = self._labels(row["scp_codes"])
+        body, body_notes = _body(row)
         path = self.named_file(ref.path, TABLE, (".dat",))
         found = decode(path.parent, read_header(path))
         if found.fs != self.options.rate:
             raise QuarantineError(
                 "wrong-rate", f"{ref.path} states {found.fs:g} Hz, not {self.options.rate}"
             )
-        patient = whole_number(row["patient_id"])
-        if not patient:
-            raise QuarantineError("bad-metadata", "patient_id is empty")
+        patient = parse_patient(row["patient_id"], "patient_id")
         return Record(
             record_id=ref.record_id,
-            patient_id=f"{self.namespace}:{patient}",
+            patient_id=self.patient_id(patient, ref.record_id),
             signal=found.signal,
             gain=found.gain,
             fs=found.fs,
@@ -92,9 +97,9 @@ class PtbXl(Source[PtbXlRef]):
             sex=sex,
             labels=labels,
             fold=parse_fold(row["strat_fold"]),
-            clinical={**_body(row), **self.clinical.get(patient, {})},
+            clinical={**body, **self.clinical.get(patient or "", {})},
             device=row.get("device", "").strip(),
-            notes=(*found.notes, *age_notes, *sex_notes),
+            notes=(*found.notes, *age_notes, *sex_notes, *label_notes, *body_notes),
         )
 
     def files(self, ref: PtbXlRef) -> list[Path]:
@@ -112,21 +117,20 @@ class PtbXl(Source[PtbXlRef]):
         rows = read_table(self.root / STATEMENTS, ("",))
         return frozenset(row[""] for row in rows)
 
-    def _labels(self, text: str) -> dict[str, float]:
-        labels = parse_likelihoods(text)
+    def _labels(self, text: str) -> tuple[dict[str, float], tuple[str, ...]]:
+        labels, notes = parse_likelihoods(text)
         unknown = sorted(set(labels) - self.vocabulary)
         if unknown:
             raise QuarantineError("unknown-label", f"{unknown[0]!r} is not in {STATEMENTS}")
-        return labels
+        return labels, notes
 
 
-def _body(row: dict[str, str]) -> dict[str, float]:
-    body = {}
+def _body(row: dict[str, str]) -> tuple[dict[str, float], tuple[str, ...]]:
+    body: dict[str, float] = {}
+    notes: list[str] = []
     for name in ("height", "weight"):
-        try:
-            value = float(row.get(name) or "nan")
-        except ValueError:
-            raise QuarantineError("bad-metadata", f"{name} is {row[name]!r}") from None
-        if math.isfinite(value) and value > 0:
+        value, more = parse_measurement(row.get(name, ""), name)
+        notes += more
+        if value:
             body[name] = value
-    return body
+    return body, tuple(notes)

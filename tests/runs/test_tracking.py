@@ -12,6 +12,7 @@ import pytest
 
 from ecgscale.errors import BadInputError
 from ecgscale.runs import spool, tracking
+from ecgscale.runs.record import result_path
 from support.full_disk import no_room
 from support.tracked import CELL, client, find, keep, points, record
 
@@ -243,3 +244,22 @@ def test_without_mlflow_a_run_is_no_trouble_to_the_caller(root, monkeypatch):
     assert not spool.folder(root).exists()
     with pytest.raises(BadInputError, match="MLflow is not installed"):
         tracking.sync(root / "results", root)
+
+
+def test_a_run_that_cannot_be_carried_keeps_no_other_back(root, caplog):
+    both = [record(cell=f"clef/net1d-tiny/n64-o{order}-s0") for order in (0, 1)]
+    for kept in both:
+        with tracked(root, kept) as run:
+            keep(root, kept)
+            run.finish(kept)
+    path = result_path(root / "results", "pretrain", both[0].cell)
+    content = path.read_text()
+    path.write_text("{")
+    carry(root)
+    assert [run.run_id != "" for run in tracking.held(both, root)] == [False, True]
+    assert [entry.opened.cell for entry in spool.entries(root)] == [both[0].cell]
+    assert "pretrain of clef/net1d-tiny/n64-o0-s0 is not carried now" in caplog.text
+    path.write_text(content)
+    carry(root)
+    assert [run.problems for run in tracking.held(both, root)] == [(), ()]
+    assert not spool.entries(root)

@@ -69,6 +69,8 @@ class Entry:
     events: list[Event]
     is_alive: bool
     """Whether the process that writes it was there before it was read."""
+    size: int
+    """Bytes that were there then."""
 
     @property
     def ended(self) -> Event | None:
@@ -76,9 +78,9 @@ class Entry:
         return self.events[-1][ENDED] if self.events and ENDED in self.events[-1] else None
 
     def remove(self) -> None:
-        """Remove the file, unless a process has begun to continue the run."""
+        """Remove the file, unless a process has continued the run since it was read."""
         with suppress(FileNotFoundError), self.path.open("rb") as file:
-            if _is_free(file):
+            if _is_free(file) and os.fstat(file.fileno()).st_size == self.size:
                 self.path.unlink()
 
 
@@ -163,7 +165,7 @@ def folder(root: Path) -> Path:
     return root / ".ecgscale" / "spool"
 
 
-def entries(root: Path, known: dict[Path, tuple[int, Entry]] | None = None) -> list[Entry]:
+def entries(root: Path, known: dict[Path, Entry] | None = None) -> list[Entry]:
     """Return what waits for the project's present store, oldest first, without damaged lines.
 
     Parameters
@@ -195,16 +197,17 @@ def _store(root: Path) -> str:
     return "" if sqlite_file(uri) == root.resolve() / "mlflow.db" else redacted(uri)
 
 
-def _read(path: Path, known: dict[Path, tuple[int, Entry]] | None) -> Entry | None:
+def _read(path: Path, known: dict[Path, Entry] | None) -> Entry | None:
     opened: Opened | None = None
     events: list[Event] = []
     is_alive, size = False, 0
     with suppress(FileNotFoundError):
         with path.open("rb") as file:
             is_alive, size = not _is_free(file), os.fstat(file.fileno()).st_size
-        if known and path in known and known[path][0] == size:
-            return replace(known[path][1], is_alive=is_alive)
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if known and path in known and known[path].size == size:
+            return replace(known[path], is_alive=is_alive)
+        content = path.read_bytes()[:size]
+        for line in content.decode(errors="replace").splitlines():
             with suppress(ValueError, TypeError):
                 event = json.loads(line)
                 if OPENED in event:
@@ -215,9 +218,9 @@ def _read(path: Path, known: dict[Path, tuple[int, Entry]] | None) -> Entry | No
                     events.append(event)
     if opened is None:
         return None
-    entry = Entry(path, opened, events, is_alive)
+    entry = Entry(path, opened, events, is_alive, size)
     if known is not None:
-        known[path] = (size, entry)
+        known[path] = entry
     return entry
 
 

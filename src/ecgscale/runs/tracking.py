@@ -62,8 +62,8 @@ BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
 """What MLflow accepts in one call."""
 LOOK = 5.0
 """Seconds after which a run under way sees again to it that there is a courier."""
-TOO_SLOW = 2.0
-"""Seconds a run, on the average of those written, at which nobody waits for a store."""
+TOO_SLOW = 5.0
+"""Seconds a run, on the average of those written, at which nobody waits for a server."""
 PATIENCE = 10.0
 """Seconds that whoever is in a hurry waits for another process that writes to the store."""
 
@@ -251,7 +251,7 @@ class Carrier:
         self._root = root
         self._client: MlflowClient | None = None
         self._shown: dict[Path, _Shown] = {}
-        self._read: dict[Path, tuple[int, spool.Entry]] = {}
+        self._read: dict[Path, spool.Entry] = {}
 
     def carry(self, until: float | None = None) -> None:
         """Carry all that waits for the present store.
@@ -278,7 +278,7 @@ class Carrier:
                 return
             with spool.writing(self._root):  # for each anew: others may wait
                 assert self._client is not None
-                self._carry(self._client, entry)
+                self._try_to_carry(self._client, entry)
 
     def carry_all(self, client: "MlflowClient", there: set[str]) -> None:
         """Carry all that is not in the store yet; the caller holds it for writing.
@@ -292,7 +292,7 @@ class Carrier:
             if entry.ended and entry.ended.get("record") in there:
                 entry.remove()
             elif self._is_due(entry):
-                self._carry(client, entry)
+                self._try_to_carry(client, entry)
 
     def _is_due(self, entry: spool.Entry) -> bool:
         shown = self._shown.get(entry.path)
@@ -302,12 +302,23 @@ class Carrier:
             not entry.is_alive or entry.ended is not None or time.time() >= entry.opened.live_from
         )
 
+    def _try_to_carry(self, client: "MlflowClient", entry: spool.Entry) -> None:
+        """Carry a run; one that the store refuses, while it answers, keeps no other back."""
+        try:
+            self._carry(client, entry)
+        except Exception as error:
+            if trouble(self._root):
+                raise
+            self._shown.pop(entry.path, None)
+            cell = f"{entry.opened.phase} of {entry.opened.cell}"
+            log.warning("%s is not carried now: %s", cell, redacted(_first_line(error)))
+
     def _carry(self, client: "MlflowClient", entry: spool.Entry) -> None:
         ended = entry.ended
         if ended and "record" in ended:
             self._carry_record(client, entry, ended["record"])
             return
-        is_early = entry.events and entry.events[-1]["at"] < entry.opened.live_from * 1000
+        is_early = not entry.events or entry.events[-1]["at"] < entry.opened.live_from * 1000
         if not ended and not entry.is_alive and is_early:
             entry.remove()  # killed before it was to be shown, and so not begun there
             return
@@ -330,7 +341,7 @@ class Carrier:
         path = result_path(self._root / "results", opened.phase, opened.cell)
         record = RunRecord.read(path) if path.is_file() else None
         if record and record.digest == digest:
-            _write_record(client, record, self._root)
+            _write_record(client, record, self._root, _find(client, record.identity))
         else:  # repeated since, or removed
             run = _find(client, opened.identity)
             if run and RECORD not in run.data.tags:
@@ -405,7 +416,7 @@ def sync(results: Path, root: Path, hurry: bool = False) -> SyncSummary:
                 _write_record(client, record, root, run)
                 created.append(name)
                 took = time.monotonic() - began
-                if hurry and took > TOO_SLOW * len(created):
+                if hurry and is_server(tracking_uri(root)) and took > TOO_SLOW * len(created):
                     raise StoreTroubleError(
                         f"the tracking store {redacted(tracking_uri(root))} is slow "
                         f"({took / len(created):.1f} seconds a run)"
@@ -537,11 +548,8 @@ class Found:
         return None
 
 
-def _write_record(
-    client: "MlflowClient", record: RunRecord, root: Path, run: "Run | None" = None
-) -> None:
-    """Write a whole run from its record, into the one of its own attempt if it has begun."""
-    run = run or _find(client, record.identity)
+def _write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "Run | None") -> None:
+    """Write a whole run from its record, into `run`, that of its own attempt, if it has begun."""
     if run is None:
         start = _milliseconds(record.started)
         run_id = _create_run(client, record.identity, start, root, _source(record))

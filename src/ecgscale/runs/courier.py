@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from ecgscale.runs.address import Redacting, redacted, trouble
-from ecgscale.runs.spool import LAST_MINUTE, courier_of, is_waiting
+from ecgscale.runs.spool import LAST_MINUTE, courier_of
 
 log = logging.getLogger("ecgscale.courier")
 
@@ -32,7 +32,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run is carried like any other
     root, gone = Path(sys.argv[1]), threading.Event()
     threading.Thread(target=_wait_for_end, args=(gone,), daemon=True).start()
-    with courier_of(root) as is_mine:
+    with courier_of(root, BEAT) as is_mine:  # who only asks whether there is one holds it too
         if is_mine:
             _carry(root, gone)
     return 0
@@ -52,7 +52,7 @@ def _carry(root: Path, gone: threading.Event) -> None:
         is_last = gone.is_set()
         if is_last and until is None:
             until = time.monotonic() + LAST_MINUTE
-        said = trouble(root) if is_waiting(root) else None
+        said = trouble(root) if carrier.is_wanted() else None
         if said is None:
             try:
                 carrier.carry(until)

@@ -271,11 +271,11 @@ def writing(root: Path, patience: float = -1) -> Iterator[None]:
 
 
 @contextmanager
-def courier_of(root: Path) -> Iterator[bool]:
-    """Be the project's courier; gives False where there is one."""
+def courier_of(root: Path, patience: float = 0) -> Iterator[bool]:
+    """Be the project's courier; gives False where there is one, and still is after some seconds."""
     lock = _lock(root, "courier")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=patience)
     except Timeout:
         yield False
         return

@@ -253,6 +253,10 @@ class Carrier:
         self._shown: dict[Path, _Shown] = {}
         self._read: dict[Path, spool.Entry] = {}
 
+    def is_wanted(self) -> bool:
+        """Return whether anything is to be carried now; costs no question to the store."""
+        return any(self._is_due(entry) for entry in spool.entries(self._root, self._read))
+
     def carry(self, until: float | None = None) -> None:
         """Carry all that waits for the present store.
 

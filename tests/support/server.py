@@ -17,7 +17,18 @@ def mlflow_server(folder):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    # It yields to what it serves: elsewhere it would be on another machine.
+    command = [
+        "nice",
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     process = subprocess.Popen(
         [*command, "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"],
         cwd=folder,

@@ -7,6 +7,7 @@ could; what is left then is carried by the next command.
 """
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -29,6 +30,7 @@ def main() -> int:
     handler = logging.StreamHandler()
     handler.addFilter(Redacting())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", handlers=[handler])
+    os.nice(10)  # where processors are short, training goes first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted run is carried like any other
     root, gone = Path(sys.argv[1]), threading.Event()
     threading.Thread(target=_wait_for_end, args=(gone,), daemon=True).start()

@@ -5,7 +5,9 @@ import os
 
 import pytest
 
+from ecgscale.errors import BadInputError
 from ecgscale.runs import address
+from ecgscale.runs.tracking import check_store
 from support.credentials import PASSWORD, USER, WRITTEN, assert_nowhere, use_store
 from support.proxy import Proxy
 
@@ -56,6 +58,16 @@ def test_what_is_printed_holds_none(monkeypatch, text, shown):
     record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "%s", (text,), None)
     assert address.Redacting().filter(record)
     assert record.getMessage() == shown
+
+
+@pytest.mark.parametrize("uri", ["postgresql://", "http://", "mysql+pymysql://"])
+def test_a_store_that_is_not_there_is_one_sentence(tmp_path, monkeypatch, uri):
+    monkeypatch.setenv(address.VARIABLE, f"{uri}{WRITTEN}127.0.0.1:1/runs")
+    with pytest.raises(BadInputError, match=r"127\.0\.0\.1:1/runs cannot be reached: ") as raised:
+        check_store(tmp_path)
+    assert PASSWORD not in str(raised.value)
+    assert WRITTEN not in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.long

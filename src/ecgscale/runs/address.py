@@ -8,6 +8,7 @@ import base64
 import logging
 import os
 import re
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +24,7 @@ PATIENCE = 2.0
 """Seconds in which a store that is there answers one question."""
 
 _PROBE = "api/2.0/mlflow/experiments/get-by-name?experiment_name=ecgscale-pretrain"
+_PORTS = {"postgresql": 5432, "postgres": 5432, "mysql": 3306, "mssql": 1433}
 _USERINFO = re.compile(r"(?<=://)[^/\s'\"]*@")
 _ARGUMENT = re.compile(r"(?i)([?&](?:password|passwd|token|access_token|secret)=)[^&\s'\"]*")
 
@@ -93,11 +95,16 @@ def trouble(root: Path) -> str | None:
     """Return why the store cannot be used now, as the end of a sentence; None if it answers.
 
     Costs no import of MLflow. Of a server, it is asked whether it answers in time and without an
-    error of its own; of a SQLite file, whether it is one and can be written to.
+    error of its own; of a database server, whether it is there, as MLflow asks for minutes; of a
+    SQLite file, whether it is one and can be written to.
     """
     uri = tracking_uri(root)
     if is_server(uri):
         return _server_trouble(uri)
+    parts = urlsplit(uri)
+    port = _PORTS.get(parts.scheme.partition("+")[0])
+    if port and parts.hostname:
+        return _port_trouble(parts.hostname, parts.port or port)
     path = sqlite_file(uri)
     if path is None or not path.is_file() or not path.stat().st_size:
         return None
@@ -121,6 +128,14 @@ def store_trouble(said: str) -> str:
             "from results/"
         )
     return f"cannot be used: {redacted(said)}"
+
+
+def _port_trouble(host: str, port: int) -> str | None:
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE):
+            return None
+    except OSError as error:
+        return f"cannot be reached: {error}"
 
 
 def _server_trouble(uri: str) -> str | None:

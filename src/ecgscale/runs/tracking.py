@@ -788,6 +788,8 @@ def _reachable(root: Path) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         raise StoreTroubleError(f"{name} {store_trouble(_first_line(error))}") from error
+    except ImportError as error:  # a database's driver
+        raise StoreTroubleError(f"{name} cannot be used: {error}") from error
     except Timeout as error:
         told = "is being written to by another process of this project"
         raise StoreTroubleError(f"{name} {told}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service import utils
 
 from ecgscale.report.provenance import AWAY
 from ecgscale.report.stage import build_report, write_report
@@ -347,6 +348,7 @@ def reported(tmp_path_factory):
 def kept(reported, tmp_path, monkeypatch):
     """A copy of it."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    utils._artifact_repos_cache.clear()  # a process works on one project
     study, root = reported
     return study, Path(shutil.copytree(root, tmp_path / "project"))
 

@@ -72,8 +72,8 @@ class Soak:
         for _ in range(ATTEMPTS):
             is_quiet = time.monotonic() > until
             happening = "nothing" if is_quiet else self.random.choice(self.ALL)
-            if happening == "input":
-                self._corrupt(project.root)
+            if happening == "input" and not self._corrupt(project.root):
+                happening = "child"  # there is nothing yet
             process = subprocess.Popen(
                 COMMAND,
                 cwd=project.root,
@@ -100,14 +100,14 @@ class Soak:
                 raise AssertionError(printed)
         raise AssertionError(f"not done after {ATTEMPTS} attempts")
 
-    ALL = ("child", "child", "command", "server", "server", "disk", "input")
+    ALL = ("child", "child", "child", "command", "command", "server", "disk", "disk", "input")
 
     def _no_room(self):
         size = self.random.choice((1_000, 30_000, 200_000, 1_000_000))
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     def _kill(self, process, which):
-        time.sleep(self.random.uniform(2, 40))
+        time.sleep(self.random.uniform(2, 30))
         with contextlib.suppress(psutil.NoSuchProcess):
             command = psutil.Process(process.pid)
             children = command.children(recursive=True)
@@ -131,6 +131,8 @@ class Soak:
                 content[self.random.randrange(len(content))] = self.random.randrange(256)
             path.unlink()  # the cache of DVC may hold the same file
             path.write_bytes(content)
+            return True
+        return False
 
 
 def outcome(root):

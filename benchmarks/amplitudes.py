@@ -5,8 +5,9 @@
 Prints the tables of docs/amplitudes.md: the amplitudes of each folder of real recordings and the
 alarms that they give as they are; the usual amplitude of each lead (`amplitude.USUAL`); and how
 much of a wrong gain is found, where real amplitudes are multiplied by a factor in one record of a
-source, in a tenth of it (with the same header, and with a header of its own) and in all of it.
-Wrong gains are drawn from the records without defect (all folders but CinC 2011's).
+source, in a tenth of it (with the same header, and with a header of its own) and in all of it; and
+how much where the factor is that of one lead, in one record and in a whole source. Wrong gains are
+drawn from the records without defect (all folders but CinC 2011's).
 """
 
 import argparse
@@ -18,11 +19,23 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from ecgscale.data.amplitude import judge, lead_amplitudes, usual_amplitude
+from ecgscale.data.amplitude import (
+    LEAD_NOTED,
+    LEAD_POSSIBLE,
+    UNEQUAL,
+    USUAL,
+    against_others,
+    compared,
+    judge,
+    lead_amplitudes,
+    usual_amplitude,
+)
 from ecgscale.data.ingest import ingest
+from ecgscale.data.preprocess import keep
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import LEADS
 from ecgscale.data.sources import sources
+from ecgscale.data.sources.base import QuarantineError
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import open_store
 
@@ -53,7 +66,12 @@ def stored(root, folder, reader, options, out):
     summary = ingest(folder, config, Recipe(), out)
     store = open_store(out)
     left_out = store.quarantine[store.quarantine.reason == "bad-gain"]
-    notes = store.records.notes.map(lambda notes: [x for x in notes if "amplitude" in x])
+    one_lead = store.records.notes.map(lambda notes: any("let expect" in x for x in notes))
+    alone = store.records.notes.map(lambda notes: any("in one step" in x for x in notes))
+    ends = store.records.notes.map(lambda notes: any(x.endswith(" are 32767") for x in notes))
+    notes = store.records.notes.map(
+        lambda notes: [x for x in notes if "amplitude" in x and "let expect" not in x]
+    )
     corrected = notes.map(lambda found: any(" read as " in note for note in found))
     level = np.log(store.records.amplitude)
     spread = 1.4826 * np.median(abs(level - np.median(level)))
@@ -66,6 +84,10 @@ def stored(root, folder, reader, options, out):
         "corrected": int(corrected.sum()),
         "noted": int((notes.map(bool) & ~corrected).sum()),
         "left out": len(left_out),
+        "a lead noted": int(one_lead.sum()),
+        "a lead left out": int(left_out.detail.str.startswith("lead ").sum()),
+        "far samples": int(alone.sum()),
+        "16-bit ends": int(ends.sum()),
         "source notes": list(summary.found.source_notes),
     }
 
@@ -122,6 +144,60 @@ def power(pool, rng):
     return table
 
 
+def of_leads(root):
+    """Return the amplitude of each lead in the records without defect, shape (record, lead)."""
+    found = []
+    for reader, folder, options in (FOLDERS[name] for name in FOLDERS if name != NOISY):
+        source = sources.get(reader)(root / folder, folder, options)
+        for ref in source.listed():
+            try:
+                record = source.load(ref)
+                kept, _ = keep(record, Recipe())
+            except QuarantineError:
+                continue
+            found.append(lead_amplitudes(kept, record.fs))
+    return np.array(found)
+
+
+def lead_power(amplitudes, rng):
+    """Return, by factor, the shares found where the gain of one chest lead is wrong."""
+    table = {}
+    lowest, highest = LEAD_POSSIBLE
+    usual = np.array([USUAL[lead] for lead in LEADS])
+    alone = compared(LEADS)
+    for factor in track(FACTORS, "one lead", console=Console(stderr=True)):
+        left, noted, by_header, whole, whole_noted = ([] for _ in range(5))
+        for place in np.flatnonzero(alone):
+            wrong = amplitudes * np.where(np.arange(len(LEADS)) == place, factor, 1)
+            level = wrong[:, place] / usual[place]
+            out = (level > highest) | ((level < lowest) & (level > 0))
+            apart = np.array([against_others(one, LEADS) for one in wrong])
+            noted.append(out | (np.nanmax(abs(apart[:, alone]), axis=1) > np.log(LEAD_NOTED)))
+            own, off = abs(apart[:, place]), abs(np.log(factor))
+            unequal = (own > off / 2) & (own > abs(apart[:, place] - np.log(factor)))
+            by_header.append(noted[-1] | (unequal & (off >= np.log(UNEQUAL))))
+            left.append(out)
+            for _ in range(DRAWS // alone.sum()):
+                drawn = rng.choice(len(wrong), SOURCE, replace=False)
+                rows = [
+                    {"patient_id": i, "amplitude": x, "gain": "", "device": "", "fs_original": 500}
+                    for i, x in enumerate(np.nanmedian(wrong[drawn], axis=1))
+                ]
+                judged = judge(rows, LEADS, apart[drawn])
+                whole.append(len(judged.left_out) > SOURCE / 2)
+                said = any(note.startswith(f"lead {LEADS[place]} ") for note in judged.notes)
+                whole_noted.append(whole[-1] or said)
+        table[f"{factor:g}"] = {
+            "found": float(np.mean(noted)),
+            "found, worst lead": float(np.mean(noted, axis=1).min()),
+            "left out": float(np.mean(left)),
+            "found, own gain in the header": float(np.mean(by_header)),
+            "whole source: left out": float(np.mean(whole)),
+            "whole source: left out or noted": float(np.mean(whole_noted)),
+        }
+    return table
+
+
 def main():
     """Measure, print Markdown tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -146,8 +222,12 @@ def main():
     found = power(np.concatenate(pool), np.random.default_rng(0))
     for name, row in found.items():
         print("|", name, "|", " | ".join(f"{100 * value:.2f}" for value in row.values()), "|")
+    one_lead = lead_power(of_leads(arguments.recordings), np.random.default_rng(0))
+    print("| one chest lead times |", " | ".join(next(iter(one_lead.values()))), "|")
+    for name, row in one_lead.items():
+        print("|", name, "|", " | ".join(f"{100 * value:.2f}" for value in row.values()), "|")
     if arguments.out:
-        result = {"folders": folders, "usual": leads, "power": found}
+        result = {"folders": folders, "usual": leads, "power": found, "one lead": one_lead}
         arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ecgscale.data.amplitude import (
     USUAL,
+    against_others,
     checked_amplitude,
     judge,
     known_gains,
@@ -116,7 +117,9 @@ def test_the_usual_amplitude_is_that_of_the_leads():
 def test_one_record_by_itself(amplitude, fine):
     record = Record("r", "s:r", beats(amplitude=amplitude), 500.0, LEADS)
     if fine:
-        assert checked_amplitude(record, record.signal, LEADS) == pytest.approx(amplitude, rel=0.2)
+        assert checked_amplitude(record, record.signal, LEADS).amplitude == pytest.approx(
+            amplitude, rel=0.2
+        )
     else:
         with pytest.raises(QuarantineError, match=r"bad-gain.*usual in these leads"):
             checked_amplitude(record, record.signal, LEADS)
@@ -124,7 +127,7 @@ def test_one_record_by_itself(amplitude, fine):
 
 def test_standard_deviations_have_no_amplitude():
     record = Record("r", "s:r", beats(amplitude=100), 500.0, LEADS, unit="z")
-    assert np.isnan(checked_amplitude(record, record.signal, LEADS))
+    assert np.isnan(checked_amplitude(record, record.signal, LEADS).amplitude)
 
 
 def test_a_signal_that_swings_too_far_is_no_ecg():
@@ -394,3 +397,117 @@ def test_readers_agree_on_known_gains(tmp_path, write):
     np.testing.assert_array_equal(one.raw(), other.raw())
     assert one.records.notes.tolist() == other.records.notes.tolist()
     assert one.records.amplitude.tolist() == pytest.approx([0.8, 1.0, 1.2], rel=0.1)
+
+
+def of_leads(wrong="V2", factor=1.0, fs=250.0, leads=LEADS):
+    """Complexes of the usual amplitude of each lead, but for one."""
+    size = np.array([USUAL[lead] * (factor if lead == wrong else 1) for lead in leads])
+    signal = beats(fs, 4, leads=len(leads)) * size[:, None]
+    noise = np.random.default_rng(0).normal(0, 1e-5, signal.shape)
+    return Record("r", "s:r", (signal + noise).astype(np.float32), fs, tuple(leads))
+
+
+def test_what_the_other_leads_let_expect():
+    amplitudes = [USUAL[lead] for lead in LEADS]
+    assert against_others(amplitudes, LEADS) == pytest.approx([0] * 12)
+    amplitudes[LEADS.index("V3")] *= 8
+    found = dict(zip(LEADS, np.exp(against_others(amplitudes, LEADS)), strict=True))
+    assert found["V3"] == pytest.approx(8)
+    beside = 8 ** (-1 / 3)  # two thirds the mean of the two beside it, of which one is 8 times high
+    assert (found["V2"], found["V4"]) == pytest.approx((beside, beside))
+    assert (found["V1"], found["aVL"]) == pytest.approx((1, 1))
+    some = against_others([1.03, 3.28, np.nan, 0.0, 1.0], ["V1", "V2", "I", "II", "ABP"])
+    assert np.exp(some[:2]) == pytest.approx([0.5, 2])
+    assert np.isnan(some[2:]).all()
+    assert np.isnan(against_others([1.0], ["I"])).all()
+
+
+@pytest.mark.parametrize("lead", LEADS[6:])
+@pytest.mark.parametrize("factor", [1 / 1000, 1 / 10, 1 / 5, 1, 5, 10, 1000])
+def test_the_gain_of_one_lead(lead, factor):
+    record = of_leads(lead, factor)
+    if factor in (1000, 1 / 1000):
+        with pytest.raises(QuarantineError, match=f"bad-gain.*lead {lead} has an amplitude of"):
+            checked_amplitude(record, record.signal, LEADS)
+        return
+    found = checked_amplitude(record, record.signal, LEADS)
+    assert found.apart[LEADS.index(lead)] == pytest.approx(np.log(factor), abs=0.05)
+    said = " times what the other leads let expect"
+    assert len(found.notes) == (factor != 1)
+    assert all(f"amplitude of lead {lead} " in x and said in x for x in found.notes)
+
+
+@pytest.mark.parametrize("leads", [("I", "II"), ("I", "II", "V1"), LEADS[:3], LEADS[6:], LEADS])
+def test_few_leads_and_those_that_follow_from_each_other(leads):
+    """A limb lead is left to the limb leads' own check, where that can be."""
+    record = of_leads(leads[1], 10, leads=leads)
+    found = checked_amplitude(record, record.signal, leads)
+    follow = {"I", "II", "III"} <= {*leads}
+    assert len(found.notes) == (not follow)
+    small = of_leads(leads[1], 3, leads=leads)
+    assert checked_amplitude(small, small.signal, leads).notes == ()
+
+
+@pytest.mark.parametrize(("factor", "noted"), [(5, True), (0.1, True), (1.0, False)])
+def test_a_lead_whose_stated_gain_differs_is_noted_if_its_amplitude_does(factor, noted):
+    """The second record holds as many steps more as its gain is higher: the gain is right."""
+    gains = tuple(200.0 / factor if lead == "V2" else 200.0 for lead in LEADS)
+    wrong = of_leads("V2", factor).signal
+    found = settled(Decoded(wrong, 250.0, LEADS, gains=gains), "A0001")
+    start = f"lead V2 has {200 / factor:g}/mV in the header, others 200/mV: amplitude"
+    assert len(found.notes) == noted
+    assert all(note.startswith(start) for note in found.notes)
+    assert settled(Decoded(of_leads().signal, 250.0, LEADS, gains=gains), "A0001").notes == ()
+    several = (*tuple(200.0 + number for number in range(11)), 1000.0)
+    assert settled(Decoded(wrong, 250.0, LEADS, gains=several), "A0001").notes == ()
+
+
+def test_less_than_two_seconds_decide_nothing():
+    steps = np.rint(beats(seconds=10) * 1000)
+    for samples, corrected in ((5000, True), (1000, True), (999, False), (4, False)):
+        signal = (steps[:, -samples:] / 4880).astype(np.float32)
+        found = settled(Decoded(signal, 500.0, LEADS, gains=(4880.0,) * 12), "E00001")
+        assert found.gain == ("4880/mV read as 1000/mV" if corrected else "4880/mV")
+
+
+@pytest.mark.parametrize("count", [12, 40])
+@pytest.mark.parametrize("factor", [1, 1 / 10, 1 / 5, 1 / 2.5, 2.5, 5, 10, 200])
+def test_a_lead_that_is_wrong_in_the_whole_source(factor, count):
+    rng = np.random.default_rng(1)
+    apart = rng.normal(0, 0.35, (2 * count, 12))
+    apart[count:, LEADS.index("V5")] += np.log(factor)
+    table = [*rows(people(count)), *rows(people(count, 1), device="x")]
+    found = judge(table, LEADS, apart)
+    far, near = factor in (1 / 10, 1 / 5, 5, 10, 200), factor in (1 / 2.5, 2.5)
+    assert sorted(found.left_out) == (list(range(count, 2 * count)) if far and count > 20 else [])
+    said = [
+        note for note in found.notes if note.startswith("lead V5 of 40 records (gain 1000/mV, ")
+    ]
+    assert len(said) == (near and count > 20)
+    assert all("; lead V5 of 40 records (gain" in why for why in found.left_out.values())
+    assert judge(table, ("I", "II"), apart[:, 6:8]).left_out == {}
+
+
+def test_ingest_names_the_lead_of_one_record_and_refuses_it_in_all(tmp_path, write):
+    def store(folder, wrong, gain):
+        for number, amplitude in enumerate(people(24)):
+            gains = [gain if i == 7 and number in wrong else "1000/mV" for i in range(12)]
+            shape = np.array([[USUAL[lead]] for lead in LEADS]) / usual_amplitude(LEADS)
+            steps = beats(100, 10, amplitude) * shape * 1000
+            steps += np.random.default_rng(number).normal(0, 4, steps.shape)
+            path = write.wfdb(tmp_path / folder, f"r{number:03d}", np.rint(steps), fs=100)
+            lines = path.read_text().split("\n")
+            for place, one in enumerate(gains, 1):
+                lines[place] = lines[place].replace("1000/mV", one)
+            path.write_text("\n".join(lines))
+        return run(tmp_path / folder, tmp_path / f"{folder}-store")
+
+    summary, one = store("one", [5], "100/mV")
+    assert summary.stored == 24
+    noted = one.records.notes.map(lambda notes: any("amplitude of lead V2" in x for x in notes))
+    assert one.records.record_id[noted].tolist() == ["r005"]
+    summary, one = store("kilo", [5], "1/mV")
+    assert summary.quarantined == {"bad-gain": 1}
+    assert one.quarantine.detail.str.contains("lead V2 has an amplitude of").all()
+    with pytest.raises(BadInputError, match=r"24 of 24 records are quarantined \(bad-gain 24\)"):
+        store("all", range(24), "200/mV")

@@ -39,7 +39,8 @@ def test_values_are_computed_in_float64_from_the_samples(dtype, gain, baseline, 
     expected = ((steps.astype(np.float64) - baseline) / (gain * scale / scale)).astype(np.float32)
     np.testing.assert_array_equal(found.signal, expected)
     assert found.signal.dtype == np.float32
-    assert (found.leads, found.fs, found.notes) == (("I", "II"), 500.0, ())
+    assert (found.leads, found.fs) == (("I", "II"), 500.0)
+    assert all("from its median" in note for note in found.notes)  # under a low gain
 
 
 def test_integers_and_floats_side_by_side():
@@ -134,3 +135,73 @@ def test_leads_of_one_rate_have_one_length():
 
 def test_no_channels():
     assert refused().reason == "missing-lead"
+
+
+RAMP = np.arange(-300, 300)
+
+
+@pytest.mark.parametrize("unit", ["mV", "uV", "V", "nV"])
+@pytest.mark.parametrize("dtype", ["i2", ">i2", "i4", "i8", "f4", "f8"])
+def test_the_marker_of_16_bit_in_any_type_and_unit(dtype, unit):
+    marked = RAMP.copy()
+    marked[77:79] = -32768
+    gain = 1000 / {"mV": 1, "uV": 1e3, "V": 1e-3, "nV": 1e6}[unit]
+    stated = {"unit": unit, "gain": gain}
+    pair = channel("I", RAMP.astype(dtype), **stated), channel("V1", marked.astype(dtype), **stated)
+    error = refused(*pair)
+    assert (error.reason, "lead V1 of r.hea has 2 invalid" in error.detail) == ("nan-samples", True)
+    if dtype in ("i2", ">i2"):
+        return
+    beyond = RAMP.copy()
+    beyond[5] = 32768
+    found = admit("r", [channel("I", beyond.astype(dtype), **stated), pair[1]])
+    assert found.signal[1, 77] == np.float32(-32.768)
+    known = channel("V1", marked.astype(dtype), all_invalid=True, **stated)
+    found = admit("r", [pair[0], known])
+    assert found.signal[1, 77] == np.float32(-32.768)
+    assert found.notes[0] == "2 samples of lead V1 are -32768"
+
+
+def test_fractions_are_no_steps():
+    found = admit("r", [channel("I", [0.5, -32768.0, 3.0], gain=1e5)])
+    assert (found.signal[0, 1], found.notes) == (np.float32(-0.32768), ())
+
+
+@pytest.mark.parametrize("end", [32767, -32767])
+def test_the_other_ends_of_16_bit_are_noted(end):
+    samples = np.where(RAMP == 7, end, RAMP)
+    found = admit("r", [channel("I", samples.astype("f4"), gain=1e4)])
+    assert found.notes == (f"1 samples of lead I are {end}",)
+
+
+@pytest.mark.parametrize(
+    ("places", "value", "count"),
+    [
+        ([50], -9.999, 1),
+        (range(50, 60), -9.999, 10),
+        ([0], 99.9, 1),
+        ([599], 99.9, 1),
+        ([10, 20, 30], 10.0, 3),
+        ([50], 7.5, None),
+        (range(500), 20.0, 500),
+    ],
+)
+def test_single_samples_far_from_the_others_are_noted(places, value, count):
+    signal = np.sin(RAMP / 20)
+    signal[list(places)] += value
+    found = admit("r", [channel("I", np.sin(RAMP / 9), gain=1.0), channel("V1", signal, gain=1.0)])
+    np.testing.assert_array_equal(found.signal[1], signal.astype(np.float32))
+    if count is None:
+        assert found.notes == ()
+        return
+    (note,) = found.notes
+    far = 100 if count == 500 else count  # what most samples have is the median
+    assert note.startswith(f"{far} samples of lead V1 are more than 8 mV from its median")
+
+
+def test_what_rises_slowly_is_not_noted():
+    slow = 20 * np.sin(RAMP / 100)
+    assert admit("r", [channel("I", slow, gain=1.0)]).notes == ()
+    broken = np.where(RAMP == 3, np.nan, slow)
+    assert admit("r", [channel("I", broken, gain=1.0)]).notes == ()
+    assert admit("r", [channel("I", np.full(9, np.nan), gain=1.0)]).notes == ()

@@ -127,7 +127,7 @@ def test_of_distant_parts_more_is_asked(tmp_path):
 @settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     seed=st.integers(1000, 10**6),
-    jitter=st.sampled_from([0.0, 0.005, 0.02, 0.1, 0.3]),
+    jitter=st.sampled_from([0.0, 0.02, 0.1, 0.3]),
     noise=st.sampled_from([0.0, 0.01, 0.1]),
 )
 def test_different_recordings_are_not_copies(many, tmp_path_factory, seed, jitter, noise):

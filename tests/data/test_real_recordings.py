@@ -46,11 +46,21 @@ def reasons(store):
     return store.quarantine.set_index("record_id").reason.to_dict()
 
 
+EXPECTED = "what the other leads let expect"
+
+
 def alarms(store):
     """Records that are noted for their amplitude, and what the notes say."""
     table = store.records.set_index("record_id").notes
-    found = table.map(lambda notes: [each for each in notes if each.startswith("amplitude")])
+    found = table.map(lambda notes: [each for each in notes if each.startswith("amplitude ")])
+    found = found.map(lambda notes: [each for each in notes if EXPECTED not in each])
     return found[found.map(bool)]
+
+
+def lead_alarms(store):
+    """Records with a lead whose amplitude the others do not let expect, to that lead."""
+    notes = store.records.set_index("record_id").notes.explode().dropna()
+    return notes[notes.str.contains(EXPECTED)].str.extract(r"of lead (\w+) ")[0].to_dict()
 
 
 def headers(folder):
@@ -101,7 +111,10 @@ def test_ningbo(run, recordings):
     ids = {*store.records.record_id, *detail}
     assert sorted(ids) == headers(recordings / "ningbo")
     noted = store.records[store.records.notes.map(bool)].set_index("record_id").notes.to_dict()
-    assert noted == {"JS20005": ["an empty label left out"]}
+    assert noted.pop("JS20005") == ["an empty label left out"]
+    assert all("samples of lead" in notes[0] for notes in noted.values())  # artefacts
+    assert lead_alarms(store) == {"JS20011": "V2"}
+    assert len(noted) == 2
 
 
 def test_ningbo_with_flat_leads_kept(run):
@@ -120,7 +133,9 @@ def test_georgia(run, recordings):
     summary, store = run("challenge", "georgia")
     assert (summary.records, summary.stored, summary.quarantined) == (72, 72, {})
     assert store.records.record_id.tolist() == headers(recordings / "georgia")
-    notes = Counter(note.split(":")[0] for row in store.records.notes for note in row)
+    assert lead_alarms(store) == {"E07518": "V3"}
+    every = [note for row in store.records.notes for note in row if EXPECTED not in note]
+    notes = Counter(note.split(":")[0] for note in every)
     assert notes == {
         "gain 4880/mV in the header read as 1000/mV": 13,
         "empty #Dx in the header": 10,
@@ -140,6 +155,7 @@ def test_ptb_xl_100(run, recordings):
     assert store.records.patient_id.nunique() == 2961
     assert store.records.fold.value_counts()[10] == 337
     assert list(alarms(store).index) == ["16989"]
+    assert len(lead_alarms(store)) == 10
     assert summary.found.source_notes == ()
     first = store.records.iloc[0]
     assert (first.record_id, first.patient_id) == ("1", "ptb-xl:15709")
@@ -191,6 +207,7 @@ def test_the_readers_agree_and_raise_no_alarm(run, folder):
 def test_ludb_states_a_gain_for_each_lead(run):
     summary, store = run("wfdb-tree", "ludb")
     assert (summary.stored, summary.found.source_notes, len(alarms(store))) == (67, (), 0)
+    assert len(lead_alarms(store)) == 1
     assert set(store.records.gain) == {"several gains"}
 
 
@@ -236,6 +253,7 @@ def test_pool_of_cinc_2011(run, recordings):
     quality = pd.read_csv(recordings / "pool100/cinc2011.csv").set_index("uid").labels
     assert Counter(quality[store.quarantine.record_id]) == {"unacceptable": 113, "acceptable": 21}
     assert set(quality[alarms(store).index]) == {"unacceptable"}
+    assert 0 < len(lead_alarms(store)) < 0.06 * summary.stored
     assert sum("clipped by the recorder" in notes for notes in store.records.notes) == 19
     assert (
         sum(any("leads I and II" in note for note in notes) for notes in store.records.notes) == 1

@@ -156,6 +156,13 @@ def test_held_out_patients_never_enter(data):
     assert set(rest.records["patient_id"]) == set(everyone) - held_out
 
 
+def test_a_recording_of_an_unknown_patient_may_be_one_of_a_held_out_patient():
+    tables = {"a": make_table("a", ["x:1", "x:2", "x:?7"]), "b": make_table("b", ["y:1", "y:?2"])}
+    rest = pool_of(tables, dict.fromkeys(tables, ALL), frozenset({"x:1"}))
+    assert rest.excluded_patients == 2
+    assert set(rest.records["patient_id"]) == {"x:2", "y:1", "y:?2"}
+
+
 def test_taking_patients_out_does_not_reorder_the_others():
     chosen = set(nested_subset(pool(), 20, 0)["patient_id"])
     gone = frozenset(sorted(chosen)[:5])
@@ -320,7 +327,7 @@ def test_the_manifest_counts_what_is_there(draw):
 
 def test_recordings_counted_as_patients_are_stated(draw):
     tables = two_sources()
-    tables["chapman"]["patient_id"] = tables["chapman"]["patient_id"].str.replace("csn:", "csn:?")
+    tables["chapman"]["patient_id"] = tables["chapman"]["patient_id"].str.replace("csn:", "ge:?")
     folder, records, manifest = draw(40, tables=tables)
     marked = records.loc[records["source"] == "chapman", "patient_id"]
     assert manifest.unknown_patients == marked.nunique() == len(marked) > 0

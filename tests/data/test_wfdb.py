@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecgscale.data.sources import QuarantineError
@@ -15,6 +15,7 @@ from ecgscale.data.wfdb_header import read_header
 
 
 @settings(max_examples=25, deadline=None)
+@example(leads=1, length=4, gain=4880.0, baseline=0, unit="mV", seed=92)
 @given(
     leads=st.integers(1, 12),
     length=st.integers(1, 50),

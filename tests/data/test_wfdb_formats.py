@@ -134,7 +134,8 @@ def test_samples_of_every_format(fmt, leads, frames, width, offset, seed):
     np.testing.assert_array_equal(
         first.signal, found.signal[:, start * width : (start + 1) * width]
     )
-    assert (found.fs, found.leads, found.notes) == (100 * width, NAMES[:leads], ())
+    assert (found.fs, found.leads) == (100 * width, NAMES[:leads])
+    assert all(" samples of lead " in note for note in found.notes)  # far off, or at an end
 
 
 @pytest.fixture
@@ -370,6 +371,21 @@ class TestSegments:
     def test_contradictions(self, tmp_path, parts, text, reason):
         (tmp_path / "m.hea").write_text(text)
         assert refusal(tmp_path / "m.hea") == reason
+
+    def test_more_signals_than_the_segments_have_are_noted(self, tmp_path, parts):
+        for count, said in ((3, ()), (2, ()), (5, ("5 signals, what is read of its segments 3",))):
+            (tmp_path / "m.hea").write_text(f"m/2 {count} 100\na 100\nb 200\n")
+            notes = read(tmp_path / "m.hea").notes
+            assert tuple(note.removeprefix("the header states ") for note in notes) == said
+
+    def test_segments_of_a_misstated_gain_are_read_alike(self, tmp_path):
+        beat = np.tile(np.r_[np.zeros(90, int), np.arange(0, 1000, 200), np.zeros(5, int)], 5)
+        for name, size in (("a", 5), ("b", 1), ("c", 5)):
+            write(tmp_path, "16", [beat[: 100 * size]], name=name, gain="4880/mV")
+        (tmp_path / "m.hea").write_text("m/2 1 100\na 500\nc 500\n")
+        np.testing.assert_allclose(read(tmp_path / "m.hea").signal[0, :500], beat / 1000, rtol=1e-6)
+        (tmp_path / "m.hea").write_text("m/2 1 100\na 500\nb 100\n")
+        assert refusal(tmp_path / "m.hea") == "bad-gain"
 
     def test_a_segment_passes_the_gate(self, tmp_path, signals, parts):
         write(tmp_path, "16", [signal[100:300] for signal in signals[:2]], name="b", gain="0/mV")

@@ -45,6 +45,8 @@ TAGS = {
     "ChannelSensitivityUnitsSequence": (0x003A, 0x0211, "SQ"),
     "ChannelSensitivityCorrectionFactor": (0x003A, 0x0212, "DS"),
     "ChannelBaseline": (0x003A, 0x0213, "DS"),
+    "ChannelTimeSkew": (0x003A, 0x0214, "DS"),
+    "ChannelSampleSkew": (0x003A, 0x0215, "DS"),
     "WaveformBitsStored": (0x003A, 0x021A, "US"),
     "WaveformSequence": (0x5400, 0x0100, "SQ"),
     "WaveformBitsAllocated": (0x5400, 0x1004, "US"),

@@ -111,7 +111,19 @@ def test_a_patient_in_two_splits_is_named(one_store, tmp_path):
         write_targets([SUPER], DATA, one_store(rows), tmp_path / "tasks")
 
 
-def test_patients_that_nobody_knows_are_not_held_out(one_store, tmp_path):
+def test_records_of_patients_that_nobody_knows_are_no_examples(one_store, tmp_path):
+    known = [
+        {**row, "fold": fold} for row in in_every_fold(labels=["NORM"]) for fold in range(1, 11)
+    ]
+    known = [{**row, "patient_id": f"p:{place}"} for place, row in enumerate(known)]
+    stores = one_store([*known, {**known[0], "patient_id": "p:?r30"}])
+    entry = write_targets([SUPER], DATA, stores, tmp_path / "tasks")[SUPER]
+    assert entry["left_out"] == {"of unknown patients": 1}
+    patients = read_targets(tmp_path / "tasks", SUPER).frame["patient_id"]
+    assert sorted(patients) == sorted(row["patient_id"] for row in known)
+
+
+def test_a_source_that_does_not_know_many_of_its_patients_holds_none_out(one_store, tmp_path):
     """The tables of before stay."""
     rows = in_every_fold(labels=["NORM"])
     out = tmp_path / "tasks"

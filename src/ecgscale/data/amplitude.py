@@ -3,24 +3,26 @@
 A record's amplitude is that of its QRS complexes in mV, the median over its leads. People differ by
 a factor of 1.36 (one standard deviation), so that one record says little of a gain that is wrong by
 2 or 5, and many records say much: hence limits for one record, for a group of records whose files
-state the same gain, device and rate, and for a whole source. `benchmarks/amplitudes.py` prints what
-they find and what they cost; docs/amplitudes.md has the tables.
+state the same gain, device and rate, and for a whole source. One lead among many does not move the
+median, so each lead is compared with the record's others too. `benchmarks/amplitudes.py` prints
+what all that finds and what it costs; docs/amplitudes.md has the tables.
 """
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from ecgscale.data.record import Record
+from ecgscale.data.record import LEADS, Record
 from ecgscale.data.sources.base import Decoded, QuarantineError
 
 USUAL = {
@@ -50,6 +52,18 @@ ONE_LEAD = 1.5
 """The limits for one record are raised to this power where one lead is stored: a single lead
 differs that much more between people (by a factor of 1.52, twelve leads 1.34), as axes differ."""
 
+LEAD_NOTED = 4.0
+"""Times what a record's other leads let expect of one (`against_others`), beyond which the lead is
+noted; raised to the power `ONE_LEAD` where there are only two."""
+
+LEAD_POSSIBLE = (1 / 120, 32.0)
+"""Parts of its usual amplitude outside which one lead of several is no ECG in mV. Detached leads of
+records that are otherwise acceptable have a hundredth."""
+
+UNEQUAL = 2.0
+"""A lead whose stated gain is this many times that of most others, and whose amplitude is so too,
+is noted."""
+
 GROUP, MANY = 5, 20
 """Fewest patients of a group, and fewest with whom others are compared."""
 
@@ -64,6 +78,13 @@ KNOWN_NAME = 1.5
 that of a data set whose gains are known to be wrong."""
 
 _RATE, _WINDOW, _SEGMENT, _START = 100.0, 0.12, 2.0, 10.0
+
+_LIMB, _CHEST = ("aVL", "I", "aVR", "II", "aVF", "III"), LEADS[6:]
+_NEAR = {
+    **{lead: (_LIMB[at - 1], _LIMB[(at + 1) % 6]) for at, lead in enumerate(_LIMB)},
+    **{lead: _CHEST[max(at - 1, 0) : at + 2] for at, lead in enumerate(_CHEST)},
+}
+"""The leads that look from beside: in the frontal plane every 30 degrees, on the chest the next."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -118,8 +139,63 @@ def usual_amplitude(leads: Sequence[str]) -> float:
     return float(np.median([USUAL.get(lead, middle) for lead in leads]))
 
 
-def checked_amplitude(record: Record, kept: npt.NDArray[np.float32], leads: Sequence[str]) -> float:
-    """Return a record's amplitude in mV, or NaN where there is none: unit z, all leads constant.
+def against_others(amplitudes: npt.ArrayLike, leads: Sequence[str]) -> Floats:
+    """Compare each lead's amplitude with what the record's other leads let expect.
+
+    With levels as logarithms of the amplitude over the usual one of the lead, a third of what is
+    expected is the median level of the others, and two thirds the mean level of the leads beside it
+    (V1 and V3 of V2; aVL and aVR of I), where there are any: that follows the axis of the heart.
+
+    Parameters
+    ----------
+    amplitudes
+        mV, one for each of `leads`; those that are not above 0 do not count.
+    leads
+        Names; other leads than the standard 12 do not count.
+
+    Returns
+    -------
+    Shape (lead,): the logarithm of the amplitude over the expected one; NaN where unknown.
+    """
+    values = np.asarray(amplitudes, dtype=np.float64).tolist()
+    pairs = zip(leads, values, strict=True)
+    levels = {x: math.log(mv / USUAL[x]) for x, mv in pairs if x in USUAL and mv > 0}
+    found = []
+    for lead in leads:
+        others = sorted(level for other, level in levels.items() if other != lead)
+        if lead not in levels or not others:
+            found.append(math.nan)
+            continue
+        expected = (others[len(others) // 2] + others[(len(others) - 1) // 2]) / 2
+        near = [levels[other] for other in _NEAR[lead] if other in levels and other != lead]
+        if near:
+            expected = (expected + 2 * sum(near) / len(near)) / 3
+        found.append(levels[lead] - expected)
+    return np.array(found)
+
+
+class Checked(NamedTuple):
+    """What one record's amplitudes are.
+
+    Attributes
+    ----------
+    amplitude
+        mV, median over the leads; NaN where there is none: unit z, all leads constant.
+    apart
+        Shape (lead,), as `against_others`.
+    notes
+        On the lead that is furthest from what is expected.
+    """
+
+    amplitude: float
+    apart: Floats
+    notes: tuple[str, ...] = ()
+
+
+def checked_amplitude(
+    record: Record, kept: npt.NDArray[np.float32], leads: Sequence[str]
+) -> Checked:
+    """Measure a record's amplitudes, and refuse those that cannot be.
 
     Parameters
     ----------
@@ -133,22 +209,54 @@ def checked_amplitude(record: Record, kept: npt.NDArray[np.float32], leads: Sequ
     Raises
     ------
     QuarantineError
-        If it is further from the usual than `POSSIBLE`, or the signal with its baseline swings by
-        more than `LARGEST_SWING` (reason bad-gain).
+        If the amplitude is further from the usual than `POSSIBLE`, or that of one lead is outside
+        `LEAD_POSSIBLE`, or the signal with its baseline swings by more than `LARGEST_SWING` (reason
+        bad-gain).
     """
     if record.unit != "mV":
-        return float("nan")
-    amplitude = qrs_amplitude(kept, record.fs)
+        return Checked(float("nan"), np.full(len(leads), np.nan))
+    of_leads = lead_amplitudes(kept, record.fs)
+    amplitude = float(np.nanmedian(of_leads)) if np.isfinite(of_leads).any() else float("nan")
     usual = usual_amplitude(leads)
     limit = _limit(POSSIBLE, leads)
     if amplitude > limit * usual or amplitude < usual / limit:
         raise QuarantineError(
             "bad-gain", f"amplitude {amplitude:.3g} mV; {usual:.2g} mV is usual in these leads"
         )
+    for lead, own in zip(leads, of_leads.tolist(), strict=True):
+        lowest, highest = LEAD_POSSIBLE
+        off = own / USUAL.get(lead, own or 1.0)
+        if 0 < off < lowest or off > highest:
+            detail = f"lead {lead} has an amplitude of {own:.3g} mV; {USUAL[lead]:.2g} mV is usual"
+            raise QuarantineError("bad-gain", detail)
     swing = float(np.median(np.subtract(*np.quantile(kept, [0.995, 0.005], axis=1))))
     if swing > LARGEST_SWING:
         raise QuarantineError("bad-gain", f"the signal swings by {swing:.3g} mV")
-    return amplitude
+    apart = against_others(of_leads, leads)
+    return Checked(amplitude, apart, _lead_note(apart, of_leads, leads))
+
+
+def compared(leads: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return of which leads an unexpected amplitude is noted, shape (lead,).
+
+    With I, II and another, limb leads follow from each other at every sample, which says more of
+    their gains (`ecgscale.data.limb_leads`): amplitudes of them differ with the heart's axis.
+    """
+    limb = [lead in _LIMB for lead in leads]
+    follow = {"I", "II"} <= {*leads} and sum(limb) > 2
+    return np.array([lead in USUAL and not (follow and lead in _LIMB) for lead in leads])
+
+
+def _lead_note(apart: Floats, of_leads: Floats, leads: Sequence[str]) -> tuple[str, ...]:
+    off = np.where(compared(leads) & np.isfinite(apart), abs(apart), 0.0)
+    worst = int(np.argmax(off))
+    power = ONE_LEAD if np.isfinite(apart).sum() == 2 else 1.0
+    if off[worst] <= power * math.log(LEAD_NOTED):
+        return ()
+    return (
+        f"amplitude of lead {leads[worst]} {of_leads[worst]:.3g} mV, {_times(apart[worst])} times "
+        "what the other leads let expect",
+    )
 
 
 @dataclass(frozen=True)
@@ -195,7 +303,9 @@ def settled(decoded: Decoded, name: str) -> Decoded:
 
     A row of `known_gains` applies to the record's name and its stated gains; it is followed if the
     amplitude of the first 10 s is then nearer to the usual one (on a log scale) than as stated.
-    `KNOWN_NAME` is the margin where the row names its records.
+    `KNOWN_NAME` is the margin where the row names its records. Less than 2 s need not hold a QRS
+    complex, and decide nothing. A single lead whose gain is `UNEQUAL` to that of most others is
+    noted if that makes its amplitude as unequal.
 
     Parameters
     ----------
@@ -214,6 +324,10 @@ def settled(decoded: Decoded, name: str) -> Decoded:
     if not gains:
         return decoded
     stated = _in_words(gains)
+    if decoded.signal.shape[1] < _SEGMENT * decoded.fs:
+        return replace(decoded, gain=stated)
+    if len(set(gains)) > 1:
+        decoded = replace(decoded, notes=(*decoded.notes, *_unequal(decoded)))
     for row in known_gains():
         named = re.fullmatch(row.records, re.sub(r"\.\w+$", "", name)) if row.records else None
         if row.records and not named:
@@ -244,6 +358,34 @@ def settled(decoded: Decoded, name: str) -> Decoded:
             notes=(*decoded.notes, note),
         )
     return replace(decoded, gain=stated)
+
+
+def corrected(gain: str) -> bool:
+    """Whether a gain in words, as `settled` writes it, is one that was corrected."""
+    return _AS in gain
+
+
+def _unequal(decoded: Decoded) -> list[str]:
+    """Say of which leads the stated gain is another than most have, and the amplitude with it."""
+    others, most = Counter(decoded.gains).most_common(1)[0]
+    if 2 * most <= len(decoded.gains):
+        return []
+    amplitudes = lead_amplitudes(decoded.signal[:, : round(_START * decoded.fs)], decoded.fs)
+    as_others = amplitudes * np.array(decoded.gains) / others
+    notes = []
+    for at, (lead, gain) in enumerate(zip(decoded.leads, decoded.gains, strict=True)):
+        off = abs(math.log(gain / others))
+        if off < math.log(UNEQUAL):
+            continue
+        changed = np.where(np.arange(len(amplitudes)) == at, as_others, amplitudes)
+        apart = float(abs(against_others(amplitudes, decoded.leads)[at]))
+        if apart > max(off / 2, abs(against_others(changed, decoded.leads)[at])):
+            notes.append(
+                f"lead {lead} has {gain:.6g}/mV in the header, others {others:.6g}/mV: "
+                f"amplitude {amplitudes[at]:.3g} mV, under theirs {as_others[at]:.3g} mV; "
+                "nothing was changed"
+            )
+    return notes
 
 
 class AmplitudeSummary(BaseModel, extra="forbid", frozen=True):
@@ -286,7 +428,9 @@ class Judgement:
     notes: list[str] = field(default_factory=list)
 
 
-def judge(rows: Sequence[Mapping[str, Any]], leads: Sequence[str]) -> Judgement:
+def judge(
+    rows: Sequence[Mapping[str, Any]], leads: Sequence[str], apart: npt.ArrayLike | None = None
+) -> Judgement:
     """Compare all records of a source with each other and with the usual amplitude.
 
     1. Records that state the same gain, where most were corrected and at most `MINORITY` were not,
@@ -296,6 +440,9 @@ def judge(rows: Sequence[Mapping[str, Any]], leads: Sequence[str]) -> Judgement:
     3. More than `CLUSTER` of a group's patients beyond `NOTED` on one side: they were recorded
        otherwise, and what is nearer to them than to the rest is left out.
     4. One record beyond `NOTED` of the others is noted, beyond `FAR` (of the usual too) left out.
+    5. A lead that is off what the other leads let expect, in the median over the patients of a
+       group of `MANY`: by `GROUP_FAR`, all are left out, by `GROUP_NOTED` it is noted. With two
+       leads, of which either may be the wrong one, it is noted.
 
     With fewer than `MANY` patients there is nothing to compare with but the usual amplitude.
 
@@ -306,6 +453,8 @@ def judge(rows: Sequence[Mapping[str, Any]], leads: Sequence[str]) -> Judgement:
         whose amplitude is NaN are exempt.
     leads
         The stored leads.
+    apart
+        Shape (row, lead), as `against_others`; None: leads are not compared.
     """
     amplitudes = np.array([row["amplitude"] for row in rows], dtype=np.float64)
     judged = _Judge(rows, np.log(amplitudes / usual_amplitude(leads)), leads)
@@ -313,6 +462,8 @@ def judge(rows: Sequence[Mapping[str, Any]], leads: Sequence[str]) -> Judgement:
     judged.groups()
     judged.clusters()
     judged.singles()
+    if apart is not None and len(rows):
+        judged.leads(np.asarray(apart, dtype=np.float64), leads)
     judged.source()
     return judged.result
 
@@ -364,13 +515,13 @@ class _Judge:
 
     def contradictions(self) -> None:
         counts = Counter(row["gain"] or "" for row in self.rows)
-        for corrected in [gain for gain in counts if _AS in gain]:
-            stated = corrected.split(_AS)[0]
-            total = counts[corrected] + counts[stated]
-            few = min(corrected, stated, key=lambda gain: counts[gain])
+        for read in [gain for gain in counts if corrected(gain)]:
+            stated = read.split(_AS)[0]
+            total = counts[read] + counts[stated]
+            few = min(read, stated, key=lambda gain: counts[gain])
             if not counts[stated]:
                 continue
-            what = f"gain {corrected} in {counts[corrected]} of {total} records that state it"
+            what = f"gain {read} in {counts[read]} of {total} records that state it"
             if total >= MANY and counts[few] <= MINORITY * total:
                 same = np.array([row["gain"] == few for row in self.rows]) & self.open
                 why = f"{what}, {'not' if few == stated else 'and'} in this one"
@@ -443,6 +594,26 @@ class _Judge:
                     self.leave_out(np.array([row]), text)
                 else:
                     self.result.noted[row] = f"amplitude {self.millivolts(row)}, {text}"
+
+    def leads(self, apart: Floats, leads: Sequence[str]) -> None:
+        for number, rows in self.members().items():
+            centres = {}
+            for at, lead in enumerate(leads):
+                known = rows[np.isfinite(apart[rows, at])]
+                if self.patients(known) >= MANY:
+                    centres[lead] = float(np.median(apart[known, at]))
+            for lead in sorted(centres, key=lambda lead: -abs(centres[lead])):
+                centre = centres[lead]
+                if abs(centre) <= np.log(GROUP_NOTED):
+                    break
+                text = (
+                    f"lead {lead} of {len(rows)} records ({self.what(number)}) has "
+                    f"{_times(centre)} times the amplitude that the other leads let expect"
+                )
+                if abs(centre) > np.log(GROUP_FAR) and len(leads) > 2:
+                    self.leave_out(rows, text)
+                    break  # what the leads beside it have may be due to it
+                self.result.notes.append(f"{text}; nothing was changed")
 
     def source(self) -> None:
         notes = self.result.notes

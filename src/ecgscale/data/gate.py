@@ -31,6 +31,15 @@ who look at amplitudes. Wider integers may have so many more steps; floats are n
 LARGEST_BASELINE = 2.0**31
 """Steps: no converter has more."""
 
+NO_MEASUREMENT = -32768
+"""What converters of 16 bit write for "no measurement", whatever the type or the unit that the
+samples are kept in later."""
+
+FAR = 8.0
+"""Samples that are further from their lead's median, mV, and are reached and left by steps of half
+of that, are noted: no heart does that, but markers such as -9999 and faults of transmission do."""
+
+_LARGEST = -NO_MEASUREMENT - 1
 _BLOCK = 2**22
 
 
@@ -59,6 +68,8 @@ class Channel:
     stated
         Samples that the file says it has of this channel; None where it does not say, or where only
         a part is read.
+    all_invalid
+        Whether `invalid` names every such value: `NO_MEASUREMENT` is none unless it is among them.
     """
 
     name: str
@@ -70,6 +81,7 @@ class Channel:
     invalid: tuple[float, ...] = ()
     checksum: int | None = None
     stated: int | None = None
+    all_invalid: bool = False
 
 
 def admit(
@@ -83,7 +95,9 @@ def admit(
     rate is changed here. Everything else that cannot be right refuses the recording. A negative
     gain is refused: no format that is read by its steps defines one (where one does, as EDF, its
     reader turns the samples and says so). A signed integer type's smallest value always means "no
-    measurement": that is what converters, WFDB and MATLAB exports use it for.
+    measurement": that is what converters, WFDB and MATLAB exports use it for. So does
+    `NO_MEASUREMENT` where all samples are whole numbers that 16 bit hold, in any type and unit.
+    Samples at the other ends of 16 bit, and single ones that are far off (`FAR`), are noted.
 
     Parameters
     ----------
@@ -123,12 +137,13 @@ def admit(
     names = tuple(leads[place] for place in at_rate)
     used = tuple(gains[place] for place in at_rate)
     _check_lengths(name, names, chosen)
-    signal = _in_millivolts(name, names, chosen, used)
+    signal, doubts = _in_millivolts(name, names, chosen, used)
     no_voltage = [leads[place] or "nameless" for place in range(len(leads)) if place not in kept]
     other_rate = [f"{leads[i]} ({channels[i].fs:g} Hz)" for i in kept if i not in at_rate]
     notes = (
         *([f"not a voltage, left out: {', '.join(no_voltage)}"] if no_voltage else []),
         *([f"not at {fs:g} Hz, left out: {', '.join(other_rate)}"] if other_rate else []),
+        *doubts,
     )
     decoded = Decoded(signal, fs, names, notes, used)
     if any(each.samples.dtype.kind == "f" for each in chosen):
@@ -220,7 +235,7 @@ def _check_lengths(name: str, leads: tuple[str, ...], channels: list[Channel]) -
 
 def _in_millivolts(
     name: str, leads: tuple[str, ...], channels: list[Channel], gains: tuple[float, ...]
-) -> npt.NDArray[np.float32]:
+) -> tuple[npt.NDArray[np.float32], list[str]]:
     types = {each.samples.dtype for each in channels}
     if any(kind.kind not in "iuf" for kind in types) or any(
         each.samples.ndim != 1 for each in channels
@@ -239,7 +254,59 @@ def _in_millivolts(
                 signal = values.astype(np.float32)
             else:
                 signal[rows] = values
-    return signal
+    doubts = _at_the_ends(name, leads, channels) if _at_16_bit(channels) else []
+    return signal, [*doubts, *_alone(leads, signal)]
+
+
+def _at_16_bit(channels: list[Channel]) -> bool:
+    """Whether some samples are at an end of 16 bit, and all are whole numbers that it holds."""
+    ends = []
+    for each in channels:
+        floats = each.samples.dtype.kind == "f"
+        low = np.fmin.reduce(each.samples) if floats else each.samples.min()
+        high = np.fmax.reduce(each.samples) if floats else each.samples.max()
+        ends += [float(low), float(high)]
+    if not {NO_MEASUREMENT, -_LARGEST, _LARGEST} & {*ends}:
+        return False
+    if min(ends) < NO_MEASUREMENT or max(ends) > _LARGEST:
+        return False
+    numbers = (each.samples[np.isfinite(each.samples)] for each in channels)
+    return all(each.dtype.kind != "f" or (each == np.rint(each)).all() for each in numbers)
+
+
+def _at_the_ends(name: str, leads: tuple[str, ...], channels: list[Channel]) -> list[str]:
+    """Refuse `NO_MEASUREMENT`; say where a converter was at an end: cut off, or its own marker."""
+    notes = []
+    for lead, channel in zip(leads, channels, strict=True):
+        for end in (NO_MEASUREMENT, -_LARGEST, _LARGEST):
+            count = int(np.count_nonzero(channel.samples == end))
+            if count and end == NO_MEASUREMENT and not channel.all_invalid:
+                detail = f"lead {lead} of {name} has {count} invalid samples ({end})"
+                raise QuarantineError("nan-samples", detail)
+            notes += [f"{count} samples of lead {lead} are {end}"] if count else []
+    return notes
+
+
+def _alone(leads: tuple[str, ...], signal: npt.NDArray[np.float32]) -> list[str]:
+    """Say where samples are far from their lead's median, and reached and left in one step."""
+    notes = []
+    with np.errstate(invalid="ignore"):  # of infinite ones, which are refused later
+        spread = np.fmax.reduce(signal, axis=1) - np.fmin.reduce(signal, axis=1)
+        for row in np.flatnonzero(np.isfinite(spread) & (spread > FAR)).tolist():
+            x = signal[row]
+            centre = np.nanmedian(x)
+            far = np.abs(x - centre) > FAR
+            first = np.flatnonzero(np.diff(far, prepend=False) & far)
+            last = np.flatnonzero(np.diff(far, append=False) & far)
+            steps = np.abs(np.diff(x, prepend=centre, append=centre)) > FAR / 2
+            runs = steps[first] & steps[last + 1]
+            if runs.any():
+                furthest = max(x[first[runs]].tolist(), key=lambda mv: abs(mv - centre))
+                notes.append(
+                    f"{(last - first + 1)[runs].sum()} samples of lead {leads[row]} are more than "
+                    f"{FAR:g} mV from its median, reached and left in one step ({furthest:.4g} mV)"
+                )
+    return notes
 
 
 def _blocks(channels: list[Channel]) -> list[list[int]]:

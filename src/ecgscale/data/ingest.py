@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
-from ecgscale.data.amplitude import checked_amplitude, judge
+from ecgscale.data.amplitude import Checked, checked_amplitude, judge
 from ecgscale.data.findings import Findings, findings
 from ecgscale.data.fingerprint import fingerprints
 from ecgscale.data.preprocess import keep, process, quantise, saturation_notes
@@ -72,6 +72,7 @@ class _Outcome:
     row: dict[str, Any]
     samples: npt.NDArray[np.int16] | None = None
     fingerprint: npt.NDArray[np.int8] | None = None
+    apart: npt.NDArray[np.float32] | None = None
     problem: QuarantineError | None = None
 
 
@@ -135,8 +136,10 @@ def ingest(
         leads = stored_leads(name, source, recipe)
         writer = StoreWriter(folder, leads, recipe.n_samples)
         with naming(out):
-            quarantine, inputs = _write_records(source, refs, name, config, recipe, writer, jobs)
-            source_notes = _judge_amplitudes(writer, leads, quarantine)
+            quarantine, inputs, apart = _write_records(
+                source, refs, name, config, recipe, writer, jobs
+            )
+            source_notes = _judge_amplitudes(writer, leads, quarantine, apart)
             counts = dict(sorted(Counter(row["reason"] for row in quarantine).items()))
             _refuse_too_many(name, config, len(refs), counts, quarantine, out)
             manifest = writer.finish(
@@ -195,32 +198,38 @@ def _write_records(
     recipe: Recipe,
     writer: StoreWriter,
     jobs: int,
-) -> tuple[list[dict[str, str]], list[FileDigest]]:
+) -> tuple[list[dict[str, str]], list[FileDigest], list[npt.NDArray[np.float32]]]:
     from rich.console import Console
     from rich.progress import Progress
 
     quarantine: list[dict[str, str]] = []
     inputs: list[FileDigest] = []
+    apart: list[npt.NDArray[np.float32]] = []
     duplicates = _Duplicates()
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(f"ingest {name}", total=len(refs))
         for chunk in _chunks(source, refs, name, config, recipe, jobs):
             for outcome in map(duplicates.check, chunk.outcomes):
-                if outcome.problem is None and outcome.samples is not None:
-                    writer.add(outcome.row, outcome.samples, outcome.fingerprint)
+                samples, levels = outcome.samples, outcome.apart
+                if outcome.problem is None and samples is not None and levels is not None:
+                    writer.add(outcome.row, samples, outcome.fingerprint)
+                    apart.append(levels)
                 elif outcome.problem is not None:
                     quarantine.append(_quarantine_row(outcome.row, outcome.problem))
             inputs += chunk.inputs
             progress.advance(bar, len(chunk.outcomes))
-    return quarantine, inputs
+    return quarantine, inputs, apart
 
 
 def _judge_amplitudes(
-    writer: StoreWriter, leads: tuple[str, ...], quarantine: list[dict[str, str]]
+    writer: StoreWriter,
+    leads: tuple[str, ...],
+    quarantine: list[dict[str, str]],
+    apart: list[npt.NDArray[np.float32]],
 ) -> tuple[str, ...]:
     """Compare the amplitudes of what was written; return notes on the source."""
-    found = judge(writer.rows, leads)
+    found = judge(writer.rows, leads, apart)
     for place, detail in sorted(found.left_out.items()):
         problem = QuarantineError("bad-gain", detail)
         quarantine.append(_quarantine_row(writer.rows[place], problem))
@@ -273,12 +282,12 @@ class _Worker:
     def run(self, refs: list[Ref]) -> _Chunk:
         """Process some records; the outcomes are in the order of `refs`."""
         outcomes: dict[int, _Outcome] = {}
-        groups: dict[tuple[float, int, bool], list[tuple[int, Record, Any, float]]] = {}
+        groups: dict[tuple[float, int, bool], list[tuple[int, Record, Any, Checked]]] = {}
         for position, ref in enumerate(refs):
             try:
                 record = self.source.load(ref)
                 kept, notes = keep(record, self.recipe, self.source.options.flat_leads, self.leads)
-                amplitude = checked_amplitude(record, kept, self.leads)
+                checked = checked_amplitude(record, kept, self.leads)
             except QuarantineError as problem:
                 outcomes[position] = _Outcome({"record_id": ref.record_id}, problem=problem)
                 continue
@@ -287,9 +296,9 @@ class _Worker:
             except Exception as error:
                 outcomes[position] = self._failed(ref, error)
                 continue
-            record = replace(record, notes=(*record.notes, *notes))
+            record = replace(record, notes=(*record.notes, *notes, *checked.notes))
             key = record.fs, kept.shape[1], record.unit == "z"
-            groups.setdefault(key, []).append((position, record, kept, amplitude))
+            groups.setdefault(key, []).append((position, record, kept, checked))
         for group in groups.values():
             try:
                 outcomes |= self._processed(group)
@@ -308,7 +317,7 @@ class _Worker:
             return self.source.files(ref)
         return []
 
-    def _processed(self, group: list[tuple[int, Record, Any, float]]) -> dict[int, _Outcome]:
+    def _processed(self, group: list[tuple[int, Record, Any, Checked]]) -> dict[int, _Outcome]:
         """Process records of one rate and length at once."""
         (_, first, kept, _), *_ = group
         fs, length = first.fs, kept.shape[1]
@@ -319,8 +328,8 @@ class _Worker:
             group, samples, fingerprints(samples, self.recipe.fs, valid), cut.tolist(), strict=True
         )
         return {
-            at: self._outcome(record, one, fingerprint, count, valid, amplitude)
-            for (at, record, _, amplitude), one, fingerprint, count in made
+            at: self._outcome(record, one, fingerprint, count, valid, checked)
+            for (at, record, _, checked), one, fingerprint, count in made
         }
 
     def _failed(self, ref: Ref, error: Exception) -> _Outcome:
@@ -338,7 +347,7 @@ class _Worker:
         fingerprint: npt.NDArray[np.int8],
         cut: int,
         valid: int,
-        amplitude: float,
+        checked: Checked,
     ) -> _Outcome:
         try:
             notes = saturation_notes(cut, samples.size)
@@ -363,7 +372,7 @@ class _Worker:
             "columns": list(record.columns),
             "cells": list(record.columns.values()),
             "unit": record.unit,
-            "amplitude": amplitude,
+            "amplitude": checked.amplitude,
             "gain": record.gain,
             "device": record.device,
             "fs_original": record.fs,
@@ -373,7 +382,7 @@ class _Worker:
             "signal_digest": hashlib.sha256(samples.tobytes()).hexdigest()[:32],
             **{name: record.clinical.get(name, float("nan")) for name in CLINICAL_FIELDS},
         }
-        return _Outcome(row, samples, fingerprint)
+        return _Outcome(row, samples, fingerprint, checked.apart.astype(np.float32))
 
 
 class _Duplicates:

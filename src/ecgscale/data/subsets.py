@@ -319,7 +319,8 @@ def pool_of(
     filters
         What to keep of each source; a record must pass both folds and splits where both are given.
     held_out
-        Patients to leave out.
+        Patients to leave out, and with them each recording of nobody knows whom that has their
+        namespace: it may be theirs.
     matches
         Pairs of records that are one recording (`ecgscale.data.copies.SCHEMA`): who shares one with
         a held-out patient is that patient and is left out too. None: none are known.
@@ -343,7 +344,7 @@ def pool_of(
         kept.append(table.loc[mask].assign(source=source)[SCHEMA.names])
     pool = pd.concat(kept).sort_values(["source", "record_id"], ignore_index=True)
     _check_identities(pool)
-    excluded = pool["patient_id"].isin(held_out)
+    excluded = pool["patient_id"].isin(held_out) | _may_be(pool["patient_id"], held_out)
     same = same_people(matches, held_out) if matches is not None else held_out
     copied = pool["patient_id"].isin(same) & ~excluded
     records = pool.loc[~excluded & ~copied].reset_index(drop=True)
@@ -355,6 +356,15 @@ def pool_of(
         ),
         copies=None if matches is None else _count_within(records, matches),
     )
+
+
+def _may_be(patients: "pd.Series[str]", held_out: AbstractSet[str]) -> "pd.Series[bool]":
+    """Return which are unknown patients, in a namespace that has patients held out."""
+    unknown = patients.str.contains(UNKNOWN_PATIENT, regex=False).astype(bool)
+    namespaces = {patient.partition(":")[0] for patient in held_out}
+    spaces = patients[unknown].str.split(":", n=1).str[0]
+    unknown[spaces.index] = spaces.isin(namespaces)
+    return unknown
 
 
 def _count_within(records: pd.DataFrame, matches: pd.DataFrame) -> int:

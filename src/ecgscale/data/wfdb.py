@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ecgscale.data.amplitude import corrected
 from ecgscale.data.gate import Channel, admit, check_sum
 from ecgscale.data.sources.base import Decoded, QuarantineError, is_inside, read_names
 from ecgscale.data.wfdb_formats import check_length, invalid_of, read_frames
@@ -328,7 +329,14 @@ def _joined(
         rows = [leads.index(lead) for lead in part.leads]
         at = (first - start) * step
         signal[rows, at : at + part.signal.shape[1]] = part.signal
-    notes = dict.fromkeys(note for _, part in parts for note in part.notes)
+    if len({corrected(part.gain) for _, part in parts if part.gain}) > 1:
+        detail = f"the gain is misstated in some segments of {header.name}, and not in others"
+        raise QuarantineError("bad-gain", detail)
+    found = [note for _, part in parts for note in part.notes]
+    if header.n_signals is not None and header.n_signals > len(names):
+        stated = f"the header states {header.n_signals} signals"
+        found.append(f"{stated}, what is read of its segments {len(names)}")
+    notes = dict.fromkeys(found)
     return Decoded(signal, rates[0], leads, tuple(notes))
 
 

@@ -94,6 +94,8 @@ class Header:
         In the order of the header; none where it lists segments.
     segments
         Name and number of frames of each segment, `GAP` where nothing was recorded.
+    n_signals
+        As the record line states them; None where not known. Segments have their own.
     comments
         By lower-case key: "#Age: 85" and "# Age: 85" give ``{"age": "85"}``.
     """
@@ -104,6 +106,7 @@ class Header:
     signals: tuple[Signal, ...]
     segments: tuple[tuple[str, int], ...]
     comments: dict[str, str]
+    n_signals: int | None = None
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -175,6 +178,7 @@ def _parse(name: str, text: str) -> Header:
         signals=signals,
         segments=segments,
         comments=_comments(lines),
+        n_signals=int(_field(record, 1)) if _WHOLE.fullmatch(_field(record, 1)) else None,
     )
     _check_groups(header)
     return header

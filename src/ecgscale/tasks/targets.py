@@ -20,6 +20,8 @@ from ecgscale.files import whole_file, write_whole
 from ecgscale.tasks.base import Kind, Targets, Task, TaskMetadata, check_patient_disjoint, tasks
 
 MANIFEST = "manifest.json"
+UNKNOWN_SHARE = 0.1
+"""Most records of unknown patients, as a share, that a task goes without."""
 SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -107,7 +109,8 @@ def write_targets(
     ------
     BadInputError
         If a task does not exist, no source holds its data set, a split has no examples, a patient
-        is in two splits, or the source does not say who a patient is.
+        is in two splits, or the source does not say who the patients of more than `UNKNOWN_SHARE`
+        of a task's records are.
     """
     opened: dict[str, Store] = {}
     manifest: dict[str, Any] = {}
@@ -119,7 +122,7 @@ def write_targets(
         if source not in opened:
             opened[source] = open_store(stores / source)
         store = opened[source]
-        targets = task.targets(store.records)
+        targets = _of_somebody(name, source, task.targets(store.records))
         _check(metadata, source, targets)
         table = tables[name] = _table(targets, store.records)
         said = ("dataset", "kind", "minimum_positives", "version")
@@ -262,18 +265,33 @@ def _source(data: Mapping[str, str], metadata: TaskMetadata) -> str:
     return source
 
 
+def _of_somebody(name: str, source: str, targets: Targets) -> Targets:
+    """Return targets without records of unknown patients, which cannot be held out, if few are."""
+    unknown = np.array([UNKNOWN_PATIENT in patient for patient in targets.patient_id], dtype=bool)
+    if not unknown.any():
+        return targets
+    count = int(unknown.sum())
+    if count > UNKNOWN_SHARE * len(unknown):
+        first = targets.patient_id[unknown][0].split(UNKNOWN_PATIENT)[-1]
+        raise BadInputError(
+            f"task {name}: source {source} does not say who the patients of {count} of "
+            f"{len(unknown)} records are ({first}), so none can be held out; its options "
+            "patients, table.patient or patient_pattern say it"
+        )
+    return Targets(
+        targets.rows[~unknown],
+        targets.split[~unknown],
+        targets.y[~unknown],
+        targets.patient_id[~unknown],
+        {**targets.left_out, "of unknown patients": count},
+    )
+
+
 def _check(metadata: TaskMetadata, source: str, targets: Targets) -> None:
     name, y = metadata.name, targets.y
     for split in SPLITS:
         if not (targets.split == split).any():
             raise BadInputError(f"task {name}: source {source} has no {split} records for it")
-    unknown = [patient for patient in targets.patient_id if UNKNOWN_PATIENT in patient]
-    if unknown:
-        raise BadInputError(
-            f"task {name}: source {source} does not say who the patients of {len(unknown)} of "
-            f"{len(targets.patient_id)} records are ({unknown[0].split(UNKNOWN_PATIENT)[-1]}), so "
-            "none can be held out; its options patients, table.patient or patient_pattern say it"
-        )
     check_patient_disjoint(name, targets)
     if metadata.kind == "regression":
         if not np.isfinite(y).all():

@@ -105,7 +105,7 @@ def test_the_largest_is_noted(tmp_path):
     samples = RAMP.astype(np.int16)
     samples[0, :4] = 32767
     record = read(tmp_path, samples, units="adu", gain=1000)
-    assert record.notes == ("4 samples of lead I are 32767",)
+    assert record.notes[0] == "4 samples of lead I are 32767"
 
 
 def test_a_bad_record_of_an_array_costs_no_other(tmp_path):

@@ -296,3 +296,39 @@ def test_a_big_endian_file_of_dcmtk_is_refused(tmp_path, project):
     (tmp_path / "x.dcm").write_bytes(theirs.read_bytes())
     with pytest.raises(QuarantineError, match="big-endian files"):
         list(source.iter_records())
+
+
+@pytest.mark.parametrize(
+    ("skews", "places"),
+    [
+        ([{"ChannelSampleSkew": "0"}, {"ChannelSampleSkew": "0"}], (0, 0)),
+        ([{}, {"ChannelSampleSkew": "50"}], (50, 0)),
+        ([{}, {"ChannelTimeSkew": "0.1"}], (50, 0)),
+        ([{"ChannelSampleSkew": "30"}, {"ChannelSampleSkew": "-20"}], (0, 50)),
+        ([{"ChannelTimeSkew": "0.0002"}, {"ChannelTimeSkew": "0.0004"}], (0, 0)),
+        ([{"ChannelSampleSkew": "7"}, {"ChannelSampleSkew": "7"}], (0, 0)),
+    ],
+)
+def test_channels_that_begin_at_other_times_are_cut_to_the_same(tmp_path, two, skews, places):
+    one = group(two, TWO)
+    for channel, skew in zip(one["ChannelDefinitionSequence"], skews, strict=True):
+        channel.update(skew)
+    record = read(tmp_path, one)
+    length = two.shape[1] - max(places)
+    expected = [row[at : at + length] / 1000 for row, at in zip(two, places, strict=True)]
+    np.testing.assert_allclose(record.signal, expected, rtol=1e-6)
+    said = f"{max(places)} samples at the ends, which not all leads have, left out"
+    assert record.notes == ((said,) if max(places) else ())
+
+
+def test_channels_that_are_never_recorded_together(tmp_path, two):
+    one = group(two, TWO)
+    one["ChannelDefinitionSequence"][1]["ChannelSampleSkew"] = str(two.shape[1])
+    assert refused(tmp_path, one) == "truncated-signal"
+
+
+def test_a_unit_in_a_label_is_that_of_the_channel(tmp_path, two):
+    one = group(two, [("", "")] * 2)
+    for channel, label in zip(one["ChannelDefinitionSequence"], ("I", "II (mV)"), strict=True):
+        channel["ChannelLabel"] = label
+    assert refused(tmp_path, one) == "bad-gain"

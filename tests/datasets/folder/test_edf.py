@@ -190,6 +190,7 @@ def test_samples_outside_the_digital_range(tmp_path, samples):
     save(tmp_path / "x.edf", np.clip(samples, -32768, 2200), ["I", "II"])
     lowest = read(tmp_path)
     assert lowest.signal[0, 0] == np.float32(-3.2768)
+    assert lowest.notes == ("1 samples of lead I are -32768",)
     for field, value in {"digital_min": "-2048", "digital_max": "2047"}.items():
         alter(tmp_path / "x.edf", field, value)
     assert refused(tmp_path) == "nan-samples"
@@ -305,3 +306,11 @@ def test_what_is_written_is_read_to_half_a_step(signal, unit):
         save(Path(name) / "x.edf", steps, ["I", "II"], unit=unit[0], physical=physical)
         record = read(Path(name))
     np.testing.assert_allclose(record.signal, signal, atol=3.2 / 65535 + 1e-6)
+
+
+def test_a_unit_in_a_label_is_that_of_the_signal(tmp_path, samples):
+    save(tmp_path / "x.edf", samples, ["I (uV)", "ECG II [µV]".replace("µ", "u")])
+    np.testing.assert_allclose(read(tmp_path).signal, microvolts(samples) / 1000, atol=1e-6)
+    save(tmp_path / "x.edf", samples, ["I", "II (mV)"])
+    with pytest.raises(QuarantineError, match=r"bad-gain.*'II \(mV\)', units: uV is stated"):
+        read(tmp_path)

@@ -5,6 +5,7 @@ from itertools import permutations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
@@ -103,7 +104,7 @@ def test_latin_1_is_read_where_names_agree(tmp_path):
         ("I,II,V1,V2\n1,2,3,4\n", {}, "missing-lead", "`columns` or `lead_names` says which"),
         ("ch1,ch2,ch3\n" + ROWS, {}, "missing-lead", "'ch1'"),
         (",I,II,V1\n0,1,2,3\n", {}, "missing-lead", "'', 'I'"),
-        ("I,II,V1,\n1,2,3,\n", {}, "missing-lead", "'V1', ''"),
+        ("I,II,V1,\n1,2,3,4\n", {}, "missing-lead", "'V1', ''"),
         ("I,II,V1-V2\n" + ROWS, {}, "missing-lead", "V1-V2"),
         ("I,II,-V1\n" + ROWS, {}, "missing-lead", "-V1"),
         ("# I II aVF\n" + ROWS, {"header": False}, "missing-lead", "'aVF'"),
@@ -191,7 +192,7 @@ def test_steps_beyond_16_bit_are_no_markers(tmp_path):
     np.testing.assert_allclose(record.signal[1], [-0.32768], rtol=1e-6)
     narrow = of_text(tmp_path, "I,II,V1\n1,-32768,32767\n", **keys, invalid=[])
     np.testing.assert_allclose(narrow.signal[1], [-0.32768], rtol=1e-6)
-    assert narrow.notes == ("1 samples of lead V1 are 32767",)
+    assert narrow.notes == ("1 samples of lead II are -32768", "1 samples of lead V1 are 32767")
 
 
 @pytest.mark.parametrize(
@@ -206,6 +207,74 @@ def test_what_contradicts_itself_in_the_description(tmp_path, keys, said):
     (tmp_path / "x.csv").write_text("I,II,V1\n" + ROWS)
     with pytest.raises(BadInputError, match=said):
         list(folder(tmp_path, **keys).iter_records())
+
+
+def timed(times, form="{:.4f}"):
+    """Numbered samples of three leads with a column of times."""
+    cells = (f"{form.format(time)},{n},{n},{n}" for n, time in enumerate(times))
+    return "time,I,II,V1\n" + "\n".join(cells) + "\n"
+
+
+@pytest.mark.parametrize(
+    "missing", [[1], [500], [998], [30, 31], [100, 400, 700], [50, 250, 450, 650, 850]]
+)
+@pytest.mark.parametrize("form", ["{:.2f}", "{:.6f}", "{:.3e}"])
+def test_a_column_of_times_shows_each_missing_sample(tmp_path, missing, form):
+    whole = 3 + np.arange(1000) / 100
+    kept = of_text(tmp_path, timed(whole, form))
+    np.testing.assert_array_equal(kept.signal[2], np.arange(1000))
+    reason = refused(tmp_path, timed(np.delete(whole, missing), form))
+    assert reason == ("wrong-rate", "column 'time' of x.csv has gaps")
+    twice = np.insert(whole, missing[0], whole[missing[0]])
+    assert refused(tmp_path, timed(twice, form))[0] == "wrong-rate"
+
+
+def test_times_that_are_out_of_order(tmp_path):
+    times = np.arange(100) / 100
+    times[[40, 41]] = times[[41, 40]]
+    reason, detail = refused(tmp_path, timed(times))
+    assert (reason, "in another order than column 'time'" in detail) == ("wrong-rate", True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    fs=st.sampled_from([100, 125, 128, 250, 257, 300, 360, 500, 512, 1000]),
+    digits=st.integers(2, 7),
+    start=st.floats(0, 1e4),
+    drift=st.floats(0.995, 1.005),
+)
+def test_times_however_rounded_are_no_gaps(fs, digits, start, drift):
+    exact = digits > 4  # 99.6 Hz in hundredths of a second cannot be told from missing samples
+    times = start + np.arange(700) / (fs * (drift if exact else 1))
+    with tempfile.TemporaryDirectory() as name:
+        record = of_text(Path(name), timed(times, f"{{:.{digits}f}}"), fs=fs)
+    assert record.signal.shape == (3, 700)
+
+
+def test_numbers_in_a_column_of_times_may_be_milliseconds(tmp_path):
+    text = timed(np.arange(50), "{:.0f}")
+    said = ("column 'time' goes up by 1, and is taken for numbers of samples",)
+    assert of_text(tmp_path, text).notes == said
+    assert of_text(tmp_path, text, fs=1000).notes == ()
+    assert refused(tmp_path, text.replace("time", "time_ms"))[0] == "wrong-rate"
+
+
+def test_a_comment_may_repeat_the_first_line(tmp_path):
+    record = of_text(tmp_path, "# I,II,V1\nI,II,V1\n" + ROWS)
+    np.testing.assert_allclose(record.signal, READ, rtol=1e-6)
+    reason, detail = refused(tmp_path, "# V1,II,I\nI,II,V1\n" + ROWS)
+    assert (reason, "name other columns" in detail) == ("unreadable-header", True)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("keys", [{}, {"header": False}, {"delimiter": ";"}])
+def test_every_line_may_end_in_a_delimiter(tmp_path, keys, end):
+    between = keys.get("delimiter", ",")
+    text = ("" if keys.get("header") is False else "I,II,V1\n") + ROWS
+    text = text.replace("\n", f",{end}").replace(",", between)
+    np.testing.assert_allclose(of_text(tmp_path, text, **keys).signal, READ, rtol=1e-6)
+    one_less = text.rstrip(f"{between}{end}") + end
+    assert refused(tmp_path, one_less, **keys)[0] == "missing-lead"
 
 
 class TestParquet:
@@ -259,6 +328,29 @@ class TestParquet:
         times = pa.array([0, 10_000_000], pa.timestamp("ns"))
         assert self.read(tmp_path, pa.table({"time": times, **names})).notes == ()
         assert self.refused(tmp_path, pa.table({"time": times, **names}), fs=50) == "wrong-rate"
+
+    @pytest.mark.parametrize("name", [None, "sample"])
+    def test_the_index_of_pandas_says_the_order(self, tmp_path, name):
+        frame = pd.DataFrame(np.arange(30.0).reshape(10, 3), columns=["I", "II", "V1"])
+        frame.index = pd.Index([3 * n for n in range(10)], name=name)
+        keys = {"columns": ["I", "II", "V1"]}
+
+        def of(changed):
+            changed.to_parquet(tmp_path / "x.parquet")
+            (record,) = folder(tmp_path, format="parquet", **keys).iter_records()
+            return record.signal
+
+        np.testing.assert_array_equal(of(frame), frame.to_numpy(np.float32).T)
+        backwards = frame.reset_index(drop=True)[::-1]
+        for wrong in (frame.sample(frac=1, random_state=0), frame.drop(index=12), backwards):
+            with pytest.raises(QuarantineError, match=r"wrong-rate"):
+                of(wrong)
+        clock = pd.date_range("2020", periods=10, freq="10ms")
+        np.testing.assert_array_equal(of(frame.set_index(clock)), frame.to_numpy(np.float32).T)
+        with pytest.raises(QuarantineError, match=r"wrong-rate.*steps of 0\.02"):
+            of(frame.set_index(pd.date_range("2020", periods=10, freq="20ms")))
+        text = frame.set_index(pd.Index(list("abcdefghij")))
+        np.testing.assert_array_equal(of(text), frame.to_numpy(np.float32).T)
 
     def test_a_small_file_of_many_samples_takes_no_memory(self, tmp_path):
         many = pa.array(np.zeros(40_000_000, np.int8))

@@ -69,8 +69,8 @@ class FolderDescription(SourceOptions):
     gain: float | None = Field(default=None, gt=0)
     """Steps per mV (per standard deviation, where `table.amplitude` says so)."""
     invalid: tuple[int | float, ...] | None = None
-    """csv, npy, parquet: values that mean "no measurement". Default -32768 where units are adu and
-    all samples fit 16 bit. The smallest value of a signed integer type always does."""
+    """csv, npy, parquet: values that mean "no measurement". Default -32768 where all samples are
+    whole numbers that 16 bit hold. The smallest value of a signed integer type always does."""
     leads: tuple[str, ...] | None = Field(default=None, min_length=1)
     """In the order of an array, or of a csv file without a header; for files that say their leads
     those that every record has, where not the standard 12."""

@@ -17,7 +17,7 @@ import numpy as np
 from ecgscale.data.gate import Channel, admit
 from ecgscale.data.record import LEADS
 from ecgscale.data.sources.base import Decoded, QuarantineError
-from ecgscale.data.sources.formats.names import lead_of, voltage
+from ecgscale.data.sources.formats.names import check_unit, lead_of, voltage
 from ecgscale.data.sources.formats.signals import age_comment, only_leads, unreadable
 
 LEAD_CODES = {
@@ -68,9 +68,9 @@ def read_dicom(path: Path, lead_names: Mapping[str, str], leads: Sequence[str]) 
         place, notes = _recording(path.name, groups, lead_names)
         labels = [_label(path.name, each, lead_names) for each in _channels_of(groups[place])]
         names, kept, left = only_leads(path.name, labels, lead_names, leads)
-        channels = _channels(path.name, data, place, {at: names[at] for at in kept})
+        channels, cut = _channels(path.name, data, place, {at: names[at] for at in kept})
     found = admit(path.name, channels)
-    return replace(found, notes=(*notes, *left, *found.notes))
+    return replace(found, notes=(*notes, *left, *cut, *found.notes))
 
 
 def dicom_comments(path: Path) -> str:
@@ -165,8 +165,13 @@ def _label(file: str, channel: Any, lead_names: Mapping[str, str]) -> str:
     return code or (said if said in LEADS else meaning)
 
 
-def _channels(file: str, data: Any, place: int, names: Mapping[int, str]) -> list[Channel]:
-    """Return the channels of a group that are leads, by their places in it."""
+def _channels(
+    file: str, data: Any, place: int, names: Mapping[int, str]
+) -> tuple[list[Channel], tuple[str, ...]]:
+    """Return the channels of a group that are leads, by their places in it, and notes.
+
+    Channels whose first samples were taken at other times are cut to the time that all have.
+    """
     from pydicom.waveforms.numpy_handler import multiplex_array
 
     group = data.WaveformSequence[place]
@@ -186,23 +191,37 @@ def _channels(file: str, data: Any, place: int, names: Mapping[int, str]) -> lis
     samples = multiplex_array(data, place, as_raw=True)
     padding = group.get("WaveformPaddingValue")
     invalid = (int(np.frombuffer(padding[:size], samples.dtype)[0]),) if padding else ()
+    rate = float(group.get("SamplingFrequency") or math.nan)
+    skews = {at: _skew(_channels_of(group)[at], rate) for at in names}
+    latest, skewed = max(skews.values()), max(skews.values()) - min(skews.values())
+    if skewed >= stated:
+        raise QuarantineError("truncated-signal", f"{file} has no time with all of its leads")
     channels = []
     for at, name in names.items():
         stated_of = _channels_of(group)[at]
-        unit = next(iter(stated_of.get("ChannelSensitivityUnitsSequence") or ()), None)
+        units = next(iter(stated_of.get("ChannelSensitivityUnitsSequence") or ()), None)
+        unit = voltage(str(units.get("CodeValue") or "")) if units else ""
         sensitivity = stated_of.get("ChannelSensitivity")
         factor = stated_of.get("ChannelSensitivityCorrectionFactor")
         scale = float(sensitivity or 0) * float(1 if factor is None else factor)
+        check_unit(file, str(stated_of.get("ChannelLabel") or ""), unit)
         offset = float(stated_of.get("ChannelBaseline") or 0)  # of a sample of 0, in the unit
         channels.append(
             Channel(
                 name=name,
-                samples=samples[:, at],
-                fs=float(group.get("SamplingFrequency") or math.nan),
-                unit=voltage(str(unit.get("CodeValue") or "")) if unit else "",
+                samples=samples[latest - skews[at] :, at][: stated - skewed],
+                fs=rate,
+                unit=unit,
                 gain=1 / scale if scale else None,
                 baseline=-offset / scale if scale else 0.0,
                 invalid=invalid,
             )
         )
-    return channels
+    notes = (f"{skewed} samples at the ends, which not all leads have, left out",)
+    return channels, notes if skewed else ()
+
+
+def _skew(channel: Any, rate: float) -> int:
+    """Return how many samples after the group's start a channel's first one was taken."""
+    samples, seconds = channel.get("ChannelSampleSkew"), channel.get("ChannelTimeSkew")
+    return round(float(samples or 0) or (float(seconds) * rate if seconds else 0.0))

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ecgscale.data.gate import Channel, admit
+from ecgscale.data.gate import NO_MEASUREMENT, Channel, admit
 from ecgscale.data.sources.base import Decoded, QuarantineError
-from ecgscale.data.sources.formats.names import voltage
+from ecgscale.data.sources.formats.names import check_unit, voltage
 from ecgscale.data.sources.formats.signals import age_comment, only_leads, unreadable
 
 _HEADER = 256
@@ -47,6 +47,7 @@ def read_edf(path: Path, lead_names: Mapping[str, str], leads: Sequence[str]) ->
         channels = []
         for place in kept:
             channel, turned = _channel(names[place], edf.signals[place])
+            check_unit(path.name, labels[place], channel.unit)
             channels.append(channel)
             notes += (*turned,)
     except QuarantineError:
@@ -123,11 +124,14 @@ def _channel(lead: str, signal: Any) -> tuple[Channel, list[str]]:
     gain = (high - low) / (top - bottom)
     baseline = low - bottom * gain
     outside = int(np.count_nonzero((samples < low) | (samples > high)))
-    invalid = [-32768] if low > -32768 else []
+    invalid = [NO_MEASUREMENT] if low > NO_MEASUREMENT else []
     notes = [f"{outside} samples of lead {lead} are outside its digital range"] if outside else []
     if gain < 0:
         samples, gain, baseline = -samples, -gain, -baseline
         invalid = [-marker for marker in invalid]
         notes.append(f"lead {lead} has a negative gain, and is turned over as EDF defines")
     rate = signal.sampling_frequency
-    return Channel(lead, samples, rate, unit, gain, baseline, tuple(invalid)), notes
+    # The end of a stated range is a value that was measured, or cut off there.
+    return Channel(
+        lead, samples, rate, unit, gain, baseline, tuple(invalid), all_invalid=True
+    ), notes

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from ecgscale.data.gate import MILLIVOLTS
 from ecgscale.data.record import canonical_lead
+from ecgscale.data.sources.base import QuarantineError
 
 SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
 """Seconds per unit of time, by the unit's lower-case name."""
@@ -67,7 +68,15 @@ def lead_of(text: str, lead_names: Mapping[str, str]) -> str:
     return canonical_lead(lead_names.get(text.strip(), lead_names.get(name, name)))
 
 
-def contradicts(unit: str, stated: str) -> bool:
-    """Whether the unit in a column's name is another than the one that is stated ("adu")."""
-    factor = MILLIVOLTS.get(voltage(unit).lower())
-    return bool(unit) and factor != MILLIVOLTS.get(stated.lower())
+def check_unit(file: str, name: str, stated: str) -> None:
+    """Compare the unit in a signal's name with the one that is stated for its samples ("adu").
+
+    Raises
+    ------
+    QuarantineError
+        If they differ (bad-gain).
+    """
+    unit = spelled(name)[1]
+    if unit and MILLIVOLTS.get(voltage(unit).lower()) != MILLIVOLTS.get(voltage(stated).lower()):
+        detail = f"{file} names a signal {name!r}, units: {stated} is stated"
+        raise QuarantineError("bad-gain", detail)

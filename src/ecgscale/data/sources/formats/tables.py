@@ -15,7 +15,7 @@ from ecgscale.data.record import LEADS
 from ecgscale.data.sources.base import Decoded, QuarantineError
 from ecgscale.data.sources.description import FolderDescription
 from ecgscale.data.sources.formats.columns import admit_columns
-from ecgscale.data.sources.formats.names import SECONDS, contradicts, lead_of, spelled
+from ecgscale.data.sources.formats.names import SECONDS, check_unit, lead_of, spelled
 from ecgscale.data.sources.formats.signals import unreadable
 
 Column = npt.NDArray[Any]
@@ -78,10 +78,18 @@ def read_parquet(path: Path, stated: FolderDescription) -> Decoded:
             names = file.schema_arrow.names
             places, time = _choose(path.name, names, stated)
             wanted = [names[place] for place in (*places, *([] if time is None else [time]))]
+            index = _index(path.name, file.schema_arrow)
+            if index in wanted[: len(places)]:
+                index = None
+            elif index is not None and index not in wanted:
+                wanted.append(index)
             samples = file.metadata.num_rows * len(wanted)
             if samples > max(LARGEST, path.stat().st_size):
                 raise QuarantineError("unreadable-header", f"{path.name} claims {samples} samples")
             table = file.read(wanted, use_threads=False)
+        if index is not None:
+            _check_index(path.name, index, table[index], float(stated.fs or 0.0))
+            wanted = wanted[: len(places) + (time is not None)]
         columns = [_numbers(path.name, table[name], pa) for name in wanted]
     except QuarantineError:
         raise
@@ -140,10 +148,19 @@ def _csv_columns(
     comment, first, start, following = _first_line(data, delimiter)
     if first is None:
         raise QuarantineError("truncated-signal", f"{path.name} is empty")
+    count = len(first)
+    if not first[-1] and all(line.endswith(delimiter.encode()) for line in _lines(data[start:])):
+        first = first[:-1]  # every line ends in one delimiter too many
     chosen = _of_comment(comment, len(first), delimiter, choose)
     numbers = _are_numbers(first, decimal)
     names: Sequence[str] = first
-    if chosen is not None:
+    if chosen is not None and not numbers and _as_chosen(first, choose):
+        # The comment repeats the first line.
+        start, (places, time) = following, choose(first)
+        if chosen[0] != (places, time):
+            detail = f"the first line of {path.name} and the comment before it name other columns"
+            raise QuarantineError("unreadable-header", detail)
+    elif chosen is not None:
         (places, time), names = chosen
     elif header:
         start = following
@@ -159,7 +176,7 @@ def _csv_columns(
             detail = f"{path.name} has {len(first)} columns for {len(leads)} leads"
             raise QuarantineError("missing-lead", detail)
         places, time = list(range(len(leads))), None
-    columns = _parse(path.name, data[start:], len(first), (places, time), delimiter, decimal)
+    columns = _parse(path.name, data[start:], count, (places, time), delimiter, decimal)
     times = None if time is None else (names[time], columns.pop())
     return columns, times, notes
 
@@ -196,6 +213,10 @@ def _first_line(data: bytes, delimiter: str) -> tuple[str, list[str] | None, int
             return comment, _cells(line, delimiter), place, match.end()
         place = match.end()
     return comment, None, place, place
+
+
+def _lines(data: bytes) -> list[bytes]:
+    return [line for line in data.replace(b"\r", b"\n").split(b"\n") if line]
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -281,6 +302,41 @@ def _numbers(name: str, column: Any, pa: Any) -> Column:
     return cells
 
 
+def _index(name: str, schema: Any) -> str | None:
+    """Return the column that pandas wrote its index to, if it did.
+
+    Raises
+    ------
+    QuarantineError
+        If the index, of which there is no column, counts down (wrong-rate).
+    """
+    known = (schema.pandas_metadata or {}).get("index_columns") or []
+    names = [each for each in known if isinstance(each, str)]
+    if any(isinstance(each, dict) and (each.get("step") or 1) < 0 for each in known):
+        raise QuarantineError("wrong-rate", f"the rows of {name} are in another order than time")
+    left = [each for each in schema.names if _INDEX_OF_PANDAS.fullmatch(each)]
+    return next((each for each in (*names, *left) if each in schema.names), None)
+
+
+def _check_index(name: str, index: str, column: Any, fs: float) -> None:
+    """Check that an index goes up in equal steps, and one of clock times at the stated rate.
+
+    Raises
+    ------
+    QuarantineError
+        If not (wrong-rate).
+    """
+    import pyarrow as pa
+
+    if pa.types.is_temporal(column.type):
+        _check_times(name, index, _as_times(column, pa), fs)
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        numbers = np.asarray(column.to_numpy(), dtype=np.float64)
+        _check_steps(name, index, numbers)
+        if pa.types.is_integer(column.type) and len(np.unique(np.diff(numbers))) > 1:
+            raise QuarantineError("wrong-rate", f"column {index!r} of {name} has gaps")
+
+
 def _as_times(column: Any, pa: Any) -> Column:
     """Return times as numbers, those of a clock in seconds; without any where they are neither."""
     types = pa.types
@@ -325,10 +381,7 @@ def _choose(file: str, names: Sequence[str], stated: FolderDescription) -> Chose
             )
         places = [meant.index(lead) for lead in leads]
     for place in places:
-        unit = spelled(names[place])[1]
-        if contradicts(unit, str(stated.units)):
-            detail = f"{file} names the column {names[place]!r}, units: {stated.units} is stated"
-            raise QuarantineError("bad-gain", detail)
+        check_unit(file, names[place], str(stated.units))
     time = next((place for place in times if place not in places), None)
     return places, time
 
@@ -358,13 +411,42 @@ def _check_times(name: str, column: str, times: Column, fs: float) -> tuple[str,
     step = float(times[-1] - times[0]) / (len(times) - 1)
     unit = spelled(column)[1].lower() or column.lower()
     units = [SECONDS[unit]] if unit in SECONDS else [*SECONDS.values(), 1 / fs]
-    steady = np.abs(times - times[0] - step * np.arange(len(times))).max()
-    apart = np.diff(times)
-    written = float(apart[apart > 0].min()) if (apart > 0).any() else 0.0  # how finely
-    if step <= 0 or all(abs(step * fs * each - 1) > 0.01 for each in units):
+    fits = [each for each in units if abs(step * fs * each - 1) <= 0.01]
+    if step <= 0 or not fits:
         raise QuarantineError(
             "wrong-rate", f"column {column!r} of {name} has steps of {step:g}, not of {fs:g} Hz"
         )
-    if steady > 0.5 * step + written:
-        raise QuarantineError("wrong-rate", f"column {column!r} of {name} has gaps")
+    _check_steps(name, column, times)
+    if unit not in SECONDS and fits == [1 / fs]:
+        return (f"column {column!r} goes up by 1, and is taken for numbers of samples",)
     return ()
+
+
+def _check_steps(name: str, column: str, times: Column) -> None:
+    """Check that times, or numbers of samples, go up in equal steps.
+
+    Times may be rounded: their steps are then two neighbouring multiples of what they are written
+    in, and differ by less than a step from the mean if that is finer than a step.
+
+    Raises
+    ------
+    QuarantineError
+        If they do not: samples are missing, repeated or in another order (wrong-rate).
+    """
+    if len(times) < 2:
+        return
+    apart = np.diff(times)
+    step = float(times[-1] - times[0]) / len(apart)
+    if not step > 0 or not apart.min() >= 0:
+        detail = f"the rows of {name} are in another order than column {column!r}"
+        raise QuarantineError("wrong-rate", detail)
+    kinds = np.unique(np.round(apart / step, 2))
+    between = np.diff(kinds)
+    written = float(between[between > 0.05].min(initial=np.inf))
+    if written == np.inf or (written > 1.02 and kinds[0] > 0) or abs(written - 1) <= 0.02:
+        written = 0.0  # whole steps: nothing is rounded
+    steady = np.abs(times - times[0] - step * np.arange(len(times))).max() / step
+    smallest = float(apart[apart > 0].min()) / step
+    off = np.abs(apart / step - 1).max()
+    if off > max((1 + written) / 2, written) + 0.01 or steady > 0.5 + smallest:
+        raise QuarantineError("wrong-rate", f"column {column!r} of {name} has gaps")

@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help install study test test-long fuzz test-lowest check docs ui tune report clean
+.PHONY: help install study test test-long fuzz soak test-lowest check docs ui tune report clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,10 @@ test-long: install  ## Run the tests that take minutes (real recordings, the who
 CASES ?= 100000
 fuzz: install  ## Damage files of every source at random (CASES=100000) and say what the readers did
 	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m support.fuzz --cases $(CASES)
+
+MINUTES ?= 20
+soak: install  ## Disturb a small study at random (MINUTES=20); what comes of it must equal a quiet run's
+	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m support.soak --minutes $(MINUTES)
 
 $(LOWEST)/.installed: requirements-lowest.txt pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)

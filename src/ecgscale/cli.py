@@ -17,6 +17,8 @@ from ecgscale.data.recipe import Recipe
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.errors import BadInputError, StageFailedError
 from ecgscale.files import is_full
+from ecgscale.runs import spool
+from ecgscale.runs.address import Redacting, redacted, tracking_uri, trouble
 from ecgscale.runs.record import finite
 from ecgscale.study.file import PARAMS, Study, load_study
 
@@ -34,6 +36,14 @@ CORES = os.cpu_count() or 1
 ROOT = Path()
 """Commands run in the project's root, as DVC runs them."""
 
+STAGES = (
+    *("resolve", "simulate", "ingest", "targets", "identity", "subset"),
+    *("pretrain", "evaluate", "baseline", "tune"),
+)
+"""Commands of which a study runs many."""
+CARRYING = ("repro", "report", "sync")
+"""Commands that carry to the tracking store what waits for it; all others have it carried."""
+
 StudyFile = Annotated[Path, typer.Option("--study", help="The study file.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -41,18 +51,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def main() -> None:
     """Run the command line: exit status 0 done, 2 bad input, 1 failure."""
+    handler = RichHandler(console=err, show_time=False, show_path=False)
+    handler.addFilter(Redacting())
     logging.basicConfig(
         level=os.environ.get("ECGSCALE_LOG", "WARNING"),
         format="%(message)s",
-        handlers=[RichHandler(console=err, show_time=False, show_path=False)],
+        handlers=[handler],
     )
+    tracking_uri(ROOT)  # takes credentials out of the address, for all that follows
     try:
         app()
     except BadInputError as error:
-        print(f"ecgscale: {error}", file=sys.stderr)
+        print(f"ecgscale: {redacted(str(error))}", file=sys.stderr)
         sys.exit(2)
     except StageFailedError as error:
-        print(f"ecgscale: {error}", file=sys.stderr)
+        print(f"ecgscale: {redacted(str(error))}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
         if not is_full(error):
@@ -67,6 +80,14 @@ def main() -> None:
     except KeyboardInterrupt:
         print("ecgscale: interrupted; the same command continues", file=sys.stderr)
         sys.exit(130)
+
+
+@app.callback()
+def _before(context: typer.Context) -> None:
+    """Have what waits for the tracking store carried to it, beside the command."""
+    command = context.invoked_subcommand
+    if command not in CARRYING:
+        spool.start_courier(ROOT, hurry=command not in STAGES)
 
 
 @app.command()
@@ -335,6 +356,7 @@ def sync() -> None:
 
     summary = run(ROOT / "results", ROOT)
     out.print(f"{len(summary.created)} runs written, {len(summary.present)} were there")
+    _show_waiting()
 
 
 @app.command()
@@ -344,6 +366,7 @@ def report(study: StudyFile = PARAMS) -> None:
 
     summary = build_report(load_study(study), ROOT)
     out.print(summary.headline)
+    _show_waiting()
 
 
 @app.command()
@@ -426,6 +449,7 @@ def repro(
     settings = load_study(PARAMS)
     run(settings, ROOT, jobs)
     _show_answer(settings)
+    _show_waiting()
 
 
 @app.command()
@@ -502,6 +526,21 @@ def _show(rows: list[tuple[str, ...]]) -> None:
     for row in body:
         table.add_row(*row)
     out.print(table)
+
+
+def _show_waiting() -> None:
+    """Say what the tracking store does not have yet, if anything, and why."""
+    waiting = len(spool.entries(ROOT))
+    if waiting:
+        store = redacted(tracking_uri(ROOT))
+        said = trouble(ROOT)
+        why = f", which {said}" if said else ""
+        out.print(
+            f"{waiting} runs wait for the tracking store {store}{why}; "
+            "the next command carries them",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _show_answer(study: Study) -> None:

@@ -24,7 +24,7 @@ from ecgscale.evaluation.readouts.knn import Knn
 from ecgscale.evaluation.readouts.linear import Linear
 from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
-from ecgscale.runs.tracking import TrackedRun, query
+from ecgscale.runs.tracking import Carrier, query
 from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
 from ecgscale.study.resolve import evaluation
@@ -129,7 +129,7 @@ def study(recipe):
 
 
 @pytest.fixture
-def pretrained(tmp_path, monkeypatch, study, make_store, save_encoder):
+def root(tmp_path, monkeypatch, study, make_store, save_encoder):
     """A project whose ingest, tasks, subset and pretrain stages are done."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tasks.names()
@@ -148,20 +148,12 @@ def pretrained(tmp_path, monkeypatch, study, make_store, save_encoder):
     return project
 
 
-@pytest.fixture
-def root(pretrained, monkeypatch):
-    """The same without a tracking store, which would cost a second per evaluation."""
-    monkeypatch.setattr(TrackedRun, "_open", lambda *arguments: None)
-    monkeypatch.setattr(TrackedRun, "write", lambda *arguments: None)
-    monkeypatch.setattr(TrackedRun, "_terminate", lambda *arguments: None)
-    return pretrained
-
-
-def test_every_evaluation_is_a_tracked_run(study, pretrained):
-    record = evaluate(study, CELL, pretrained)
-    baseline = evaluate_baseline(study, "prevalence", pretrained)
-    other = evaluate_directory(study, pretrained / "models" / CELL, [TASKS[1]], pretrained, "mine")
-    tracked = query(study.study.name, "evaluate", pretrained)
+def test_every_evaluation_is_a_tracked_run(study, root):
+    record = evaluate(study, CELL, root)
+    baseline = evaluate_baseline(study, "prevalence", root)
+    other = evaluate_directory(study, root / "models" / CELL, [TASKS[1]], root, "mine")
+    Carrier(root).carry()
+    tracked = query(study.study.name, "evaluate", root)
     assert [run.cell for run in tracked] == ["baseline/prevalence", "external/mine", CELL]
     found = [run.record.digest for run in tracked]
     assert found == [baseline.digest, other.digest, record.digest]

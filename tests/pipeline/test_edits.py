@@ -245,7 +245,7 @@ EDITS = {
     ),
     # What only watches, prints or looks.
     "the tracking store's adapter": (
-        ("runs/tracking.py", "ATTEMPTS = 3", "ATTEMPTS = 4"),
+        ("runs/tracking.py", "LOOK = 5.0", "LOOK = 6.0"),
         [],
     ),
     "the command line": (

@@ -1,11 +1,15 @@
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.tracking._tracking_service import utils
 
+from ecgscale.report.provenance import AWAY
 from ecgscale.report.stage import build_report, write_report
 from ecgscale.report.svg import SERIES, VARIABLES
 from ecgscale.runs import tracking
@@ -342,27 +346,71 @@ def test_a_lost_tracking_store_loses_nothing(tmp_path, monkeypatch):
     assert {name for name in before if before[name] != after[name]} == {"index.html", "runs.csv"}
 
 
-def test_numbers_edited_in_the_store_are_named_and_not_believed(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """Return a study whose records lie in a project with a store of its own, and its report."""
+    root = tmp_path_factory.mktemp("reported")
     study = synthetic.make_study(
         sizes=(128, 256, 512), orders=(0,), objectives=("clef",), tasks=synthetic.TASKS[:1]
     )
     for run in [r for phase in synthetic.make_runs(study, resamples=20) for r in phase]:
-        run.record.write(tmp_path / "results" / run.record.phase / f"{run.cell}.json")
-    build_report(study, tmp_path)
-    before = read(tmp_path / "reports")
+        run.record.write(root / "results" / run.record.phase / f"{run.cell}.json")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("MLFLOW_TRACKING_URI", raising=False)
+        build_report(study, root)
+    return study, root
+
+
+@pytest.fixture
+def kept(reported, tmp_path, monkeypatch):
+    """A copy of it."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    utils._artifact_repos_cache.clear()  # a process works on one project
+    study, root = reported
+    return study, Path(shutil.copytree(root, tmp_path / "project"))
+
+
+def test_what_is_edited_in_the_store_is_named_and_not_believed(kept, caplog):
+    study, root = kept
+    before = read(root / "reports")
     assert not caplog.records
-    number, artifact = tracking.query(study.study.name, "evaluate", tmp_path)[:2]
+    number, artifact = tracking.query(study.study.name, "evaluate", root)[:2]
     name = f"{synthetic.TASKS[0]}.macro_auroc"
-    client = MlflowClient(tracking.tracking_uri(tmp_path))
+    client = MlflowClient(tracking.tracking_uri(root))
     client.log_metric(number.run_id, name, 0.999)
     forged = artifact.record.model_copy(update={"axes": {**artifact.record.axes, "size": 4096}})
     client.log_text(artifact.run_id, forged.to_json(), tracking.RECORD_FILE)
-    build_report(study, tmp_path)
-    assert read(tmp_path / "reports") == before
-    assert [record.getMessage() for record in caplog.records] == [
-        f"run {number.run_id} of {number.cell}: {name} is 0.999, its record says "
+    build_report(study, root)
+    after = read(root / "reports")
+    changed = {file for file in before if before[file] != after[file]}
+    assert changed == {"index.html", "report.md"}
+    said = [
+        f"run {number.run_id} (evaluate of {number.cell}): metric {name} is 0.999, its record says "
         f"{number.record.metrics[name]:.6g}; the record is used",
-        f"run {artifact.run_id} of {artifact.cell}: the record kept in the store is not that in "
-        "results/; the record is used",
+        f"run {artifact.run_id} (evaluate of {artifact.cell}): artifact record.json is not the "
+        "record in results/; the record is used",
     ]
+    assert caplog.messages == said
+    for sentence in said:
+        assert f"<li>{sentence}</li>" in after["index.html"].decode()
+        assert f"- {sentence}\n" in after["report.md"].decode()
+
+
+@pytest.mark.parametrize("damage", ["no database", "no server"])
+def test_a_store_that_is_away_changes_no_number(kept, caplog, monkeypatch, damage):
+    study, root = kept
+    before = read(root / "reports")
+    if damage == "no server":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    else:
+        (root / "mlflow.db").write_bytes(b"\x07" * 10_000)
+    build_report(study, root)
+    after = read(root / "reports")
+    changed = {file for file in before if before[file] != after[file]}
+    assert changed == {"index.html", "report.md", "runs.csv"}
+    assert AWAY in after["report.md"].decode()
+    (message,) = caplog.messages
+    assert message.startswith("the tracking store ")
+    assert message.endswith("; the report is of the records in results/, without links to runs")
+    with (root / "reports" / "runs.csv").open() as file:
+        assert {row["evaluate_run_id"] for row in csv.DictReader(file)} == {""}

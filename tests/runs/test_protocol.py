@@ -1,6 +1,7 @@
 """A run of any phase: begun, killed, continued, finished; alone and in two processes."""
 
 import pytest
+from mlflow import MlflowClient
 
 from ecgscale.distributed import rank
 from ecgscale.runs import tracking
@@ -39,6 +40,7 @@ def test_a_finished_run_is_recorded_and_tracked_and_leaves_no_work(tmp_path):
     assert expected.items() <= record.tags.items()
     assert {"git_commit", "python", "torch"} <= set(record.tags)
     assert record.started <= record.ended
+    tracking.Carrier(tmp_path).carry()
     (tracked,) = tracking.query("small", "pretrain", tmp_path, {record.digest})
     assert tracked.record.metrics == {"loss": 1.5}
 
@@ -52,13 +54,25 @@ def test_what_stopped_is_continued_in_the_same_run_from_what_it_kept(tmp_path):
     with pytest.raises(RuntimeError, match="stopped"):
         stopped()
     begun = (tmp_path / ".ecgscale/work/k/started").read_text()
-    run_id = (tmp_path / ".ecgscale/work/k/run_id").read_text()
+    tracking.Carrier(tmp_path).carry()
     with opened(tmp_path, STUDY) as run:
         assert run.kept("half").read_text() == "done"
         record = run.finish(metrics={})
     assert record.started == begun
+    tracking.Carrier(tmp_path).carry()
     (tracked,) = tracking.query("small", "pretrain", tmp_path, {record.digest})
-    assert tracked.run_id == run_id
+    experiment = MlflowClient(tracking.tracking_uri(tmp_path)).search_runs(["1", "2", "3"])
+    assert [run.info.run_id for run in experiment] == [tracked.run_id]
+
+
+def test_a_record_holds_the_digest_of_its_work(tmp_path):
+    with opened(tmp_path) as run:
+        assert run.finish(metrics={}).tags["work_digest"] == "k"
+    works = set()
+    for changed in ({}, {"params": {"lr": 0.2}}, {"tags": {"code_digest": "c"}}, {}):
+        with opened(tmp_path, key=None, **changed) as run:
+            works.add(run.finish(metrics={}).identity.work)
+    assert len(works) == 3
 
 
 def test_without_a_key_nothing_is_kept(tmp_path):

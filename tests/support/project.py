@@ -22,6 +22,7 @@ class Project:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "COLUMNS": "200",
         }
+        self.environment.pop("ECGSCALE_COURIER", None)  # as in life
         self.environment["PYTHONPATH"] = str(package / "src")
 
     def run(self, *arguments, status=0):

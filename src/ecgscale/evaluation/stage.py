@@ -258,7 +258,7 @@ def _recorded(
         key=key,
         axes=subject.axes,
         params={**_params(plan, tables), **subject.params},
-        tags={"recipe_digest": plan.recipe.digest, **subject.tags},
+        tags={"recipe_digest": plan.recipe.digest, "code_digest": plan.code, **subject.tags},
         inputs=[
             DatasetInput(
                 name=table.task,

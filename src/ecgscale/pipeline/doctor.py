@@ -33,7 +33,8 @@ def examine(study: Study, root: Path) -> list[Finding]:
         *_sources(study, root),
         _check("device", lambda: _device(study)),
         _check("disk", lambda: _disk(root)),
-        _check("tracking store", lambda: _store(root)),
+        (store := _check("tracking store", lambda: _store(root))),
+        *(tracked_runs(root) if store.ok else ()),
     ]
 
 
@@ -104,7 +105,31 @@ def _disk(root: Path) -> str:
 
 
 def _store(root: Path) -> str:
-    from ecgscale.runs.tracking import check_store, tracking_uri
+    from ecgscale.runs.address import redacted, tracking_uri
+    from ecgscale.runs.tracking import check_store
 
-    check_store(root)
-    return tracking_uri(root)
+    check_store(root, whole=True)
+    return redacted(tracking_uri(root))
+
+
+def tracked_runs(root: Path) -> Iterator[Finding]:
+    """Hold every run in the tracking store against its record."""
+    from ecgscale.runs.record import read_results
+    from ecgscale.runs.tracking import PHASES, held
+
+    what = "tracked runs"
+    try:
+        records = [record for phase in PHASES for record in read_results(root / "results", phase)]
+        runs = held(records, root, thorough=True)
+    except BadInputError as error:
+        yield Finding(what, ok=False, detail=str(error))
+        return
+    for run in runs:
+        if run.problems:
+            name = f"run {run.run_id} ({run.record.phase} of {run.cell})"
+            yield Finding(name, ok=False, detail=f"{'; '.join(run.problems)}; the record is used")
+    lacking = sum(not run.run_id for run in runs)
+    there = f"{len(runs) - lacking} of {len(runs)} records have their run in the store"
+    if lacking:
+        there += ", the others come with `python -m ecgscale sync`"
+    yield Finding(what, ok=True, detail=there)

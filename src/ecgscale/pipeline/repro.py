@@ -1,6 +1,7 @@
 """Run the out-of-date stages of a study, several at once, and choose the active study."""
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -17,10 +18,14 @@ from ecgscale.errors import BadInputError
 from ecgscale.files import write_whole
 from ecgscale.pipeline.shards import follow, owner_of, start
 from ecgscale.progress import Bars
+from ecgscale.runs import spool
+from ecgscale.runs.address import tracking_uri
 from ecgscale.runs.lineage import is_saved
-from ecgscale.runs.tracking import check_store, sync, tracking_uri
+from ecgscale.runs.tracking import StoreTroubleError, check_store
 from ecgscale.study.file import PARAMS, Grid, Study, TuneConfig, load_study
 from ecgscale.study.resolve import validate
+
+log = logging.getLogger(__name__)
 
 PHASES: dict[str, tuple[str, ...]] = {
     "resolve": ("resolve",),
@@ -56,22 +61,24 @@ def repro(study: Study, root: Path, jobs: int) -> None:
         If a stage fails; the message ends with its last lines.
     """
     validate(study)
-    check_store(root)
+    try:
+        check_store(root)
+    except StoreTroubleError as error:
+        log.warning("%s; the work goes on, and is carried to it when it can be used", error)
     environment = _environment(study, root)
     stages = _stages(root, environment)
     workers = worker_count(jobs, study.study.threads)
     names = {phase: [s for kind in kinds for s in stages[kind]] for phase, kinds in PHASES.items()}
     with owner_of(root) as owner, Bars() as bars:
         study_bar = bars.bar("study", sum(map(len, names.values())) + 1)
-        for number, phase in enumerate(PHASES):
-            bar = bars.bar(phase, len(names[phase]))
-            shards = [
-                start(part, root, environment, f"{number}-{phase}-{place}", owner)
-                for place, part in enumerate(_parts(names[phase], workers))
-            ]
-            follow(shards, partial(_advance, bars, (bar, study_bar)))
-            if phase == "pretrain":
-                sync(root / "results", root)  # so that they can be looked at meanwhile
+        with spool.carrying(root):
+            for number, phase in enumerate(PHASES):
+                bar = bars.bar(phase, len(names[phase]))
+                shards = [
+                    start(part, root, environment, f"{number}-{phase}-{place}", owner)
+                    for place, part in enumerate(_parts(names[phase], workers))
+                ]
+                follow(shards, partial(_advance, bars, (bar, study_bar)))
         bar = bars.bar("report", 1)
         report = start(["report"], root, environment, "report", owner, alone=False)
         follow([report], partial(_advance, bars, (bar, study_bar)))

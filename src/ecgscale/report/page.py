@@ -44,11 +44,13 @@ def assemble(
     runs: Sequence["TrackedRecord"],
     identity: IdentityManifest | None = None,
     overlaps: Sequence[Overlap] = (),
+    otherwise: Sequence[str] = (),
 ) -> Page:
     """Return everything that the page shows, in the order of its sections, of all tracked runs.
 
     `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
-    are what the subsets of each size share.
+    are what the subsets of each size share; `otherwise` is what the tracking store says that the
+    records do not.
     """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
@@ -124,6 +126,7 @@ def assemble(
         "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
         "limits": [*prose.limits(design, _simulated(study)), *finite_pool(overlaps)],
         "provenance": [("study", study.study.name), *provenance(runs)],
+        "otherwise": otherwise,
         "outside": collection.outside,
         "runs": run_links(collection.table),
     }

@@ -1,14 +1,13 @@
 """Where the numbers of a report come from: commits, code and tracked runs."""
 
 import logging
-import math
-import os
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ecgscale.runs.address import is_server, redacted, tracking_uri
 from ecgscale.runs.record import RunRecord
 
 if TYPE_CHECKING:
@@ -16,44 +15,51 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+AWAY = (
+    "The tracking store could not be used when this page was made: no run is linked. Every number "
+    "is that of a record in results/."
+)
+
 _TAGS = (
     *("git_commit", "git_dirty", "ecgscale_version", "python", "torch", "platform", "device"),
     "recipe_digest",
 )
 
 
-def checked(run: "TrackedRecord", record: RunRecord) -> "TrackedRecord":
-    """Return a tracked run with what its record says, and warn of what the store says otherwise.
+def with_runs(records: Sequence[RunRecord], root: Path) -> tuple[list["TrackedRecord"], list[str]]:
+    """Return each record's run in the tracking store, and what the store says otherwise.
 
-    The record is the truth and a dependency of the report; the store is a view of it, which people
-    and programs can edit.
+    The records are the truth and dependencies of the report. The store is a view of them, which
+    people and programs can edit, and which may be away: then no run has an id.
 
     Parameters
     ----------
-    run
-        As the store answered (`ecgscale.runs.tracking.query`).
-    record
-        From ``results/``.
+    records
+        From ``results/``; those that the store lacks are written to it.
+
+    Returns
+    -------
+    runs
+        In the order of the records.
+    sentences
+        Each names run and key; they are also logged.
     """
-    found = run.record
-    wrong = [
-        f"{name} is {stored:.6g}, its record says {value:.6g}"
-        for name, value in record.metrics.items()
-        if not _same(stored := found.metrics.get(name, math.nan), value)
+    from ecgscale.runs import tracking
+
+    try:
+        tracking.sync(root / "results", root, hurry=True)
+        runs = tracking.held(records, root)
+    except tracking.StoreTroubleError as error:
+        log.warning("%s; the report is of the records in results/, without links to runs", error)
+        return [tracking.TrackedRecord("", record.cell, {}, record) for record in records], [AWAY]
+    sentences = [
+        f"run {run.run_id} ({run.record.phase} of {run.cell}): {problem}; the record is used"
+        for run in runs
+        for problem in run.problems
     ]
-    if _without_metrics(found).digest != _without_metrics(record).digest:
-        wrong.append("the record kept in the store is not that in results/")
-    for problem in wrong:
-        log.warning("run %s of %s: %s; the record is used", run.run_id, record.cell, problem)
-    return replace(run, record=record)
-
-
-def _without_metrics(record: RunRecord) -> RunRecord:
-    return record.model_copy(update={"metrics": {}})
-
-
-def _same(a: float, b: float) -> bool:
-    return a == b or (math.isnan(a) and math.isnan(b))
+    for sentence in sentences:
+        log.warning("%s", sentence)
+    return runs, sentences
 
 
 def provenance(runs: Sequence["TrackedRecord"]) -> list[tuple[str, str]]:
@@ -84,8 +90,8 @@ def run_links(table: pd.DataFrame) -> list[dict[str, str]]:
     Each has its ``cell``, ids (``pretrain``, ``evaluate``; "" where there is none) and addresses
     (``pretrain_url``, ``evaluate_url``; "" where the store is not a web server).
     """
-    server = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    base = f"{server}/#/experiments/0/runs/" if server.startswith("http") else ""
+    server = redacted(tracking_uri(Path())).rstrip("/")
+    base = f"{server}/#/experiments/0/runs/" if is_server(server) else ""
     links = []
     for row in table.drop_duplicates("cell").to_dict("records"):
         link = {"cell": str(row["cell"])}

@@ -14,7 +14,7 @@ from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
 from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
-from ecgscale.report.provenance import checked
+from ecgscale.report.provenance import with_runs
 from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import Phase, read_results
 from ecgscale.scaling.claims import Claim
@@ -52,9 +52,10 @@ class ReportSummary:
 
 
 def build_report(study: Study, root: Path) -> ReportSummary:
-    """Sync the tracking store, query it, and write the report of a study.
+    """Compare the tracking store with the records, and write the report of a study.
 
-    A number that the store and the run's record do not agree on is named, and the record's is used.
+    Runs that the store lacks are written to it. What store and record do not agree on is named, and
+    the record's is used; a store that is away changes no number.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     Raises
     ------
     BadInputError
-        If the store cannot be reached, or its runs contradict each other.
+        If a record is malformed, or two contradict each other.
 
     Examples
     --------
@@ -76,15 +77,15 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     >>> summary = build_report(load_study(), Path("."))  # doctest: +SKIP
     >>> summary.claims[0].verdict, summary.claims[0].correlation.slope  # doctest: +SKIP
     """
-    from ecgscale.runs import tracking
-
-    results = root / "results"
-    tracking.sync(results, root)
-    runs: dict[str, list[TrackedRecord]] = {}
-    for phase in PHASES:
-        records = {r.digest: r for r in read_results(results, phase) if r.study == study.study.name}
-        found = tracking.query(study.study.name, phase, root, set(records))
-        runs[phase] = [checked(run, records[run.tags[tracking.RECORD]]) for run in found]
+    records = [
+        record
+        for phase in PHASES
+        for record in read_results(root / "results", phase)
+        if record.study == study.study.name
+    ]
+    records.sort(key=lambda record: record.cell)
+    runs, otherwise = with_runs(records, root)
+    pretrain, evaluate = ([r for r in runs if r.record.phase == phase] for phase in PHASES)
     directory = root / "data" / "identity"
     identity = read_identity(directory)[1] if directory.is_dir() else None
     design = study_design(study)
@@ -92,8 +93,8 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     folders = [root / subset_place(size, order) for size, order in drawn]
     subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
     overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
-    evaluated, out = runs["evaluate"], root / "reports"
-    return write_report(study, runs["pretrain"], evaluated, out, identity, overlaps, subsets)
+    out = root / "reports"
+    return write_report(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise)
 
 
 def write_report(
@@ -104,17 +105,19 @@ def write_report(
     identity: IdentityManifest | None = None,
     overlaps: Sequence[Overlap] = (),
     subsets: Sequence[SubsetManifest] = (),
+    otherwise: Sequence[str] = (),
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
     `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
-    are what the subsets of each size share, and `subsets` their manifests. Run ids stand only in
+    are what the subsets of each size share, and `subsets` their manifests; `otherwise` is what the
+    tracking store says that the records do not. Run ids stand only there, in
     ``runs.csv`` and in the page's table of runs.
     """
     design = study_design(study)
     analysis = analyse(design, study.report, pretrain, evaluate, subsets)
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps),
+        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)

@@ -8,9 +8,18 @@ from typing import Any
 from ecgscale import distributed
 from ecgscale.runs import resume
 from ecgscale.runs.lineage import dvc_tags, lineage_tags
-from ecgscale.runs.record import DatasetInput, Phase, RunRecord, Scalar, result_path
+from ecgscale.runs.record import (
+    WORK,
+    DatasetInput,
+    Phase,
+    RunIdentity,
+    RunRecord,
+    Scalar,
+    result_path,
+)
 from ecgscale.runs.settings import StudyInfo
 from ecgscale.runs.tracking import Points, TrackedRun
+from ecgscale.settings import digest_of
 
 
 @contextmanager
@@ -46,7 +55,8 @@ def open_run(
         The project.
     key
         Digest of all that decides what the run writes: names its work directory, which one process
-        at a time holds. None for a run that is not worth continuing.
+        at a time holds. None for a run that is not worth continuing; its work is then digested from
+        the rest of what is given here.
     axes, params, inputs
         As in `RunRecord`.
     tags
@@ -60,27 +70,37 @@ def open_run(
         if run.leads:
             if folder:
                 held.enter_context(resume.alone(folder))
+            given = {"axes": axes, "params": params, "tags": tags, "inputs": list(inputs)}
+            identity = RunIdentity(
+                phase=phase,
+                study=study.name,
+                cell=cell,
+                work=key or _digest_of(given),
+                started=resume.started(folder) if folder else resume.now(),
+            )
             known = {
-                "phase": phase,
-                "study": study.name,
-                "cell": cell,
-                "axes": axes,
-                "params": params,
+                **given,
+                **{"phase": phase, "study": study.name, "cell": cell},
                 "tags": {
                     **lineage_tags(root),
                     **dvc_tags(root, *reads),
                     "study": study.name,
+                    WORK: identity.work,
                     **tags,
                 },
-                "inputs": list(inputs),
-                "started": resume.started(folder) if folder else resume.now(),
+                "started": identity.started,
             }
-            run_id = folder / "run_id" if folder else None
-            tracked = TrackedRun(phase, study.name, cell, root, run_id, study.live_tracking_after)
+            tracked = TrackedRun(identity, root, study.live_tracking_after)
             run.begin(held.enter_context(tracked), known)
         # No other process reads what the work directory holds before the first one has it alone.
         distributed.barrier()
         yield run
+
+
+def _digest_of(given: dict[str, Any]) -> str:
+    """Return the digest of the work of a run that is not worth continuing."""
+    inputs = [item.model_dump(mode="json") for item in given["inputs"]]
+    return digest_of({**given, "inputs": inputs})[:32]
 
 
 class ActiveRun:

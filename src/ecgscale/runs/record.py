@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,30 @@ from ecgscale.files import write_whole
 
 Phase = Literal["pretrain", "evaluate", "tune"]
 Scalar = str | int | float | bool | None
+
+
+WORK = "work_digest"
+"""Tag of a record: digest of all that decided what the run wrote (inputs, settings, code)."""
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What makes a run this one and no other: its work, and when it was begun.
+
+    A run that is killed and continued stays the same; the same work begun again is another.
+    """
+
+    phase: Phase
+    study: str
+    cell: str
+    work: str
+    """Digest of all that decides what the run writes."""
+    started: str
+
+    @property
+    def attempt(self) -> str:
+        """SHA-256 of it all, 32 hexadecimal characters."""
+        return hashlib.sha256(json.dumps(astuple(self)).encode()).hexdigest()[:32]
 
 
 class DatasetInput(BaseModel):
@@ -61,6 +86,11 @@ class RunRecord(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 32 hexadecimal characters."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
+
+    @property
+    def identity(self) -> RunIdentity:
+        """Whose record it is; records from before work was digested have "" for their work."""
+        return RunIdentity(self.phase, self.study, self.cell, self.tags.get(WORK, ""), self.started)
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, non-finite numbers as null."""

@@ -1,9 +1,12 @@
 """MLflow, and nothing else of the project imports it.
 
-Every run of a study is one MLflow run, mirrored from its `RunRecord`. Training never depends on the
-tracking store: what could not be logged is reported once, and `sync` writes it later from the JSON.
+Every run of a study is one MLflow run, a view of its `RunRecord`. No run ever waits for the
+tracking store: what it says lies in the spool (`ecgscale.runs.spool`) until a courier, the next
+command or `sync` has carried it. What is carried twice is there once: a run is found again by its
+attempt (`ecgscale.runs.record.RunIdentity`), and has what it has.
 """
 
+import hashlib
 import json
 import logging
 import math
@@ -12,37 +15,61 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ecgscale.errors import BadInputError
-from ecgscale.files import write_whole
-from ecgscale.runs.record import Phase, RunRecord, Scalar, read_results
+from ecgscale.files import file_digest, is_full
+from ecgscale.runs import agreement, spool
+from ecgscale.runs.address import (
+    is_server,
+    redacted,
+    sqlite_file,
+    store_trouble,
+    tracking_uri,
+    trouble,
+)
+from ecgscale.runs.record import Phase, RunIdentity, RunRecord, Scalar, read_results, result_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-T = TypeVar("T")
 Points = dict[str, list[tuple[int, float]]]
 
 log = logging.getLogger(__name__)
 
 STUDY, CELL, PHASE, RECORD = "ecgscale.study", "ecgscale.cell", "ecgscale.phase", "ecgscale.record"
+WORK, ATTEMPT, PROJECT = "ecgscale.work", "ecgscale.attempt", "ecgscale.project"
+SUPERSEDED = "ecgscale.superseded_by"
+"""Tag of a finished run of this project that its cell's record is not of: digest of that record."""
 PRETRAIN_RUN = "pretrain_run_id"
 RECORD_FILE = "record.json"
+ENCODER_FOLDER = "encoder"
 PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune")
 
-PARAM_LIMIT, TAG_LIMIT, DIGEST_LIMIT, BATCH_LIMIT, PARAMS_PER_BATCH = 6000, 5000, 36, 1000, 100
-"""What MLflow accepts: longer parameters are cut by it, longer dataset digests refused."""
-ATTEMPTS = 3
+BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
+"""What MLflow accepts in one call."""
+LOOK = 5.0
+"""Seconds after which a run under way sees again to it that there is a courier."""
+TOO_SLOW = 5.0
+"""Seconds a run, on the average of those written, at which nobody waits for a server."""
+PATIENCE = 10.0
+"""Seconds that whoever is in a hurry waits for another process that writes to the store."""
+
+
+class StoreTroubleError(BadInputError):
+    """The tracking store cannot be used now; nothing but the view of the work depends on it."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +87,13 @@ class TrackedRecord:
     """A finished run as the tracking store holds it."""
 
     run_id: str
+    """"" for a run that the store lacks."""
     cell: str
     tags: dict[str, str]
     record: RunRecord
-    """The run's record; its parameters and metrics are those the store answered with."""
-
-
-def tracking_uri(root: Path) -> str:
-    """Return the store: ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` in the project.
-
-    The default is absolute, since MLflow resolves a relative one against the working directory.
-    """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlflow.db'}"
+    """The run's record; from `query`, with the metrics that the store answered with."""
+    problems: tuple[str, ...] = ()
+    """What the store says otherwise than the record, each naming its key."""
 
 
 def experiment_name(phase: Phase) -> str:
@@ -79,19 +101,32 @@ def experiment_name(phase: Phase) -> str:
     return f"ecgscale-{phase}"
 
 
-def check_store(root: Path) -> None:
+def check_store(root: Path, whole: bool = False) -> None:
     """Reach the store; a local one that does not exist yet is made, with its experiments.
 
     Two processes that first touch an empty SQLite store break each other's migrations, so this is
     called once before anything writes in parallel (and a lock file makes a second process wait).
+    An experiment that was deleted is restored.
+
+    Parameters
+    ----------
+    whole
+        Whether to read all of a SQLite file, and not its beginning alone, to see whether it is
+        damaged.
 
     Raises
     ------
-    BadInputError
-        If it cannot be reached.
+    StoreTroubleError
+        If it cannot be reached, is held by another program or damaged.
     """
     with _reachable(root):
         _client(root)
+        path = sqlite_file(tracking_uri(root))
+        if whole and path is not None:
+            with closing(sqlite3.connect(path)) as database:
+                said = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if said != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {said}")
 
 
 def experiment_pages(root: Path) -> dict[Phase, str]:
@@ -99,8 +134,8 @@ def experiment_pages(root: Path) -> dict[Phase, str]:
 
     Raises
     ------
-    BadInputError
-        If the store cannot be reached.
+    StoreTroubleError
+        If the store cannot be used.
     """
     with _reachable(root):
         client = _client(root)
@@ -111,102 +146,62 @@ def serve(root: Path, port: int) -> None:
     """Serve MLflow's pages for the store on the loopback address until interrupted."""
     check_store(root)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    store = ["--backend-store-uri", tracking_uri(root), "--workers", "1"]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        # Not on the command line, which everyone on the machine can read.
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri(root),
+    }
     with suppress(KeyboardInterrupt):
-        subprocess.run([*command, *store], env=environment, check=False)
+        subprocess.run([*command, "--workers", "1"], env=environment, check=False)
 
 
 class TrackedRun:
-    """The MLflow run of a cell, begun or continued; use it in a ``with`` block.
+    """The run of a cell as it is shown while under way; use it in a ``with`` block.
 
-    Trouble with the store is remembered, never raised.
+    Nothing here waits for the store, or raises because of it.
 
     Parameters
     ----------
-    phase
-        Chooses the experiment.
-    study, cell
-        Become the tags by which runs are found.
+    identity
+        Whose run it is: one that was killed and is continued stays the same.
     root
         The project.
-    id_file
-        Where the run's id is kept: while the file is there, the same run is continued.
     live_after
-        Seconds after which the run is opened in the store. To import MLflow and reach the store
-        costs seconds; a run that ends before is left to `sync`.
-
-    Attributes
-    ----------
-    run_id
-        The MLflow run; None before the run is opened, and if none could be made.
-    trouble
-        The first problem met, or None.
+        Seconds after which the run is shown while it is under way; one that ends before is carried
+        with the next ones.
     """
 
-    def __init__(
-        self,
-        phase: Phase,
-        study: str,
-        cell: str,
-        root: Path,
-        id_file: Path | None = None,
-        live_after: float = 0.0,
-    ) -> None:
-        self.phase, self.study, self.cell, self.root = phase, study, cell, root
-        self.run_id: str | None = None
-        self.trouble: str | None = None
-        self._id_file = id_file
-        self._live_from = time.monotonic() + live_after
-        self._waiting: list[Callable[[], None]] = []
-        self._client: MlflowClient | None = None
-        self._last_step: dict[str, int] = {}
+    def __init__(self, identity: RunIdentity, root: Path, live_after: float = 0.0) -> None:
+        self._root = root
+        self._live_from = time.time() + live_after
+        self._looked = -math.inf
         self._finished = False
-        self._do(lambda: None)
+        self._spool = None
+        if find_spec("mlflow") is None:
+            log.info("MLflow is not installed; the record alone is kept")
+        else:
+            self._spool = spool.Spool(root, identity, self._live_from)
+        self._call()
 
     def log_params(self, params: dict[str, Scalar]) -> None:
-        """Log parameters that the run does not have yet (MLflow's are immutable)."""
-        self._do(lambda: self._log_params(params))
+        """Show parameters."""
+        self._write("params", params)
 
     def log_tags(self, tags: dict[str, str]) -> None:
-        """Set tags."""
-        self._do(lambda: self._log_tags(tags))
+        """Show tags."""
+        self._write("tags", tags)
 
     def log_points(self, points: Points) -> None:
-        """Append points of curves; steps that the run already has are left out."""
-        self._do(lambda: self._log_points(points))
+        """Append points of curves; those of steps that were shown before are left out."""
+        self._write("points", points)
 
     def finish(self, record: RunRecord) -> None:
-        """Bring the run to all that its record says, and mark it finished.
-
-        A run that is not open yet is left to `sync`, which writes many at the price of one.
-        """
+        """Leave the run to be brought to all that its record says, which is written."""
         self._finished = True
-        if not self._is_early():
-            self._do(lambda: self.write(record))
-
-    def attach(self, client: "MlflowClient", run: "Run | None", start: int) -> None:
-        """Open the run by hand: an unfinished one, or a new one that began at `start` (ms)."""
-        self._client = client
-        if run is None:
-            self.run_id = _create_run(client, self.phase, self.study, self.cell, start)
-        else:
-            self.run_id = run.info.run_id
-            self._last_step = _last_steps(client, run)
-
-    def write(self, record: RunRecord) -> None:
-        """Bring the run to all that its record says; trouble is raised, not kept."""
-        client, run_id = self._writer()
-        axes = {f"cell.{name}": value for name, value in record.axes.items() if value is not None}
-        self._log_params({**record.params, **axes})
-        self._log_points(record.curves)
-        _log_metrics(client, run_id, record)
-        _log_inputs(client, run_id, record)
-        _log_artifacts(client, run_id, record, self.root)
-        link = _pretrain_run(client, record)
-        tags = {**record.tags, **_commit(record), **_note(record, self.root), RECORD: record.digest}
-        self._log_tags({**tags, PRETRAIN_RUN: link} if link else tags)
-        self._terminate("FINISHED", record.ended)
+        if self._spool:
+            self._spool.end(status="FINISHED", record=record.digest)
+        self._call()
 
     def __enter__(self) -> "TrackedRun":
         return self
@@ -217,141 +212,275 @@ class TrackedRun:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None or self._finished:
+        if self._finished:
             return
-        status = "FAILED" if issubclass(kind, Exception) else "KILLED"
+        if self._spool:
+            is_failure = kind is not None and issubclass(kind, Exception)
+            self._spool.end(status="FAILED" if is_failure else "KILLED")
         self._live_from = 0.0  # a run that fails is shown, however short it was
-        self._do(lambda: self._terminate(status))
+        self._looked = -math.inf
+        self._call()
 
-    def _is_early(self) -> bool:
-        """Return whether the run is not open and need not be yet."""
-        resumed = self._id_file is not None and self._id_file.is_file()
-        return self._client is None and not resumed and time.monotonic() < self._live_from
+    def _write(self, kind: str, value: Any) -> None:
+        if self._spool:
+            self._spool.write(kind, value)
+        self._call()
 
-    def _do(self, action: Callable[[], None]) -> None:
-        """Do an action on the run, or keep it until the run is opened."""
-        self._waiting.append(action)
-        if self._is_early():
-            return
-        if self._client is None:
-            self._try(self._open)
-        waiting, self._waiting = self._waiting, []
-        for kept in waiting:
-            self._try(kept)
+    def _call(self) -> None:
+        """See to it that a courier is under way once there is something for it."""
+        if self._spool and time.time() >= self._live_from:
+            now = time.monotonic()
+            if now - self._looked > LOOK:
+                self._looked = now
+                spool.start_courier(self._root)
 
-    def _try(self, action: Callable[[], None]) -> None:
-        """Run an action, again if it fails; after the last failure the store is left alone."""
-        for attempt in range(ATTEMPTS):
-            if self.trouble:
+
+@dataclass
+class _Shown:
+    """A run that is shown while under way, and how much of it is."""
+
+    run_id: str
+    last_step: dict[str, int]
+    events: int = 0
+
+
+class Carrier:
+    """Carries the spool to the store: what runs under way say, and the records of finished ones."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._client: MlflowClient | None = None
+        self._shown: dict[Path, _Shown] = {}
+        self._read: dict[Path, spool.Entry] = {}
+
+    def is_wanted(self) -> bool:
+        """Return whether anything is to be carried now; costs no question to the store."""
+        return any(self._is_due(entry) for entry in spool.entries(self._root, self._read))
+
+    def carry(self, until: float | None = None) -> None:
+        """Carry all that waits for the present store.
+
+        Parameters
+        ----------
+        until
+            Time (`time.monotonic`) after which no further run is begun with; then also a store that
+            is slow (`TOO_SLOW`) is given up.
+
+        Raises
+        ------
+        Exception
+            Whatever the store does; what was not carried waits.
+        """
+        due = [entry for entry in spool.entries(self._root, self._read) if self._is_due(entry)]
+        if due and self._client is None:
+            self._client = _client(self._root)
+        began = time.monotonic()
+        for number, entry in enumerate(due):
+            now = time.monotonic()
+            is_slow = now - began > TOO_SLOW * number > 0
+            if until is not None and (now > until or is_slow):
                 return
-            try:
-                action()
-            except ModuleNotFoundError:
-                self.trouble = "MLflow is not installed"
-            except Exception as error:  # whatever the store does, training goes on
-                if attempt + 1 < ATTEMPTS:
-                    time.sleep(0.5 * 2**attempt)
-                    continue
-                self.trouble = f"{type(error).__name__}: {error}"
-            else:
-                return
-        log.warning(
-            "tracking stopped (%s); the record is kept as JSON: `python -m ecgscale sync` "
-            "writes it to the store",
-            self.trouble,
+            with spool.writing(self._root):  # for each anew: others may wait
+                assert self._client is not None
+                self._try_to_carry(self._client, entry)
+
+    def carry_all(self, client: "MlflowClient", there: set[str]) -> None:
+        """Carry all that is not in the store yet; the caller holds it for writing.
+
+        Parameters
+        ----------
+        there
+            Digests of the records whose runs are known to be in the store.
+        """
+        for entry in spool.entries(self._root):
+            if entry.ended and entry.ended.get("record") in there:
+                entry.remove()
+            elif self._is_due(entry):
+                self._try_to_carry(client, entry)
+
+    def _is_due(self, entry: spool.Entry) -> bool:
+        shown = self._shown.get(entry.path)
+        if shown and entry.is_alive and not entry.ended:
+            return shown.events < len(entry.events)
+        return (
+            not entry.is_alive or entry.ended is not None or time.time() >= entry.opened.live_from
         )
 
-    def _open(self) -> None:
-        self._client = _client(self.root)
-        file = self._id_file
-        kept = file.read_text().strip() if file and file.is_file() else None
-        if kept and self._reopen(kept):
-            return
-        self.run_id = _create_run(self._client, self.phase, self.study, self.cell, _now_ms())
-        if file:
-            write_whole(file, self.run_id)
-
-    def _reopen(self, run_id: str) -> bool:
-        from mlflow.exceptions import MlflowException
-
-        assert self._client is not None
+    def _try_to_carry(self, client: "MlflowClient", entry: spool.Entry) -> None:
+        """Carry a run; one that the store refuses, while it answers, keeps no other back."""
         try:
-            run = self._client.get_run(run_id)
-        except MlflowException:
-            return False  # another store than the one the run was begun in
-        self.run_id = run_id
-        self._client.update_run(run_id, status="RUNNING")
-        self._last_step = _last_steps(self._client, run)
-        return True
+            self._carry(client, entry)
+        except Exception as error:
+            if trouble(self._root):
+                raise
+            self._shown.pop(entry.path, None)
+            cell = f"{entry.opened.phase} of {entry.opened.cell}"
+            log.warning("%s is not carried now: %s", cell, redacted(_first_line(error)))
 
-    def _writer(self) -> "tuple[MlflowClient, str]":
-        assert self._client is not None
-        assert self.run_id is not None
-        return self._client, self.run_id
+    def _carry(self, client: "MlflowClient", entry: spool.Entry) -> None:
+        ended = entry.ended
+        if ended and "record" in ended:
+            self._carry_record(client, entry, ended["record"])
+            return
+        is_early = not entry.events or entry.events[-1]["at"] < entry.opened.live_from * 1000
+        if not ended and not entry.is_alive and is_early:
+            entry.remove()  # killed before it was to be shown, and so not begun there
+            return
+        shown = self._shown.get(entry.path) or self._begin(client, entry)
+        if shown is None:
+            if not entry.is_alive:
+                self._done(entry)
+            return
+        self._shown[entry.path] = shown
+        for event in entry.events[shown.events :]:
+            self._show(client, shown, event)
+            shown.events += 1
+        if ended or not entry.is_alive:
+            status = ended["status"] if ended else "KILLED"
+            client.set_terminated(shown.run_id, status, entry.events[-1]["at"])
+            self._done(entry)
 
-    def _log_params(self, params: dict[str, Scalar]) -> None:
-        from mlflow.entities import Param
+    def _carry_record(self, client: "MlflowClient", entry: spool.Entry, digest: str) -> None:
+        opened = entry.opened
+        path = result_path(self._root / "results", opened.phase, opened.cell)
+        record = RunRecord.read(path) if path.is_file() else None
+        if record and record.digest == digest:
+            _write_record(client, record, self._root, _find(client, record.identity))
+        else:  # repeated since, or removed
+            run = _find(client, opened.identity)
+            if run and RECORD not in run.data.tags:
+                client.set_terminated(run.info.run_id, "KILLED")
+        self._done(entry)
 
-        client, run_id = self._writer()
-        known = client.get_run(run_id).data.params
-        new = [Param(key, _cut(value)) for key, value in params.items() if key not in known]
-        _log(client, run_id, "params", new)
+    def _done(self, entry: spool.Entry) -> None:
+        self._shown.pop(entry.path, None)
+        self._read.pop(entry.path, None)
+        entry.remove()
 
-    def _log_tags(self, tags: dict[str, str]) -> None:
-        from mlflow.entities import RunTag
+    def _begin(self, client: "MlflowClient", entry: spool.Entry) -> _Shown | None:
+        """Return the run of an entry, begun or found; None if it is finished already."""
+        opened = entry.opened
+        run = _find(client, opened.identity)
+        if run is None:
+            start = _milliseconds(opened.started)
+            return _Shown(
+                _create_run(client, opened.identity, start, self._root, opened.source), {}
+            )
+        if RECORD in run.data.tags:
+            return None
+        run_id = run.info.run_id
+        if run.info.status != "RUNNING" and entry.is_alive:
+            client.update_run(run_id, status="RUNNING")
+        said = [event["points"] for event in entry.events if "points" in event]
+        return _Shown(
+            run_id, _last_steps(client, run, {name for points in said for name in points})
+        )
 
-        client, run_id = self._writer()
-        _log(client, run_id, "tags", [RunTag(key, tags[key][:TAG_LIMIT]) for key in tags])
-
-    def _log_points(self, points: Points) -> None:
-        from mlflow.entities import Metric
-
-        client, run_id = self._writer()
-        now = _now_ms()
-        metrics = [
-            Metric(name, value, now, step)
-            for name, curve in points.items()
-            for step, value in curve
-            if step > self._last_step.get(name, -1)
-        ]
-        _log(client, run_id, "metrics", metrics)
-        for metric in metrics:
-            self._last_step[metric.key] = max(metric.step, self._last_step.get(metric.key, -1))
-
-    def _terminate(self, status: str, ended: str | None = None) -> None:
-        client, run_id = self._writer()
-        client.set_terminated(run_id, status, _milliseconds(ended) if ended else None)
+    def _show(self, client: "MlflowClient", shown: _Shown, event: spool.Event) -> None:
+        if "params" in event:
+            _log_params(client, shown.run_id, event["params"])
+        elif "tags" in event:
+            _log_tags(client, shown.run_id, event["tags"])
+        elif "points" in event:
+            _log_points(client, shown.run_id, event["points"], shown.last_step, event["at"])
 
 
-def sync(results: Path, root: Path) -> SyncSummary:
-    """Write every run that the store lacks from its JSON record, and mend the links.
+def sync(results: Path, root: Path, hurry: bool = False) -> SyncSummary:
+    """Write every run that the store lacks from its JSON record, and mend what was lost of others.
+
+    Runs of this project that were repeated since are marked (`SUPERSEDED`). Nothing is written into
+    a run of another project, or of another attempt.
+
+    Parameters
+    ----------
+    hurry
+        Whether to give up on a store that is slow (`TOO_SLOW`).
 
     Raises
     ------
+    StoreTroubleError
+        If the store cannot be used.
     BadInputError
-        If a record is malformed or the store cannot be reached.
+        If a record is malformed.
+    """
+    with _reachable(root), spool.writing(root, PATIENCE if hurry else -1):
+        records = {phase: read_results(results, phase) for phase in PHASES}
+        client = _client(root)
+        began = time.monotonic()
+        created, present = [], []
+        for phase in PHASES:
+            found = Found(client, phase)
+            for record in records[phase]:
+                name = f"{phase}/{record.cell}"
+                run = found.of(record)
+                if run is not None and RECORD in run.data.tags:
+                    _mend(client, run, record, root)
+                    present.append(name)
+                    continue
+                _write_record(client, record, root, run)
+                created.append(name)
+                took = time.monotonic() - began
+                if hurry and is_server(tracking_uri(root)) and took > TOO_SLOW * len(created):
+                    raise StoreTroubleError(
+                        f"the tracking store {redacted(tracking_uri(root))} is slow "
+                        f"({took / len(created):.1f} seconds a run)"
+                    )
+        Carrier(root).carry_all(client, {r.digest for phase in PHASES for r in records[phase]})
+        for phase in PHASES:
+            _mark_superseded(client, phase, records[phase], root)
+        _mend_links(client, root)
+        _nest_trials(client, root)
+        _analyze(root)
+    return SyncSummary(created, present)
+
+
+def held(records: Sequence[RunRecord], root: Path, thorough: bool = False) -> list[TrackedRecord]:
+    """Return the run of each record, with what the store says otherwise.
+
+    Parameters
+    ----------
+    records
+        Of any phases and studies.
+    thorough
+        Whether to compare every point of every curve and the content of every artifact too, which
+        takes a question for each. The record that each run keeps is always compared.
+
+    Returns
+    -------
+    list of TrackedRecord
+        In the order of the records, each with the record that was given; of one that the store
+        lacks the run's id is "".
+
+    Raises
+    ------
+    StoreTroubleError
+        If the store cannot be used.
     """
     with _reachable(root):
         client = _client(root)
-        created, present = [], []
-        for phase in PHASES:
-            known = {run.data.tags.get(RECORD) for run in _runs(client, phase)}
-            for record in read_results(results, phase):
-                if record.digest in known:
-                    present.append(f"{phase}/{record.cell}")
-                else:
-                    _write_record(client, record, root)
-                    created.append(f"{phase}/{record.cell}")
-        _mend_links(client)
-        _nest_trials(client)
-        _analyze(root)
-    return SyncSummary(created, present)
+        found = {phase: Found(client, phase) for phase in {record.phase for record in records}}
+        answer = []
+        for record in records:
+            run = found[record.phase].of(record)
+            if run is None or RECORD not in run.data.tags:
+                answer.append(TrackedRecord("", record.cell, {}, record))
+                continue
+            problems = agreement.disagreements(run, record, _own_tags(record))
+            problems += _artifact_problems(client, run, record, root, thorough)
+            if thorough:
+                problems += _curve_problems(client, run, record)
+            answer.append(
+                TrackedRecord(
+                    run.info.run_id, record.cell, dict(run.data.tags), record, tuple(problems)
+                )
+            )
+    return answer
 
 
 def query(
     study: str, phase: Phase, root: Path, records: set[str] | None = None
 ) -> list[TrackedRecord]:
-    """Return the finished runs of a study from the store, sorted by cell.
+    """Return the finished runs of a study as the store has them, sorted by cell.
 
     Parameters
     ----------
@@ -371,7 +500,7 @@ def query(
             for run in _runs(client, phase, study)
             if RECORD in run.data.tags and (records is None or run.data.tags[RECORD] in records)
         ]
-        found = {run.data.tags[RECORD]: _tracked(client, run) for run in runs}
+        found = {run.data.tags[RECORD]: _tracked(client, run) for run in sorted(runs, key=_age)}
     missing = (records or set()) - set(found)
     if missing:
         raise BadInputError(
@@ -384,54 +513,159 @@ def query(
 def nest_trials(root: Path) -> None:
     """Put the trials of every search under its winner's run, as MLflow nests runs."""
     try:
-        _nest_trials(_client(root))
+        with _reachable(root), spool.writing(root, PATIENCE):
+            client = _client(root)
+            Carrier(root).carry_all(client, set())
+            _nest_trials(client, root)
     except Exception as error:  # as everywhere: tracking never stops the work
-        log.warning("the trials are not nested under their winner: %s", error)
+        log.warning("the trials are not nested under their winner: %s", redacted(str(error)))
 
 
-def _write_record(client: "MlflowClient", record: RunRecord, root: Path) -> None:
-    """Write a whole run from its record, into the unfinished run it left behind if there is one."""
-    run = TrackedRun(record.phase, record.study, record.cell, root, live_after=math.inf)
-    run.attach(client, _orphan(client, record), _milliseconds(record.started))
-    run.write(record)
+class Found:
+    """All runs of a phase that the store holds, of whatever project, by whose they are."""
+
+    def __init__(self, client: "MlflowClient", phase: Phase) -> None:
+        self._by_attempt: dict[str, list[Run]] = defaultdict(list)
+        self._by_record: dict[str, list[Run]] = defaultdict(list)
+        for run in sorted(_runs(client, phase, status=None), key=_age):
+            tags = run.data.tags
+            if ATTEMPT in tags:
+                self._by_attempt[tags[ATTEMPT]].append(run)
+            if RECORD in tags:
+                self._by_record[tags[RECORD]].append(run)
+
+    def of(self, record: RunRecord) -> "Run | None":
+        """Return the run of a record: of its own attempt, else a finished one that says so.
+
+        Of several, as two stores that were merged hold them, that which is whole and oldest.
+        """
+        own = self._by_attempt.get(record.identity.attempt, [])
+        others = self._by_record.get(record.digest, [])
+        for choice in (
+            [run for run in own if run.data.tags.get(RECORD) == record.digest],
+            [run for run in others if run.info.status == "FINISHED"],
+            others,
+            own,
+        ):
+            if choice:
+                return choice[0]
+        return None
 
 
-def _orphan(client: "MlflowClient", record: RunRecord) -> "Run | None":
-    """Return the run that the record's process began and could not finish.
+def _write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "Run | None") -> None:
+    """Write a whole run from its record, into `run`, that of its own attempt, if it has begun."""
+    if run is None:
+        start = _milliseconds(record.started)
+        run_id = _create_run(client, record.identity, start, root, _source(record))
+        last_step: dict[str, int] = {}
+    elif run.data.tags.get(RECORD) == record.digest and run.info.status == "FINISHED":
+        return
+    else:
+        run_id, last_step = run.info.run_id, _last_steps(client, run, set(record.curves))
+    _log_params(client, run_id, agreement.params_of(record))
+    _log_points(client, run_id, record.curves, last_step, _milliseconds(record.ended))
+    _log_metrics(client, run_id, record)
+    _log_inputs(client, run_id, record)
+    _log_artifacts(client, run_id, record, root)
+    link = _pretrain_run(client, record)
+    tags = {**record.tags, **_commit(record), **_note(record, root), RECORD: record.digest}
+    _log_tags(client, run_id, {**tags, PRETRAIN_RUN: link} if link else tags)
+    client.set_terminated(run_id, "FINISHED", _milliseconds(record.ended))
 
-    A run begun after the record ended is a newer attempt at the same cell and is left alone.
-    """
-    ended = _milliseconds(record.ended)
-    for run in _runs(client, record.phase, record.study, status="RUNNING"):
-        if run.data.tags.get(CELL) == record.cell and run.info.start_time <= ended:
-            return run
-    return None
+
+def _mend(client: "MlflowClient", run: "Run", record: RunRecord, root: Path) -> None:
+    """Bring back what a finished run has lost: its status, its artifacts."""
+    if run.info.status != "FINISHED":
+        client.set_terminated(run.info.run_id, "FINISHED", _milliseconds(record.ended))
+    folder = _local_artifacts(run)
+    # Where a store's artifacts lie in a folder, it is seen at once that they are gone. A whole
+    # project that is gone is not made again for them.
+    is_lost = folder is not None and not (folder / RECORD_FILE).is_file()
+    if folder and is_lost and len(folder.parents) > 3 and folder.parents[3].is_dir():
+        _log_artifacts(client, run.info.run_id, record, root)
 
 
-def _mend_links(client: "MlflowClient") -> None:
-    """Point every evaluation at the pretraining run of the same cell and weights."""
+def _local_artifacts(run: "Run") -> Path | None:
+    uri = run.info.artifact_uri or ""
+    if uri.startswith("file://"):
+        from mlflow.utils.file_utils import local_file_uri_to_path
+
+        return Path(local_file_uri_to_path(uri))  # type: ignore[no-untyped-call]
+    return Path(uri) if uri.startswith("/") else None
+
+
+def _find(client: "MlflowClient", identity: RunIdentity) -> "Run | None":
+    """Return the run of an attempt, if it has begun."""
+    runs = _runs(client, identity.phase, status=None, attempt=identity.attempt)
+    return min(runs, key=_age) if runs else None
+
+
+def _age(run: "Run") -> tuple[int, str]:
+    return run.info.start_time, run.info.run_id
+
+
+def _own_tags(record: RunRecord) -> dict[str, str]:
+    """Return the tags that make a run that of a record."""
+    return {**_identity_tags(record.identity), RECORD: record.digest}
+
+
+def _identity_tags(identity: RunIdentity) -> dict[str, str]:
+    return {
+        STUDY: identity.study,
+        CELL: identity.cell,
+        PHASE: identity.phase,
+        ATTEMPT: identity.attempt,
+        **({WORK: identity.work} if identity.work else {}),
+    }
+
+
+def _mark_superseded(
+    client: "MlflowClient", phase: Phase, records: Sequence[RunRecord], root: Path
+) -> None:
+    """Mark this project's finished runs that are not those of its records, and no others."""
+    found, project = Found(client, phase), spool.project_id(root)
+    current = {(record.study, record.cell): record for record in records}
+    kept = {run.info.run_id for record in records if (run := found.of(record))}
+    for run in _runs(client, phase, status=None):
+        tags = run.data.tags
+        record = current.get((tags.get(STUDY, ""), tags.get(CELL, "")))
+        if run.info.run_id in kept:
+            if SUPERSEDED in tags:
+                client.delete_tag(run.info.run_id, SUPERSEDED)
+        elif record and RECORD in tags and tags.get(PROJECT) == project:
+            client.set_tag(run.info.run_id, SUPERSEDED, record.digest)
+
+
+def _mend_links(client: "MlflowClient", root: Path) -> None:
+    """Point this project's evaluations at the pretraining run of the same cell and weights."""
 
     def weights(run: "Run") -> tuple[str | None, ...]:
         return tuple(run.data.tags.get(tag) for tag in (STUDY, CELL, "model_digest"))
 
-    pretrained = {weights(run): run.info.run_id for run in _runs(client, "pretrain")}
+    project = spool.project_id(root)
+    pretrained: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
+    for run in sorted(_runs(client, "pretrain"), key=lambda run: SUPERSEDED in run.data.tags):
+        pretrained[weights(run)].append(run.info.run_id)
     for run in _runs(client, "evaluate"):
-        source = pretrained.get(weights(run))
-        if source and run.data.tags.get(PRETRAIN_RUN) != source:
-            client.set_tag(run.info.run_id, PRETRAIN_RUN, source)
+        sources = pretrained.get(weights(run), [])
+        is_linked = run.data.tags.get(PRETRAIN_RUN) in sources
+        if sources and not is_linked and run.data.tags.get(PROJECT) == project:
+            client.set_tag(run.info.run_id, PRETRAIN_RUN, sources[0])
 
 
-def _nest_trials(client: "MlflowClient") -> None:
-    """Point every trial at the newest winner of the same search."""
-    runs = _runs(client, "tune")
+def _nest_trials(client: "MlflowClient", root: Path) -> None:
+    """Point this project's trials at the newest winner of the same search."""
+    project = spool.project_id(root)
+    runs = [run for run in _runs(client, "tune") if run.data.tags.get(PROJECT) == project]
     winners = {
         run.data.tags.get("search"): run.info.run_id
-        for run in sorted(runs, key=lambda run: run.info.start_time)
+        for run in sorted(runs, key=_age)
         if run.data.tags.get(CELL, "").endswith("/winner")
     }
     for run in runs:
         parent = winners.get(run.data.tags.get("search"))
-        if parent and not run.data.tags.get(CELL, "").endswith("/winner"):
+        is_trial = not run.data.tags.get(CELL, "").endswith("/winner")
+        if parent and is_trial and run.data.tags.get("mlflow.parentRunId") != parent:
             client.set_tag(run.info.run_id, "mlflow.parentRunId", parent)
 
 
@@ -444,68 +678,142 @@ def _pretrain_run(client: "MlflowClient", record: RunRecord) -> str | None:
     return None
 
 
+def _source(record: RunRecord) -> str:
+    """Return the command that did the work."""
+    command, cell = record.phase, record.cell
+    if cell.startswith("baseline/"):
+        return f"python -m ecgscale {cell.replace('/', ' ')}"
+    return f"python -m ecgscale {command} {cell.rpartition('/')[0] if command == 'tune' else cell}"
+
+
 def _client(root: Path) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store").setLevel(logging.WARNING)
+    uri = tracking_uri(root)
     from mlflow import MlflowClient
 
-    uri = tracking_uri(root)
     lock = root / ".ecgscale" / "tracking.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
+        if sqlite_file(uri) == root.resolve() / "mlflow.db":
+            _follow_project(root)
         client = MlflowClient(tracking_uri=uri)
         for phase in PHASES:
-            if client.get_experiment_by_name(experiment_name(phase)) is None:
+            experiment = client.get_experiment_by_name(experiment_name(phase))
+            if experiment is None:
                 client.create_experiment(
                     experiment_name(phase), _artifact_location(root, uri, phase)
                 )
+            elif experiment.lifecycle_stage != "active":
+                client.restore_experiment(experiment.experiment_id)
+                log.warning("experiment %s was deleted; it is restored", experiment.name)
     return client
+
+
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns of MLflow that hold absolute places of artifacts."""
+
+
+def _follow_project(root: Path) -> None:
+    """Let the project's own store name the folder that the project is in, moved or copied.
+
+    MLflow keeps absolute places alone, so that a copy would read, and write, the old folder's.
+    """
+    path = root.resolve() / "mlflow.db"
+    if not path.is_file() or not path.stat().st_size:
+        return
+    now = root.resolve().as_uri() + "/"
+    with closing(sqlite3.connect(path, timeout=5)) as database:
+        tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
+        if "experiments" not in tables:
+            return
+        ours = (experiment_name(phase) for phase in PHASES)
+        before = {
+            row[0].removesuffix("mlartifacts/" + name.removeprefix("ecgscale-"))
+            for name in ours
+            for row in database.execute(
+                "SELECT artifact_location FROM experiments WHERE name = ?", (name,)
+            )
+        } - {now}
+        for place in sorted(before):
+            for table, column in _PLACES:
+                if table in tables:
+                    database.execute(
+                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                        f"WHERE substr({column}, 1, ?) = ?",
+                        (now, len(place) + 1, len(place), place),
+                    )
+        database.commit()
 
 
 def _artifact_location(root: Path, uri: str, phase: Phase) -> str | None:
     """Return where artifacts go: into the project for a local store, else where the server says."""
-    if uri.startswith(("http://", "https://", "databricks")):
+    if is_server(uri) or uri.startswith("databricks"):
         return None
     return (root.resolve() / "mlartifacts" / phase).as_uri()
 
 
 def _analyze(root: Path) -> None:
     """Refresh SQLite's statistics: without them, sorting runs by a metric takes minutes."""
-    uri = tracking_uri(root)
-    if uri.startswith("sqlite:///"):
-        with suppress(sqlite3.Error):
-            connection = sqlite3.connect(uri.removeprefix("sqlite:///"))
+    path = sqlite_file(tracking_uri(root))
+    if path is not None:
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
             connection.execute("ANALYZE")
             connection.commit()
-            connection.close()
 
 
 @contextmanager
 def _reachable(root: Path) -> Iterator[None]:
     """Turn trouble with the store into one sentence."""
+    name = f"the tracking store {redacted(tracking_uri(root))}"
+    said = trouble(root)
+    if said:
+        raise StoreTroubleError(f"{name} {said}")
+    if find_spec("mlflow") is None:
+        raise StoreTroubleError("MLflow is not installed")
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, OSError) as error:
-        first = str(error).splitlines()[0]
-        raise BadInputError(f"the tracking store {tracking_uri(root)} failed: {first}") from error
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+        raise StoreTroubleError(f"{name} {store_trouble(_first_line(error))}") from error
+    except ImportError as error:  # a database's driver
+        raise StoreTroubleError(f"{name} cannot be used: {error}") from error
+    except Timeout as error:
+        told = "is being written to by another process of this project"
+        raise StoreTroubleError(f"{name} {told}") from error
+    except OSError as error:
+        if is_full(error):
+            raise
+        raise StoreTroubleError(f"{name} {store_trouble(_first_line(error))}") from error
 
 
-def _create_run(client: "MlflowClient", phase: Phase, study: str, cell: str, start: int) -> str:
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _create_run(
+    client: "MlflowClient", identity: RunIdentity, start: int, root: Path, source: str
+) -> str:
     tags = {
-        STUDY: study,
-        CELL: cell,
-        PHASE: phase,
-        "mlflow.source.name": " ".join(["python -m ecgscale", *sys.argv[1:2]]),
+        **_identity_tags(identity),
+        PROJECT: spool.project_id(root),
+        "mlflow.source.name": source,
         "mlflow.source.type": "LOCAL",
     }
     run = client.create_run(
-        _experiment_id(client, phase), start_time=start, tags=tags, run_name=cell
+        _experiment_id(client, identity.phase), start, tags=tags, run_name=identity.cell
     )
     return str(run.info.run_id)
 
@@ -521,19 +829,20 @@ def _runs(
     phase: Phase,
     study: str | None = None,
     cell: str | None = None,
-    status: str = "FINISHED",
+    status: str | None = "FINISHED",
+    attempt: str | None = None,
 ) -> "list[Run]":
-    experiment = _experiment_id(client, phase)
-    conditions = [f"attributes.status = '{status}'"]
-    if study is not None:
-        conditions.append(f"tags.`{STUDY}` = '{study}'")
-    if cell is not None:
-        conditions.append(f"tags.`{CELL}` = '{cell}'")
+    wanted = {STUDY: study, CELL: cell, ATTEMPT: attempt}
+    conditions = [f"tags.`{tag}` = '{value}'" for tag, value in wanted.items() if value is not None]
+    conditions += [f"attributes.status = '{status}'"] if status else []
     runs: list[Run] = []
     token = None
     while True:
         page = client.search_runs(
-            [experiment], " and ".join(conditions), max_results=1000, page_token=token
+            [_experiment_id(client, phase)],
+            " and ".join(conditions),
+            max_results=1000,
+            page_token=token,
         )
         runs += page
         token = page.token
@@ -545,7 +854,7 @@ def _tracked(client: "MlflowClient", run: "Run") -> TrackedRecord:
     path = Path(client.download_artifacts(run.info.run_id, RECORD_FILE))
     record = RunRecord.read(path)
     stored = run.data.metrics
-    metrics = {name: stored.get(_metric_name(name), math.nan) for name in record.metrics}
+    metrics = {name: stored.get(agreement.metric_name(name), math.nan) for name in record.metrics}
     return TrackedRecord(
         run_id=run.info.run_id,
         cell=record.cell,
@@ -554,12 +863,50 @@ def _tracked(client: "MlflowClient", run: "Run") -> TrackedRecord:
     )
 
 
-def _last_steps(client: "MlflowClient", run: "Run") -> dict[str, int]:
-    """Return the last step of every curve of a run."""
+def _last_steps(client: "MlflowClient", run: "Run", names: Iterable[str]) -> dict[str, int]:
+    """Return the last step that a run has of each of some curves."""
     return {
         name: max(point.step for point in client.get_metric_history(run.info.run_id, name))
-        for name in run.data.metrics
+        for name in names
+        if name in run.data.metrics
     }
+
+
+def _log_params(client: "MlflowClient", run_id: str, params: dict[str, Scalar]) -> None:
+    """Log parameters that the run does not have yet (MLflow's are immutable)."""
+    from mlflow.entities import Param
+
+    known = client.get_run(run_id).data.params
+    texts = {key: agreement.param_text(value) for key, value in params.items() if key not in known}
+    _log(client, run_id, "params", [Param(key, text) for key, text in texts.items()])
+
+
+def _log_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None:
+    from mlflow.entities import RunTag
+
+    _log(
+        client,
+        run_id,
+        "tags",
+        [RunTag(key, agreement.tag_text(text)) for key, text in tags.items()],
+    )
+
+
+def _log_points(
+    client: "MlflowClient", run_id: str, points: Points, last_step: dict[str, int], when: int
+) -> None:
+    """Append points after those that the run has; `last_step` is brought up to date."""
+    from mlflow.entities import Metric
+
+    metrics = [
+        Metric(name, math.nan if value is None else value, when, step)
+        for name, curve in points.items()
+        for step, value in curve
+        if step > last_step.get(name, -1)
+    ]
+    _log(client, run_id, "metrics", metrics)
+    for metric in metrics:
+        last_step[metric.key] = max(metric.step, last_step.get(metric.key, -1))
 
 
 def _log(client: "MlflowClient", run_id: str, kind: str, items: list[Any]) -> None:
@@ -571,21 +918,17 @@ def _log(client: "MlflowClient", run_id: str, kind: str, items: list[Any]) -> No
 
 
 def _log_metrics(client: "MlflowClient", run_id: str, record: RunRecord) -> None:
-    """Log final values; a metric that is also a curve gets its value at the curve's last step."""
+    """Log final values; that of a curve goes to the curve's last step, unless it is there."""
     from mlflow.entities import Metric
 
     when = _milliseconds(record.ended)
-    last = {name: points[-1][0] for name, points in record.curves.items() if points}
+    last = {name: points[-1] for name, points in record.curves.items() if points}
     metrics = [
-        Metric(_metric_name(name), value, when, last.get(name, 0))
+        Metric(agreement.metric_name(name), value, when, last.get(name, (0, 0.0))[0])
         for name, value in record.metrics.items()
+        if name not in last or not agreement.same_number(last[name][1], value)
     ]
     _log(client, run_id, "metrics", metrics)
-
-
-def _metric_name(name: str) -> str:
-    """Return a metric's name as MLflow accepts it: an endpoint's @ is refused."""
-    return name.replace("@", ":")
 
 
 def _log_inputs(client: "MlflowClient", run_id: str, record: RunRecord) -> None:
@@ -594,7 +937,7 @@ def _log_inputs(client: "MlflowClient", run_id: str, record: RunRecord) -> None:
     inputs = []
     for item in record.inputs:
         place = json.dumps({"uri": item.source})
-        dataset = Dataset(item.name, item.digest[:DIGEST_LIMIT], "local", place)
+        dataset = Dataset(item.name, item.digest[: agreement.DIGEST_LIMIT], "local", place)
         inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", item.context)]))
     if inputs:
         client.log_inputs(run_id, datasets=inputs)
@@ -602,9 +945,86 @@ def _log_inputs(client: "MlflowClient", run_id: str, record: RunRecord) -> None:
 
 def _log_artifacts(client: "MlflowClient", run_id: str, record: RunRecord, root: Path) -> None:
     client.log_text(run_id, record.to_json(), RECORD_FILE)
-    for name in record.artifacts:
-        if (root / name).is_file():
-            client.log_artifact(run_id, str(root / name), "encoder")
+    for place, path in _artifacts(record, root).items():
+        client.log_artifact(run_id, str(path), place.rpartition("/")[0])
+
+
+def _artifacts(record: RunRecord, root: Path) -> dict[str, Path]:
+    """Return the files of a run beside its record, by their places among its artifacts."""
+    paths = [root / name for name in record.artifacts]
+    return {f"{ENCODER_FOLDER}/{path.name}": path for path in paths if path.is_file()}
+
+
+def _artifact_problems(
+    client: "MlflowClient", run: "Run", record: RunRecord, root: Path, thorough: bool
+) -> list[str]:
+    """Return which artifacts are missing or not what they were, each a clause.
+
+    Parameters
+    ----------
+    thorough
+        Whether to compare more than the sizes of files beside the record.
+    """
+    found = []
+    with _artifact(client, run, RECORD_FILE) as path:
+        if path is None:
+            found.append(f"artifact {RECORD_FILE} is missing")
+        elif hashlib.sha256(path.read_bytes()).hexdigest()[:32] != record.digest:
+            found.append(f"artifact {RECORD_FILE} is not the record in results/")
+    for place, source in _artifacts(record, root).items():
+        size = _artifact_size(client, run, place)
+        is_same = size == source.stat().st_size
+        if is_same and thorough:
+            with _artifact(client, run, place) as path:
+                is_same = path is not None and file_digest(path) == file_digest(source)
+        if size is None:
+            found.append(f"artifact {place} is missing")
+        elif not is_same:
+            found.append(f"artifact {place} is not {source.relative_to(root)}")
+    return found
+
+
+@contextmanager
+def _artifact(client: "MlflowClient", run: "Run", place: str) -> Iterator[Path | None]:
+    """Give an artifact as a file, where it lies if it lies in a folder; None if it is missing."""
+    from mlflow.exceptions import MlflowException
+
+    folder = _local_artifacts(run)
+    if folder is not None:
+        yield folder / place if (folder / place).is_file() else None
+        return
+    with TemporaryDirectory() as aside:
+        try:
+            path = Path(client.download_artifacts(run.info.run_id, place, aside))
+        except MlflowException:
+            path = None
+        yield path
+
+
+def _artifact_size(client: "MlflowClient", run: "Run", place: str) -> int | None:
+    folder = _local_artifacts(run)
+    if folder is not None:
+        return (folder / place).stat().st_size if (folder / place).is_file() else None
+    listed = client.list_artifacts(run.info.run_id, place.rpartition("/")[0])
+    return next((item.file_size for item in listed if item.path == place), None)
+
+
+def _curve_problems(client: "MlflowClient", run: "Run", record: RunRecord) -> list[str]:
+    """Return where curves differ from the record's, each a clause."""
+    found = []
+    for name, points in record.curves.items():
+        final = record.metrics.get(name, points[-1][1] if points else math.nan)
+        if points and not agreement.same_number(points[-1][1], final):
+            points = [*points, (points[-1][0], final)]
+        history = client.get_metric_history(run.info.run_id, name)
+        # As text, NaN is NaN.
+        stored = Counter((point.step, repr(point.value)) for point in history)
+        expected = Counter((step, repr(float(value))) for step, value in points)
+        if stored != expected:
+            step, value = min((stored - expected) or (expected - stored))
+            what = "has a point that its record lacks" if stored - expected else "lacks a point"
+            found.append(f"curve {name} {what}: {value} at step {step}")
+    return found
 
 
 def _note(record: RunRecord, root: Path) -> dict[str, str]:
@@ -620,15 +1040,6 @@ def _commit(record: RunRecord) -> dict[str, str]:
     """Return the commit under the name that MLflow's own pages look for."""
     commit = record.tags.get("git_commit")
     return {"mlflow.source.git.commit": commit} if commit else {}
-
-
-def _cut(value: Scalar) -> str:
-    text = str(value)
-    return text if len(text) <= PARAM_LIMIT else text[: PARAM_LIMIT - 1] + "…"
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def _milliseconds(moment: str) -> int:

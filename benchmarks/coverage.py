@@ -108,9 +108,7 @@ def read_out_study(rng, blocks, k, patients=300):
     score, resampled = np.empty((len(blocks), k)), np.empty((RESAMPLES, len(blocks), k))
     for block, size in np.ndindex(score.shape):
         logits = (1.5 + rng.normal(0, 0.02)) * y + 0.8 * hard + 0.6 * rng.normal(size=y.shape)
-        found = bootstrap_auroc(
-            y, logits, ids, np.ones(3, dtype=bool), resamples=RESAMPLES, seed=0, task="t"
-        )
+        found = bootstrap_auroc(y, logits, ids, np.ones(3, dtype=bool), resamples=RESAMPLES, seed=0)
         resampled[:, block, size] = found.metric
         ranks = logits.argsort(axis=0).argsort(axis=0) + 1.0
         positive = y.sum(axis=0)
@@ -171,7 +169,7 @@ def area(studies, title, truth, positives, patients, labels, records, spread):
         noise = shared + np.sqrt(1 - 0.25 - 0.49) * rng.normal(size=y.shape)
         scores = np.where(y, shift + spread * noise, noise)
         used = np.ones(labels, dtype=bool)
-        options = {"resamples": RESAMPLES, "seed": 0, "task": "t"}
+        options = {"resamples": RESAMPLES, "seed": 0}
         drawn = bootstrap_auroc(y, scores, ids, used, **options)
         fewest = patients_of_rarer_class(y, ids)
         ends = (auroc_interval(auroc(y, scores), drawn.labels, fewest), interval(drawn.metric))

@@ -71,11 +71,9 @@ def bench_bootstrap(measured_resamples: int) -> dict[str, Any]:
     included = included_labels(y, 10)
 
     def ours() -> np.ndarray:
-        return bootstrap_auroc(
-            y, scores, patients, included, resamples=RESAMPLES, seed=0, task="t"
-        ).labels
+        return bootstrap_auroc(y, scores, patients, included, resamples=RESAMPLES, seed=0).labels
 
-    weights = patient_weights(TEST, RESAMPLES, 0, "t")
+    weights = patient_weights(patients, RESAMPLES, 0)
 
     def naive() -> np.ndarray:
         return np.array(

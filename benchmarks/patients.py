@@ -24,7 +24,7 @@ from ecgscale.scaling.variance import Uncertainty, slope_weights
 
 POSITIVES = (10, 20, 50, 100, 200, 500)
 AREAS = (0.7, 0.8, 0.9)
-SIZES, ORDERS = (3, 4, 5, 6), (2, 3, 5)
+SIZES, REPLICATES = (3, 4, 5, 6), (2, 3, 5)
 
 
 def drawn(area: float, positives: int, negatives: int, draws: int) -> tuple[Floats, Floats]:
@@ -42,7 +42,7 @@ def of_the_interval(truth: float, positives: int, negatives: int, draws: int) ->
     for draw in range(draws):
         found = bootstrap_auroc(
             *(y, scores[:, [draw]], patients, np.array([True])),
-            **{"resamples": 500, "seed": draw, "task": "benchmark"},
+            **{"resamples": 500, "seed": draw},
         )
         area = float(auroc(y, scores[:, [draw]])[0])
         low, high = auroc_interval([area], found.labels, [min(positives, negatives)])
@@ -81,13 +81,13 @@ def main() -> None:
 
 
 def of_a_slope() -> Table:
-    """Return half the width of a slope's interval, by sizes that double and by orders."""
+    """Return half the width of a slope's interval, by sizes that double and by replicates."""
     table = Table(title="a slope per doubling, in SDs of one run", box=None)
-    for heading in ("sizes", *(f"orders: {orders}" for orders in ORDERS)):
+    for heading in ("sizes", *(f"replicates: {count}" for count in REPLICATES)):
         table.add_column(heading, justify="right")
     for sizes in SIZES:
         variance = float((slope_weights(np.arange(sizes, dtype=np.float64)) ** 2).sum())
-        halves = [Uncertainty(variance / n, n - 1.0, 0.0).reach(0.05) for n in ORDERS]
+        halves = [Uncertainty(variance / n, n - 1.0, 0.0).reach(0.05) for n in REPLICATES]
         table.add_row(str(sizes), *(f"{half:.2f}" for half in halves))
     return table
 

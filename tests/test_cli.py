@@ -23,6 +23,7 @@ COMMANDS = (
     "baseline",
     "compare",
     "tasks",
+    "plan",
     "tune",
     "import-weights",
     "sync",

@@ -33,8 +33,7 @@ grid:
   objectives: [simclr]
   encoders: [tiny]
   sizes: [32, 256]
-  orders: [0]
-  seeds: [0]
+  replicates: [{order: 0, seed: 0}]
   controls: [random]
 encoders:
   tiny: {kind: net1d, params: {size: tiny}}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from ecgscale.errors import BadInputError, StageFailedError
 from ecgscale.files import is_full
 from ecgscale.runs import spool
 from ecgscale.runs.address import Redacting, redacted, tracking_uri, trouble
+from ecgscale.runs.record import finite
 from ecgscale.study.file import PARAMS, Study, load_study
 
 app = typer.Typer(
@@ -191,24 +193,25 @@ def identity(study: StudyFile = PARAMS) -> None:
 @app.command()
 def subset(
     size: Annotated[int, typer.Option(min=1, help="Patients.")],
-    order: Annotated[int, typer.Option(min=0, help="Seed of the nesting order.")] = 0,
     study: StudyFile = PARAMS,
 ) -> None:
-    """Write one nested, patient-level subset (data/subsets/n<size>-o<order>)."""
-    from ecgscale.data.subsets import build_subset
-    from ecgscale.runs.cell import subset_name
+    """Write the nested, patient-level subsets of a size (data/subsets/n<size>/o<order>)."""
+    from ecgscale.data.subsets import build_subsets
 
     settings = load_study(study)
     data = ROOT / "data"
-    target = data / "subsets" / subset_name(size, order)
-    parent = settings.parent_size(size)
+    target = data / "subsets" / f"n{size}"
+    orders, parent = settings.grid.orders, settings.parent_size(size)
     inputs = data / "store", data / "tasks"
-    made = build_subset(settings.pool, size, order, parent, *inputs, target, data / "identity")
-    if made.unknown_patients:
-        out.print(
-            f"{made.name}: {made.unknown_patients} of the {made.patients} patients are recordings "
-            "whose source does not say whose they are, each counted as a patient"
-        )
+    made = build_subsets(settings.pool, size, orders, parent, *inputs, target, data / "identity")
+    for drawn in made.subsets:
+        if drawn.unknown_patients:
+            out.print(
+                f"{drawn.name}: {drawn.unknown_patients} of the {drawn.patients} patients are "
+                "recordings whose source does not say whose they are, each counted as a patient"
+            )
+    if made.overlap.large:
+        out.print(made.overlap.sentence())
 
 
 @app.command()
@@ -364,6 +367,71 @@ def report(study: StudyFile = PARAMS) -> None:
     summary = build_report(load_study(study), ROOT)
     out.print(summary.headline)
     _show_waiting()
+
+
+@app.command()
+def plan(
+    study: StudyFile = PARAMS,
+    slope: Annotated[
+        float | None, typer.Option(help="True change per doubling; default the smallest effect.")
+    ] = None,
+    pilot: Annotated[
+        list[Path] | None, typer.Option(help="A study that has run, or a folder of results.")
+    ] = None,
+    run_sd: Annotated[
+        float | None, typer.Option(min=0, help="SD of a run about its replicate's line.")
+    ] = None,
+    slope_sd: Annotated[
+        float, typer.Option(min=0, help="SD of the slope between replicates, beyond their runs.")
+    ] = 0.0,
+    patient_sd: Annotated[
+        float, typer.Option(min=0, help="SD of the slope that test patients cause in all runs.")
+    ] = 0.0,
+    speed: Annotated[
+        float | None, typer.Option(min=1e-9, help="Samples a second; with a pilot it is measured.")
+    ] = None,
+    steps: Annotated[list[int] | None, typer.Option(min=1, help="Steps to consider.")] = None,
+    power: Annotated[float, typer.Option(min=0.05, max=0.999, help="To reach.")] = 0.8,
+    fewest_sizes: Annotated[
+        int | None, typer.Option(min=3, help="Of grids that are looked for; default at most 5.")
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the study with the cheapest grid to this file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a study would find and what it would cost, before anything runs."""
+    from dataclasses import asdict
+
+    from ecgscale.pipeline import plan as planning
+    from ecgscale.study.design import study_design
+
+    settings = load_study(study)
+    if pilot:
+        design = study_design(settings)
+        pilots = [planning.read_pilot(given, ROOT, design) for given in pilot]
+    elif run_sd is not None:
+        noise = {"run": run_sd, "slope": slope_sd, "patients": patient_sd}
+        pilots = [planning.stated(settings, **noise, speed=speed or math.nan)]
+    else:
+        raise BadInputError("plan needs --pilot, a study that has run, or --run-sd")
+    found = planning.plan(
+        settings, pilots, slope=slope, steps=steps or (), fewest_sizes=fewest_sizes, wanted=power
+    )
+    if as_json:
+        print(json.dumps(finite(asdict(found)), indent=1))
+    else:
+        for line in planning.heading(found):
+            out.print(line, highlight=False, soft_wrap=True)
+        _show(planning.table(found))
+        for line in planning.conclusion(found):
+            out.print(line, highlight=False, soft_wrap=True)
+    if write:
+        if found.cheapest is None:
+            raise BadInputError(f"{write} is not written: no grid reaches {power:.0%} power")
+        for note in planning.write_plan(study, found.cheapest, write):
+            err.print(note, highlight=False, soft_wrap=True)
+        err.print(f"{write} has the cheapest grid", highlight=False, soft_wrap=True)
 
 
 @app.command()

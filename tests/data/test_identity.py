@@ -25,7 +25,7 @@ from ecgscale.data.simulate import simulate
 from ecgscale.data.simulate.settings import CohortSettings
 from ecgscale.data.sources.settings import SourceConfig
 from ecgscale.data.store import StoreWriter, open_store
-from ecgscale.data.subsets import build_subset
+from ecgscale.data.subsets import build_subsets
 from ecgscale.errors import BadInputError
 from support.stores import finish
 
@@ -230,7 +230,7 @@ def study(many, tmp_path):
 
 def draw(root, size):
     folders = root / "stores", root / "tasks", root / f"n{size}", root / "identity"
-    return build_subset({"pool": PoolSource()}, size, 0, None, *folders)
+    return build_subsets({"pool": PoolSource()}, size, [0], None, *folders).subsets[0]
 
 
 def test_held_out_patients_under_another_name_are_left_out(study):
@@ -247,7 +247,7 @@ def test_held_out_patients_under_another_name_are_left_out(study):
     subset = draw(study, 9)
     assert (subset.pool_patients, subset.excluded_copies, subset.pool_copies) == (9, {"pool": 1}, 0)
     assert subset.unchecked == {"pool": {}}
-    kept = pd.read_parquet(study / "n9" / "records.parquet")["patient_id"]
+    kept = pd.read_parquet(study / "n9" / "o0" / "records.parquet")["patient_id"]
     assert "new:0" not in set(kept)
     assert "new:1" in set(kept)
     with pytest.raises(BadInputError, match="the pool has 9"):

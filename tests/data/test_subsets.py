@@ -22,11 +22,12 @@ from ecgscale.data.subsets import (
     MANIFEST,
     RECORDS,
     SCHEMA,
-    build_subset,
+    build_subsets,
     content_digest,
     draw_subset,
     nested_subset,
     pool_of,
+    read_overlaps,
     read_subset,
     write_subset,
 )
@@ -459,7 +460,7 @@ def test_build_subset_from_stores(tasks_dir, write_stores, tmp_path):
     stores = write_stores(tables)
     folders = [tmp_path / f"n{size}" for size in (8, 16)]
     small, large = (
-        build_subset(POOL, size, 2, parent, stores, tasks_dir, folder)
+        build_subsets(POOL, size, [2], parent, stores, tasks_dir, folder).subsets[0]
         for size, parent, folder in zip((8, 16), (None, 8), folders, strict=True)
     )
     assert large.parent.digest == small.digest
@@ -468,7 +469,7 @@ def test_build_subset_from_stores(tasks_dir, write_stores, tmp_path):
     assert small.pool_patients == 12 + 60 - 2
     assert small.hours == pytest.approx(small.records * 8 / 3600)
     assert small.stores == {source: open_store(stores / source).digest for source in tables}
-    (inner, read_small), (outer, _) = map(read_subset, folders)
+    (inner, read_small), (outer, _) = (read_subset(folder / "o2") for folder in folders)
     assert read_small == small
     assert identities(inner) < identities(outer)
     assert not {"ptb-xl:1", "csn:3"} & set(outer["patient_id"])
@@ -483,13 +484,14 @@ def test_reordered_stores_give_the_same_subset(tasks_dir, write_stores, tmp_path
     for seed in range(3):
         tables = {name: t.sample(frac=1, random_state=seed) for name, t in two_sources().items()}
         stores = write_stores(tables, f"store-{seed}")
-        digests.add(build_subset(POOL, 8, 0, None, stores, tasks_dir, tmp_path / f"{seed}").digest)
+        made = build_subsets(POOL, 8, [0], None, stores, tasks_dir, tmp_path / f"{seed}")
+        digests.add(made.subsets[0].digest)
     assert len(digests) == 1
 
 
 def test_a_subset_can_be_scored_for_risk(tasks_dir, write_stores, tmp_path):
-    build_subset(POOL, 8, 0, None, write_stores(two_sources()), tasks_dir, tmp_path / "out")
-    records, _ = read_subset(tmp_path / "out")
+    build_subsets(POOL, 8, [0], None, write_stores(two_sources()), tasks_dir, tmp_path / "out")
+    records, _ = read_subset(tmp_path / "out" / "o0")
     risk = risk_of(records)
     assert risk["score"].isna().tolist() == records["sex"].isna().tolist()
     assert risk.loc[records["sex"].notna(), "completeness"].tolist() == pytest.approx(
@@ -500,5 +502,45 @@ def test_a_subset_can_be_scored_for_risk(tasks_dir, write_stores, tmp_path):
 def test_a_pool_too_small_for_the_size_is_refused(tasks_dir, write_stores, tmp_path):
     stores = write_stores(two_sources())
     with pytest.raises(BadInputError, match="n71-o0 asks for 71 patients, but the pool has 70"):
-        build_subset(POOL, 71, 0, 16, stores, tasks_dir, tmp_path / "out")
+        build_subsets(POOL, 71, [0], 16, stores, tasks_dir, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_orders_of_one_size_are_those_drawn_alone_and_what_they_share_is_counted(
+    tasks_dir, write_stores, tmp_path
+):
+    stores = write_stores(two_sources())
+    sizes = {8: [0, 1, 2], 60: [1, 0]}
+    for size, orders in sizes.items():
+        out = tmp_path / "subsets" / f"n{size}"
+        made = build_subsets(POOL, size, orders, None, stores, tasks_dir, out)
+        drawn = {order: read_subset(out / f"o{order}") for order in orders}
+        assert tuple(manifest for _, manifest in drawn.values()) == made.subsets
+        alone = build_subsets(POOL, size, [1], None, stores, tasks_dir, tmp_path / f"alone-{size}")
+        assert alone.subsets[0] == drawn[1][1]
+        assert (alone.overlap.shared, alone.overlap.measured) == ({}, ())
+        patients = {order: set(records["patient_id"]) for order, (records, _) in drawn.items()}
+        assert made.overlap.shared == {
+            f"{one}-{other}": len(patients[one] & patients[other])
+            for place, one in enumerate(orders)
+            for other in orders[place + 1 :]
+        }
+    small, large = read_overlaps(tmp_path / "subsets")
+    assert [small.size, large.size] == [8, 60]
+    assert (small.expected, large.expected) == (8 / 70, 60 / 70)
+    assert (small.large, large.large) == (False, True)
+    share = large.shared["1-0"] / 60
+    assert large.measured == (share,)
+    # 60 of 70 patients leave 10 out, so two draws have at least 50 in common.
+    assert 50 / 60 <= share <= 1
+    assert large.sentence() == (
+        f"n60: a subset is 86% of the pool's 70 patients; two orders share {share:.0%} of their "
+        "patients"
+    )
+
+
+def test_a_damaged_overlap_is_one_sentence(tmp_path):
+    (tmp_path / "n8").mkdir()
+    (tmp_path / "n8" / "overlap.json").write_text('{"size": 8}')
+    with pytest.raises(BadInputError, match=r"overlap\.json: pool_patients: Field required"):
+        read_overlaps(tmp_path)

@@ -131,7 +131,7 @@ def test_a_number():
     seen = mean_absolute_error(table.y[validation], scores[validation])
     assert found.metrics["validation_mae"] == pytest.approx(seen, rel=1e-6)
     ids, patient = np.unique(table.frame["patient_id"][test], return_inverse=True)
-    weights = patient_weights(len(ids), 30, 0, "made-up")[patient]
+    weights = patient_weights(ids.tolist(), 30, 0)[patient]
     expected = np.average(np.abs(y - predicted)[:, None].repeat(30, 1), axis=0, weights=weights)
     np.testing.assert_allclose(found.details["replicates"], expected, atol=1e-6)
 

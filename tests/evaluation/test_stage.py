@@ -13,7 +13,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from ecgscale import encoders
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.store import open_store
-from ecgscale.data.subsets import build_subset
+from ecgscale.data.subsets import build_subsets
 from ecgscale.encoders.base import model_digest
 from ecgscale.encoders.seen import UNKNOWN, Seen
 from ecgscale.errors import BadInputError
@@ -143,7 +143,7 @@ def root(tmp_path, monkeypatch, study, make_store, save_encoder):
     make_store(stores / "test", records=200, split=split)
     make_store(stores / "pool", records=60, seed=1)
     write_targets(study.evaluation.tasks, study.evaluation.data, stores, tasks_dir)
-    build_subset(study.pool, 20, 0, None, stores, tasks_dir, project / "data/subsets/n20-o0")
+    build_subsets(study.pool, 20, [0], None, stores, tasks_dir, project / "data/subsets/n20")
     save_encoder(project / "models" / CELL)
     return project
 
@@ -202,7 +202,7 @@ def test_the_record(study, root):
     assert record.metrics[f"{TASKS[0]}.labels_used"] == 3
     assert record.metrics[f"{TASKS[0]}.labels_absent"] == 1
     assert record.metrics[f"{TASKS[1]}.labels_used"] == 1
-    manifest = json.loads((root / "data/subsets/n20-o0/manifest.json").read_text())
+    manifest = json.loads((root / "data/subsets/n20/o0/manifest.json").read_text())
     assert record.axes == {
         **{"objective": "simclr", "kind": "simclr", "encoder": "small", "regime": "fixed_steps"},
         **{"size": 20, "order": 0, "seed": 0, "role": "objective", "control_of": None},
@@ -330,7 +330,7 @@ def test_tasks_of_another_store_are_refused(study, root, make_store, tmp_path):
     [
         ("nonsense", "is not a cell"),
         ("byol/small/n20-o0-s0", "the study has no objective 'byol'"),
-        ("simclr/small/n21-o0-s0", r"n21-o0.*does not exist"),
+        ("simclr/small/n21-o0-s0", r"n21/o0.*does not exist"),
         ("simclr/small/n20-o0-s7", "is not an encoder directory"),
     ],
 )

@@ -10,12 +10,15 @@ from support.project import shrink
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
-PRETRAINED = ["pretrain@*"]
+PRETRAINED = ["pretrain@*", "pretrain-labelled@*"]
 TRAINED = [*PRETRAINED, "control@supervised-*"]
 EVERY_PRETRAINING = [*PRETRAINED, "control@*"]
-EVALUATED = ["evaluate@*", "evaluate-control@*"]
+EVALUATED = ["evaluate@*", "evaluate-labelled@*", "evaluate-control@*"]
 SEARCH = ["tune@*"]
-OF_ENCODERS = ("pretrain", "control", "evaluate", "evaluate-control")
+OF_ENCODERS = (
+    *("pretrain", "pretrain-labelled", "control"),
+    *("evaluate", "evaluate-labelled", "evaluate-control"),
+)
 TWICE = '@metrics.register("r2-again")\n@metrics.register("r2")'
 
 
@@ -38,6 +41,8 @@ def _of_two_encoders(study):
     shrink(study)
     study["encoders"]["vit1d-tiny"] = {"kind": "vit1d", "params": {"size": "tiny"}}
     study["grid"].update(encoders=["net1d-tiny", "vit1d-tiny"], sizes=[16])
+    study["grid"]["objectives"].append("simclr-surrogates")
+    study["grid"]["labelled"] = ["supervised-subset"]
     study["grid"]["controls"] = ["random", "supervised"]
     study["objectives"]["supervised"] = {"kind": "supervised"}
     study["evaluation"]["protocols"] = [{"readout": "linear"}, {"readout": "linear", "depth": 0.5}]
@@ -140,6 +145,14 @@ EDITS = {
     "what every search varies": (
         ("objectives/search_space.py", "FloatRange(1e-4, 1e-2", "FloatRange(2e-4, 1e-2"),
         SEARCH,
+    ),
+    "the surrogates": (
+        ("data/surrogate.py", "2 * np.pi,", "np.pi,"),
+        ["pretrain@simclr-surrogates-*"],
+    ),
+    "the labels of a subset": (
+        ("training/labels.py", "np.nan, dtype", "0.0, dtype"),
+        ["pretrain-labelled@*", "control@supervised-*"],
     ),
     "a model's card": (
         ("training/card.py", "Nothing: it was not trained", "It was not trained"),

@@ -17,7 +17,13 @@ def cut(study, recordings):
     for source in study["sources"].values():
         folder = recordings / Path(source["root"]).name
         source.update(root=str(folder), watch=str(folder))
-    study["grid"].update(objectives=["clef"], sizes=[16, 32, 64], orders=[0], controls=["random"])
+    study["grid"].update(
+        objectives=["clef"],
+        sizes=[16, 32, 64],
+        replicates=[{"order": 0, "seed": 0}],
+        labelled=[],
+        controls=["random"],
+    )
     study["training"].update(steps=8, batch_size=16, monitor_every=8, log_every=2)
     study["evaluation"].update(tasks=["ptb-xl-superdiagnostic"], bootstrap=50)
     study["report"].update(permutations=200, bootstrap=200)

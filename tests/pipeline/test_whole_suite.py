@@ -17,7 +17,13 @@ def shrink(study):
     study["study"]["name"] = "suite"
     for cohort in study["simulate"].values():
         cohort["patients"] = min(cohort["patients"], 300)
-    study["grid"].update(objectives=["clef"], sizes=[16], orders=[0], controls=["random"])
+    study["grid"].update(
+        objectives=["clef"],
+        sizes=[16],
+        replicates=[{"order": 0, "seed": 0}],
+        labelled=[],
+        controls=["random"],
+    )
     study["training"].update(steps=8, batch_size=16, monitor_every=8, log_every=2)
     study["evaluation"].update(protocols=PROTOCOLS, bootstrap=50, minimum_positives=1)
     study["report"].update(permutations=200, bootstrap=200)

@@ -15,6 +15,7 @@ from ecgscale.report.svg import SERIES, VARIABLES
 from ecgscale.runs import tracking
 from support import runs as synthetic
 
+FURTHER = ("axes", "beaten", "composition", "gains", "laws", "pooled", "ranks", "rivals", "shapes")
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 
@@ -79,6 +80,7 @@ def test_every_file_is_written(report):
         "figures/scaling.svg",
         "figures/slopes.svg",
         "figures/tasks.svg",
+        *(f"further/{name}.csv" for name in FURTHER),
         "index.html",
         "metrics.json",
         "plots/scaling.csv",
@@ -104,6 +106,21 @@ def test_metrics_are_small_and_finite(report):
     )
     assert metrics["headline"] == report[1].headline
     assert metrics["cells_missing"] == 0
+    assert metrics["clef/net1d-tiny"]["verdict"] == report[1].claims[0].verdict == "rises"
+    assert metrics["smallest_effect"] == 0.002
+
+
+def test_claims_stand_beside_the_correlations_with_intervals_that_agree(report):
+    with (report[0] / "correlations.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["verdict"]]
+    assert [row["objective"] for row in rows] == ["clef", "simclr"]
+    for row, claim in zip(rows, report[1].claims, strict=True):
+        assert row["verdict"] == claim.verdict
+        assert float(row["interval_low"]) == pytest.approx(claim.interval.low)
+        assert float(row["equivalence_confidence"]) == pytest.approx(claim.equivalence.confidence)
+        assert float(row["smallest_effect"]) == 0.002
+        low, found, high = (float(row[f"detectable_slope{end}"]) for end in ("_low", "", "_high"))
+        assert low < found < high
 
 
 def test_plot_table_has_the_axis_that_dvc_draws(report):
@@ -182,7 +199,7 @@ def test_tables_for_machines_name_endpoint_metric_and_unit(wide):
     )
     assert (rows[0]["endpoint"], rows[0]["unit"]) == ("mc-med-sbp", "mmHg")
     with (out / "runs.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == (2 * 5 * 3 + 2) * 15 + 3 * 3
+        assert len(list(csv.DictReader(file))) == (2 * 5 * 3 + 2 * 3) * 15 + 3 * 3
     with (out / "plots" / "scaling.csv").open() as file:
         plotted = list(csv.DictReader(file))
     assert len(plotted) == 2 * 5 * 3
@@ -277,7 +294,7 @@ def test_incomplete_grid_is_shown_as_incomplete(small, tmp_path):
     summary = write_report(study, *synthetic.make_runs(study, missing=missing), tmp_path)
     html = summary.html.read_text(encoding="utf-8")
     assert summary.claims[0].correlation is None
-    assert "2 of 35 cells of the study are missing or incomplete" in html
+    assert "2 of 39 cells of the study are missing or incomplete" in html
     assert "not estimable: 1 of 15 runs is missing" in html
     assert all(cell in html for cell in missing)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -298,7 +315,7 @@ def test_empty_store_gives_a_page_that_says_so(small, tmp_path):
     study = small
     summary = write_report(study, [], [], tmp_path)
     html = summary.html.read_text(encoding="utf-8")
-    assert "35 of 35 cells of the study are missing" in html
+    assert "39 of 39 cells of the study are missing" in html
     assert not summary.complete
     Structure(html)
 

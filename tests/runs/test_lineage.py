@@ -51,10 +51,12 @@ def test_outside_a_checkout_the_commit_is_unknown(tmp_path):
 
 
 def test_the_digests_of_outputs_come_from_the_lock(tmp_path):
-    assert dvc_tags(tmp_path, "data/subsets/n64-o0") == {}
+    assert dvc_tags(tmp_path, "data/subsets/n64") == {}
     (tmp_path / "dvc.lock").write_text(
-        "stages:\n  subset@64-0:\n    deps: [{path: data/store, md5: aa.dir}]\n"
-        "    outs: [{path: data/subsets/n64-o0, md5: bb.dir}]\n"
+        "stages:\n  subset@64:\n    deps: [{path: data/store, md5: aa.dir}]\n"
+        "    outs: [{path: data/subsets/n64, md5: bb.dir}]\n"
     )
-    tags = dvc_tags(tmp_path, "data/subsets/n64-o0", "data/store")
-    assert tags == {"dvc.data/subsets/n64-o0": "bb.dir"}
+    for place in ("data/subsets/n64", "data/subsets/n64/o0"):
+        tags = dvc_tags(tmp_path, place, "data/store")
+        assert tags == {"dvc.data/subsets/n64": "bb.dir"}
+    assert dvc_tags(tmp_path, "data/subsets/n640/o0") == {}

@@ -31,8 +31,8 @@ def make_record(name: str, skill: float, **changes: Any) -> RunRecord:
     predicted = VALUE + SHARED_ERROR / (1 + skill)
     included = included_labels(Y, 10)
     common = {"resamples": RESAMPLES, "seed": 0}
-    replicates = bootstrap_auroc(Y, scores, PATIENTS, included, task="cls", **common).metric
-    errors = bootstrap_mae(VALUE, predicted, PATIENTS, task="reg", **common)
+    replicates = bootstrap_auroc(Y, scores, PATIENTS, included, **common).metric
+    errors = bootstrap_mae(VALUE, predicted, PATIENTS, **common)
     area = macro(auroc(Y, scores), included)
     rows = [{"name": f"l{k}", "included": bool(included[k])} for k in range(2)]
     entry = {"metric": "macro_auroc", "labels": rows, "replicates": replicates.tolist()}
@@ -197,11 +197,11 @@ def test_another_order_of_the_same_is_not_taken_for_a_difference():
     assert not apart.established
 
 
-def test_controls_are_paired_by_seed_and_foreign_encoders_with_all():
+def test_controls_are_paired_by_replicate_and_foreign_encoders_with_all():
     ones = replicates("clef", 2.0, blocks=((0, 0), (1, 0), (0, 1), (1, 1)))
-    random = replicates("random", 0.5, size=0, blocks=((0, 0), (0, 1)))
+    random = replicates("random", 0.5, size=0, blocks=((0, 0), (1, 1)))
     row = compare(ones, random)[0]
-    assert (row.pairs, row.covers) == (4, "orders, seeds and test patients")
+    assert (row.pairs, row.covers) == (2, "orders, seeds and test patients")
     metrics = [r.metrics["cls.macro_auroc"] for r in random]
     assert row.second == pytest.approx(np.mean(metrics))
     foreign = compare(ones[:2], [make_record("9", 1.0, cell="external/other")])[0]

@@ -17,7 +17,7 @@ def study():
 def test_one_row_per_cell_and_endpoint_controls_and_baselines_included(study):
     collection = collect(study_design(study), *synthetic.make_runs(study))
     table = collection.table
-    cells = 3 * 5 * 3 + 2 + 3
+    cells = 3 * 5 * 3 + 2 * 3 + 3
     assert tuple(table.columns) == COLUMNS
     assert len(table) == cells * 4
     assert not table.duplicated(["cell", "endpoint"]).any()

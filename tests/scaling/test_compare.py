@@ -8,7 +8,7 @@ from ecgscale.study.design import study_design
 from ecgscale.study.endpoints import primary
 from support import runs as synthetic
 
-OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
+OPTIONS = {"tests": 1, "confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
 
 
 def find(study, **options):
@@ -55,7 +55,7 @@ def test_every_protocol_has_its_groups_and_comparisons():
     assert only_first == {"ptb-xl-form", "mc-med-sbp"}
 
 
-def test_a_control_without_sizes_is_paired_by_seed():
+def test_a_control_without_sizes_is_paired_by_replicate():
     """What a seed does to an encoder, trained or not, is in no difference."""
     study = synthetic.make_study(orders=(0, 1), seeds=(0, 1, 2), tasks=("ptb-xl-form",))
     pretrain, evaluate = synthetic.make_runs(study, slopes={"clef": 0.01}, run_sd=1e-4)

@@ -10,7 +10,7 @@ from ecgscale.scaling.groups import groups
 from ecgscale.study.design import study_design
 from support import runs as synthetic
 
-OPTIONS = {"confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
+OPTIONS = {"tests": 1, "confidence": 0.95, "permutations": 500, "bootstrap": 400, "seed": 0}
 
 
 def find(study, **options):

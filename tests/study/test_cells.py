@@ -29,7 +29,11 @@ def test_a_study_lists_the_product_of_its_axes_and_its_controls(project):
     study = load_study(project / "params.yaml")
     cells = study_cells(study)
     grid = study.grid
-    scaled = len(grid.objectives) * len(grid.encoders) * len(grid.sizes) * len(grid.orders)
+    scaled = (len(grid.objectives) + len(grid.labelled)) * len(grid.encoders) * len(grid.sizes)
     assert len(cells) == len(set(cells))
-    assert len(cells) == len(grid.seeds) * (scaled + len(grid.controls) * len(grid.encoders))
+    controls = len(grid.controls) * len(grid.encoders)
+    assert len(cells) == len(grid.replicates) * (scaled + controls)
     assert {cell.size for cell in cells if cell.objective in grid.controls} == {0}
+    written = {(replicate.order, replicate.seed) for replicate in grid.replicates}
+    for name in (*grid.scaled, *grid.controls):
+        assert {(cell.order, cell.seed) for cell in cells if cell.objective == name} == written

@@ -1,7 +1,9 @@
 import pytest
 
+from ecgscale.errors import BadInputError
 from ecgscale.evaluation.endpoints import protocol_words
 from ecgscale.evaluation.settings import Protocol
+from ecgscale.study.design import study_design
 from ecgscale.study.endpoints import USUAL, endpoints, primary
 from support import runs as synthetic
 
@@ -45,3 +47,15 @@ def test_metrics_come_from_the_tasks_and_know_what_is_better():
 )
 def test_protocols_have_words(protocol, words):
     assert protocol_words(Protocol(**protocol)) == words
+
+
+def test_the_smallest_effect_of_interest_is_stated_or_that_of_a_score():
+    assert study_design(synthetic.make_study()).smallest_effect == 0.002
+    assert study_design(synthetic.make_study(smallest_effect=0.01)).smallest_effect == 0.01
+
+
+def test_a_regression_needs_a_smallest_effect_before_anything_runs():
+    study = synthetic.make_study(tasks=("mc-med-sbp",), smallest_effect=None)
+    with pytest.raises(BadInputError, match=r"report.smallest_effect is missing.*MAE \(mmHg\)"):
+        study_design(study)
+    assert study_design(synthetic.make_study(tasks=("mc-med-sbp",))).smallest_effect == 0.04

@@ -48,7 +48,18 @@ EVERY = {
         lambda s: s["grid"]["sizes"].append(200),
         {"subsets/n200", "subsets/n400", "report"},
     ),
-    "an order": (lambda s: s["grid"]["orders"].append(2), {"report"}),
+    "a replicate with an order of its own": (
+        lambda s: s["grid"]["replicates"].append({"order": 3, "seed": 3}),
+        {"subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
+    ),
+    "a replicate of known orders": (
+        lambda s: s["grid"].update(replicates=[{"order": 0, "seed": 0}, {"order": 1, "seed": 1}]),
+        {"subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
+    ),
+    "what is changed of the records": (
+        lambda s: s["objectives"]["simclr-surrogates"].update(data={}),
+        {"pretrain/simclr-surrogates/net1d-tiny", "report"},
+    ),
     "settings of a readout that is not used": (
         lambda s: s["evaluation"].setdefault("readouts", {}).update(knn={"k": 3}),
         set(),
@@ -128,6 +139,18 @@ def test_a_search_reaches_no_more_than_its_trials(resolved):
     assert not [name for name in search if name.startswith(tuple(f"ecgscale.{r}" for r in rooms))]
 
 
+def test_only_what_makes_surrogates_or_reads_labels_follows_their_code(resolved):
+    found = resolved()
+    reached = {
+        module: {name.split("/")[1] for name in found if module in found[name].get("modules", {})}
+        for module in ("ecgscale.data.surrogate", "ecgscale.training.labels")
+    }
+    assert reached == {
+        "ecgscale.data.surrogate": {"simclr-surrogates"},
+        "ecgscale.training.labels": {"supervised", "supervised-subset"},
+    }
+
+
 CELL = "pretrain/clef/net1d-tiny"
 
 
@@ -203,10 +226,30 @@ def test_what_was_resolved_is_kept_until_a_setting_or_a_library_changes(study, t
         assert path.read_bytes() == first
 
 
+LABELLED = "supervised-subset"
 BAD = {
-    "labels in the scaled objectives": (
-        lambda s: s["grid"]["objectives"].append("supervised"),
-        "grid.objectives: supervised learns the tasks' labels",
+    "labels in the objectives": (
+        lambda s: (s["grid"]["labelled"].clear(), s["grid"]["objectives"].append(LABELLED)),
+        "grid.objectives: supervised-subset learns the tasks' labels: name it in grid.labelled",
+    ),
+    "no labels in the labelled": (
+        lambda s: (
+            s["grid"]["objectives"].remove("simclr"),
+            s["grid"]["labelled"].append("simclr"),
+        ),
+        "grid.labelled: simclr learns no labels: name it in grid.objectives",
+    ),
+    "a negative control without sizes": (
+        lambda s: (
+            s["grid"]["objectives"].remove("simclr-surrogates"),
+            s["grid"]["controls"].append("simclr-surrogates"),
+        ),
+        "grid.controls: simclr-surrogates changes the records of a subset: name it in "
+        "grid.objectives",
+    ),
+    "shuffled labels of an objective without": (
+        lambda s: s["objectives"]["simclr-surrogates"].update(data={"shuffled_labels": True}),
+        "objectives.simclr-surrogates.data.shuffled_labels: it learns no labels",
     ),
     "a layout": (lambda s: s["simulate"]["sim-music"].update(layout="nope"), "no layout is named"),
     "a reader": (lambda s: s["sources"]["sim-music"].update(reader="nope"), "no source is named"),

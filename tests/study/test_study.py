@@ -7,6 +7,8 @@ import yaml
 
 from ecgscale.data.recipe import Recipe
 from ecgscale.errors import BadInputError
+from ecgscale.study.cells import cell_axes, study_cells
+from ecgscale.study.design import study_design
 from ecgscale.study.file import load_study
 from ecgscale.study.resolve import validate
 
@@ -14,6 +16,10 @@ from ecgscale.study.resolve import validate
 @pytest.fixture
 def raw(project):
     return yaml.safe_load((project / "params.yaml").read_text())
+
+
+def blocks(*pairs):
+    return [{"order": order, "seed": seed} for order, seed in pairs]
 
 
 def write(tmp_path, raw):
@@ -34,6 +40,45 @@ def test_every_study_of_the_project_is_valid(project):
         ({"training": {"lr": -1}}, r"training\.lr"),
         ({"training": {"learning_rate": 1}}, r"training\.learning_rate"),
         ({"grid": {"sizes": [64, 64]}}, r"grid\.sizes repeats"),
+        ({"grid": {"replicates": [{"order": 1, "seed": 1}] * 2}}, r"grid\.replicates repeats"),
+        ({"grid": {"replicates": []}}, r"grid\.replicates is empty"),
+        ({"grid": {"replicates": [{"order": 1}]}}, r"grid\.replicates\.0\.seed"),
+        ({"grid": {"replicates": [{"order": 1, "seed": -1}]}}, r"grid\.replicates\.0\.seed"),
+        (
+            {"grid": {"replicates": blocks((0, 0), (0, 1), (1, 0))}},
+            "3 replicates have 2 orders and 2",
+        ),
+        (
+            {"grid": {"orders": [0, 1]}},
+            r"grid\.orders: .*\{order: 0, seed: 0\}, \{order: 1, seed: 0",
+        ),
+        (
+            {"grid": {"orders": [3], "seeds": [1, 2]}},
+            r"grid\.orders and grid\.seeds: .*\{order: 3, seed: 1\}, \{order: 3, seed: 2\}\]",
+        ),
+        ({"grid": {"seeds": 1}}, r"replicates: \[\{order: 0, seed: 1\}\]"),
+        ({"grid": {"controls": ["simclr"]}}, "grid names simclr in two of"),
+        (
+            {"objectives": {"simclr": {"kind": "simclr", "role": "negative-control"}}},
+            "needs control_of",
+        ),
+        (
+            {"objectives": {"simclr": {"kind": "simclr", "data": {"surrogates": True}}}},
+            r"objectives\.simclr: what learns from changed data is a negative control",
+        ),
+        (
+            {
+                "objectives": {
+                    "clef": {"kind": "clef", "role": "positive-control", "control_of": "simclr"}
+                }
+            },
+            r"objectives\.clef: a positive control is no variant",
+        ),
+        ({"tune": {"objectives": ["supervised-subset"]}}, "which needs labels or changed data"),
+        (
+            {"tune": {"order": 9}},
+            r"tune\.order names 9, which is not in the orders of grid\.replicates",
+        ),
         ({"grid": {"baselines": ["age-sex", "age-sex"]}}, r"grid\.baselines repeats"),
         ({"grid": {"sizes": [8, 400]}}, r"below training\.batch_size"),
         ({"grid": {"objectives": ["nonesuch"]}}, "names 'nonesuch', which is not in objectives"),
@@ -50,6 +95,34 @@ def test_a_mistake_is_named_by_its_key(tmp_path, raw, change, message):
     with pytest.raises(BadInputError, match=message) as caught:
         load_study(write(tmp_path, bad))
     assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [[(5, 0)], [(0, 3), (1, 1)], [(0, 0), (1, 0), (2, 0)], [(0, 1), (0, 2), (7, 1), (7, 2)]],
+)
+def test_replicates_are_kept_as_they_are_written(tmp_path, raw, pairs):
+    raw["grid"]["replicates"] = blocks(*pairs)
+    raw["tune"]["order"] = pairs[0][0]
+    study = load_study(write(tmp_path, raw))
+    assert study.grid.blocks == study_design(study).blocks == tuple(pairs)
+    assert study.grid.orders == tuple(dict.fromkeys(order for order, _ in pairs))
+
+
+def test_roles_reach_the_design_and_the_records(tmp_path, raw):
+    study = load_study(write(tmp_path, raw))
+    design = study_design(study)
+    assert design.objectives == ("simclr", "clef", "simclr-surrogates", "supervised-subset")
+    assert design.positive_controls == ("supervised-subset",)
+    assert design.negative_controls == ("simclr-surrogates",)
+    assert design.control_of["simclr-surrogates"] == "simclr"
+    assert design.declared == ("simclr", "clef")
+    roles = {cell.objective: cell_axes(study, cell)["role"] for cell in study_cells(study)}
+    assert roles == {
+        **{"simclr": "objective", "clef": "objective", "random": "control"},
+        **{"supervised": "control", "supervised-subset": "positive-control"},
+        "simclr-surrogates": "negative-control",
+    }
 
 
 @pytest.mark.parametrize(

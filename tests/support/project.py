@@ -77,7 +77,12 @@ def shrink(study):
     study["evaluation"]["data"] = {key: name for key, name in data.items() if name in COHORTS}
     for name in COHORTS:
         study["simulate"][name]["patients"] = 250
-    study["grid"].update(objectives=["simclr", "clef"], sizes=[16, 32], orders=[0])
+    study["grid"].update(
+        objectives=["simclr", "clef"],
+        sizes=[16, 32],
+        replicates=[{"order": 0, "seed": 0}],
+        labelled=[],
+    )
     study["grid"]["controls"] = ["random"]
     study["training"].update(steps=8, batch_size=16, monitor_every=8, log_every=2)
     study["evaluation"]["tasks"] = ["chapman-38", "ptb-xl-superdiagnostic"]

@@ -2,12 +2,13 @@
 
 import hashlib
 import math
+from itertools import product
 
 import numpy as np
 
 from ecgscale.runs.record import RunRecord
 from ecgscale.runs.tracking import TrackedRecord
-from ecgscale.study.cells import study_cells
+from ecgscale.study.cells import cell_axes, study_cells
 from ecgscale.study.endpoints import endpoints
 from ecgscale.study.file import Study
 
@@ -54,13 +55,18 @@ def make_study(
             "objectives": objectives,
             "encoders": ("net1d-tiny",),
             "sizes": sizes,
-            "orders": orders,
-            "seeds": seeds,
+            "replicates": [
+                {"order": order, "seed": seed} for order, seed in product(orders, seeds)
+            ],
         },
         encoders={"net1d-tiny": {"kind": "net1d"}},
         objectives=known,
         evaluation={"data": {"ptb-xl": "ptb-xl"}, "tasks": tasks, "protocols": protocols},
-        report={"primary_task": tasks[0], "bootstrap": 400, **report},
+        report={
+            **{"primary_task": tasks[0], "bootstrap": 400},
+            "smallest_effect": 0.04 if tasks[0] in REGRESSIONS else None,
+            **report,
+        },
         tune={"encoder": "net1d-tiny", "size": sizes[0], "task": tasks[0]},
     )
 
@@ -94,7 +100,7 @@ def make_runs(
     for cell in [*study_cells(study), *baselines]:
         name = cell if isinstance(cell, str) else cell.name
         axes = _axes(study, cell)
-        scaled = axes["objective"] in study.grid.objectives
+        scaled = axes["objective"] in study.grid.scaled
         tags = {"git_commit": "0123456789abcdef", "git_dirty": "false", "python": "3.11.0"}
         tags |= {"objective_digest": hashlib.md5(axes["objective"].encode()).hexdigest()}
         metrics, details = {}, {}
@@ -135,6 +141,7 @@ def make_runs(
                 "records": cell.size * 1.2 + cell.order,
                 "hours": cell.size * 1.2 / 360,
                 "sources": 1.0,
+                "loss": 3.0 - 0.1 * math.log2(cell.size / sizes[0]) + 0.001 * cell.order,
                 "samples_seen": 19200.0,
                 "epochs": 19200 / (cell.size * 1.2),
                 "flops": 1e12,
@@ -198,19 +205,7 @@ def _axes(study, cell):
             **{"objective": name, "kind": "baseline", "encoder": None, "regime": None},
             **{"size": 0, "order": 0, "seed": 0, "role": "baseline", "control_of": None},
         }
-    config = study.objectives[cell.objective]
-    scaled = cell.objective in study.grid.objectives
-    return {
-        "objective": cell.objective,
-        "kind": config.kind,
-        "encoder": cell.encoder,
-        "size": cell.size,
-        "order": cell.order,
-        "seed": cell.seed,
-        "regime": study.training_for(cell.objective).regime,
-        "role": "control" if config.control_of or not scaled else "objective",
-        "control_of": config.control_of,
-    }
+    return cell_axes(study, cell)
 
 
 def _fixed(objective):

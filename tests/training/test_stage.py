@@ -20,10 +20,11 @@ from ecgscale.data.augment import millivolts
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import CLINICAL_FIELDS
 from ecgscale.data.store import StoreWriter, open_store
-from ecgscale.data.subsets import build_subset, read_subset
+from ecgscale.data.subsets import build_subsets, read_subset
+from ecgscale.data.surrogate import surrogates
 from ecgscale.errors import BadInputError
 from ecgscale.runs import tracking
-from ecgscale.runs.cell import Cell, subset_name
+from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord, result_path
 from ecgscale.study.file import Study
 from ecgscale.study.resolve import pretraining
@@ -32,7 +33,7 @@ from ecgscale.training.data import load_training_data
 from ecgscale.training.monitors import is_collapsed
 from ecgscale.training.settings import Pretraining
 from ecgscale.training.stage import initial_encoder, pretrain
-from ecgscale.training.trainer import subset_data
+from ecgscale.training.trainer import Trainer, subset_data
 from support.stores import finish
 from support.tracked import find
 
@@ -61,6 +62,15 @@ def make_study(**training: object) -> Study:
             "simclr": {"kind": "simclr"},
             "random": {"kind": "random"},
             "supervised": {"kind": "supervised", "training": {"lr": 0.002}},
+            "positive": {"kind": "supervised", "role": "positive-control"},
+            "shuffled": {
+                **{"kind": "supervised", "role": "negative-control", "control_of": "positive"},
+                "data": {"shuffled_labels": True},
+            },
+            "surrogates": {
+                **{"kind": "simclr", "role": "negative-control", "control_of": "simclr"},
+                "data": {"surrogates": True},
+            },
         },
         training=settings,
         augment={"crop_seconds": 1.0},
@@ -115,8 +125,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         study.evaluation.tasks, study.evaluation.data, root / "data/store", root / "data/tasks"
     )
     for size in study.grid.sizes:
-        out = root / "data/subsets" / subset_name(size, 0)
-        build_subset(study.pool, size, 0, None, root / "data/store", root / "data/tasks", out)
+        out = root / "data/subsets" / f"n{size}"
+        build_subsets(study.pool, size, [0], None, root / "data/store", root / "data/tasks", out)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield root
@@ -146,7 +156,7 @@ def test_writes_the_encoder_and_the_record(root: Path, clef: RunRecord) -> None:
 
 
 def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
-    _, manifest = read_subset(root / "data/subsets/n24-o0")
+    _, manifest = read_subset(root / "data/subsets/n24/o0")
     metrics = clef.metrics
     assert set(metrics) == {
         *("loss", "embedding_sd", "effective_rank", "knn", "collapsed", "steps", "samples_seen"),
@@ -175,7 +185,7 @@ def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
     assert clef.params["objective.temperature"] == 0.1
     assert clef.params["recipe.leads"] == json.dumps(list(RECIPE.leads))
     assert clef.tags["subset_digest"] == manifest.digest
-    assert clef.inputs[0].source == "data/subsets/n24-o0"
+    assert clef.inputs[0].source == "data/subsets/n24/o0"
     assert [step for step, _ in clef.curves["embedding_sd"]] == [0, 3, 4]
     assert [step for step, _ in clef.curves["train/loss"]] == [2, 4]
     assert all((root / path).is_file() for path in clef.artifacts)
@@ -245,6 +255,64 @@ def test_supervised_control_learns_from_the_training_split_of_all_tasks(root: Pa
     assert np.isfinite(record.metrics["loss"])
 
 
+def test_a_positive_control_learns_the_labels_of_the_subset(root: Path) -> None:
+    _, manifest = read_subset(root / "data/subsets/n24/o0")
+    records = {
+        name: pretrain(pretraining(make_study(), Cell(name, "tiny", 24, 0, 1)), root)
+        for name in ("positive", "shuffled")
+    }
+    roles = {name: record.axes["role"] for name, record in records.items()}
+    assert roles == {"positive": "positive-control", "shuffled": "negative-control"}
+    digests = {manifest.digest}
+    for name, words in (("positive", "labels"), ("shuffled", "shuffled labels")):
+        record = records[name]
+        assert (record.axes["size"], record.metrics["patients"]) == (24, 24)
+        assert record.metrics["records"] == manifest.records
+        assert record.metrics["hours"] == manifest.hours
+        (source,) = record.inputs
+        assert (source.name, source.source) == (f"n24-o0 with {words}", "data/subsets/n24/o0")
+        digests.add(source.digest)
+    assert len(digests) == 3
+    assert records["positive"].metrics["loss"] != records["shuffled"].metrics["loss"]
+
+
+def test_labels_of_a_subset_are_those_of_the_tasks(root: Path) -> None:
+    trainer = Trainer(pretraining(make_study(), Cell("positive", "tiny", 24, 0, 1)), root)
+    known = training_targets(root / "data/tasks", TASKS).set_index(["source", "record_id"])["y"]
+    rows = trainer._rows
+    labelled = [not np.isnan(y).all() for y in rows["y"]]
+    assert set(rows["source"][labelled]) == {"one"}
+    for row in rows[labelled].to_dict("records"):
+        assert np.array_equal(row["y"], known[row["source"], row["record_id"]], equal_nan=True)
+    dealt = Trainer(pretraining(make_study(), Cell("shuffled", "tiny", 24, 0, 1)), root)._rows
+    assert [np.isnan(y).all() for y in dealt["y"]] == [not has for has in labelled]
+    seeded = Trainer(pretraining(make_study(), Cell("shuffled", "tiny", 24, 0, 2)), root)._rows
+    vectors = [np.stack(x["y"].to_list()) for x in (rows, dealt, seeded)]
+    pairs = [(vectors[0], vectors[1]), (vectors[1], vectors[2])]
+    assert not any(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+
+def test_surrogates_stand_for_the_recordings_in_training(root: Path) -> None:
+    plan = pretraining(make_study(), Cell("surrogates", "tiny", 24, 0, 1))
+    record = pretrain(plan, root)
+    assert record.inputs[0].name == "n24-o0 as surrogates"
+    assert record.params["data.surrogates"] is True
+    plain = pretrain(pretraining(make_study(), Cell("simclr", "tiny", 24, 0, 1)), root)
+    assert record.inputs[0].digest == plain.inputs[0].digest
+    assert record.metrics["loss"] != plain.metrics["loss"]
+    rows, _ = read_subset(root / "data/subsets/n24/o0")
+    stores = {name: open_store(root / "data/store" / name) for name in ("one", "two")}
+    mixed = rows.sample(frac=1, random_state=0)
+    device = torch.device("cpu")
+    made = load_training_data(mixed, stores, RECIPE, device, surrogate_seed=1).signal.numpy()
+    for number, row in enumerate(mixed.to_dict("records")):
+        store = stores[row["source"]]
+        valid = store.records["valid_samples"].iloc[row["row"]]
+        key = f"{row['source']}/{row['record_id']}"
+        expected = surrogates(store.raw([row["row"]], RECIPE.leads), [valid], [key], 1)
+        assert np.array_equal(made[number], expected[0])
+
+
 def test_twelve_lead_encoders_train_too(root: Path) -> None:
     record = pretrain(pretraining(make_study(), Cell("simclr", "twelve", 12, 0, 0)), root)
     assert np.isfinite(record.metrics["loss"])
@@ -263,7 +331,7 @@ def test_trains_without_a_tracker(root: Path, monkeypatch: pytest.MonkeyPatch) -
     [
         (Cell("mocov9", "tiny", 12, 0, 0), "no objective 'mocov9'"),
         (Cell("clef", "huge", 12, 0, 0), "no encoder 'huge'"),
-        (Cell("clef", "tiny", 99, 0, 0), "n99-o0"),
+        (Cell("clef", "tiny", 99, 0, 0), "n99/o0"),
     ],
 )
 def test_bad_cells_are_refused(root: Path, cell: Cell, message: str) -> None:
@@ -281,7 +349,7 @@ def test_subset_smaller_than_a_batch_is_refused(root: Path) -> None:
 
 
 def test_loaded_data_are_those_of_the_stores(root: Path) -> None:
-    rows, _ = read_subset(root / "data/subsets/n24-o0")
+    rows, _ = read_subset(root / "data/subsets/n24/o0")
     rows = rows.sample(frac=1, random_state=0)
     stores = {name: open_store(root / "data/store" / name) for name in ("one", "two")}
     data = load_training_data(rows, stores, RECIPE, torch.device("cpu"))
@@ -296,7 +364,7 @@ def test_loaded_data_are_those_of_the_stores(root: Path) -> None:
 
 def test_store_of_another_recipe_is_refused(root: Path) -> None:
     with pytest.raises(BadInputError, match="ingest it again"):
-        subset_data(root / "data/subsets/n12-o0", root, Recipe(), torch.device("cpu"))
+        subset_data(root / "data/subsets/n12/o0", root, Recipe(), torch.device("cpu"))
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes_in_the_same_run(root: Path) -> None:

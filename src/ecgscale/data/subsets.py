@@ -9,9 +9,10 @@ id, the seed and who else is in the pool: not on the machine, the Python version
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from ecgscale.settings import first_problem
 
 RECORDS = "records.parquet"
 MANIFEST = "manifest.json"
+OVERLAP = "overlap.json"
 
 SCHEMA = pa.schema(
     [
@@ -47,6 +49,9 @@ SCHEMA = pa.schema(
 
 CONTENT: tuple[str, ...] = tuple(name for name in SCHEMA.names if name != "row")
 """Columns that the digest covers: all but the place in the store, which says nothing of content."""
+
+LARGE_SHARE = 0.5
+"""Of the pool: above it, two orders have most of their patients in common."""
 
 AGE_BANDS = 10
 """Width of the age bands in the manifest, years."""
@@ -142,17 +147,66 @@ class SubsetManifest(BaseModel, extra="forbid", frozen=True):
         return subset_name(self.size, self.order)
 
 
-def build_subset(
+class Overlap(BaseModel, extra="forbid", frozen=True):
+    """How many patients the subsets of one size have in common, over their nesting orders.
+
+    Attributes
+    ----------
+    size, pool_patients
+        Patients of each subset, and of the pool that all are drawn from.
+    shared
+        ``<order>-<other order>`` to the patients that are in both subsets.
+    """
+
+    schema_version: Literal[1] = 1
+    size: int = Field(ge=1)
+    pool_patients: int = Field(ge=1)
+    shared: dict[str, int]
+
+    @property
+    def expected(self) -> float:
+        """Share of its patients that a subset is expected to have in common with another: n / N."""
+        return self.size / self.pool_patients
+
+    @property
+    def measured(self) -> tuple[float, ...]:
+        """The share of each pair of orders; none where there is one order."""
+        return tuple(count / self.size for count in self.shared.values())
+
+    @property
+    def large(self) -> bool:
+        """Whether the subsets take more than half of the pool, so that most of each is in all."""
+        return self.expected > LARGE_SHARE
+
+    def sentence(self) -> str:
+        """Say how much of the pool a subset is, and how much two orders share."""
+        mean = sum(self.measured) / max(len(self.shared), 1)
+        shared = f"; two orders share {mean:.0%} of their patients" if self.shared else ""
+        return (
+            f"n{self.size}: a subset is {self.expected:.0%} of the pool's {self.pool_patients:,} "
+            f"patients{shared}"
+        )
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """The subsets of one size, one for each nesting order."""
+
+    subsets: tuple[SubsetManifest, ...]
+    overlap: Overlap
+
+
+def build_subsets(
     sources: Mapping[str, PoolSource],
     size: int,
-    order: int,
+    orders: Sequence[int],
     parent: int | None,
     stores: Path,
     tasks_dir: Path,
     out: Path,
     identity: Path | None = None,
-) -> SubsetManifest:
-    """Draw one subset and write ``records.parquet`` and ``manifest.json``.
+) -> Subsets:
+    """Draw the subsets of a size and write ``records.parquet`` and ``manifest.json`` of each.
 
     Parameters
     ----------
@@ -160,29 +214,29 @@ def build_subset(
         Sources to draw from, and what to keep of each.
     size
         Patients.
-    order
-        Seed of the nesting order.
+    orders
+        Seeds of the nesting orders.
     parent
-        A smaller size, whose subset this one contains; None for the smallest.
+        A smaller size, whose subset of the same order each one contains; None for the smallest.
     stores
         Folder of the ingested stores, one subfolder per source.
     tasks_dir
         Output of the tasks stage; validation and test patients of every task are left out.
     out
-        Folder to write, made if absent.
+        Folder to write, made if absent: ``o<order>/`` for each order, and ``overlap.json``.
     identity
         Output of the identity stage; None if recordings are told apart by their ids alone.
 
     Returns
     -------
-    SubsetManifest
-        As written.
+    Subsets
+        The manifests as written.
 
     Raises
     ------
     BadInputError
         If a store or task cannot be read, a filter keeps no record of its source, the pool has
-        fewer patients than `size`, a patient of the subset is held out by a task, or `identity` was
+        fewer patients than `size`, a patient of a subset is held out by a task, or `identity` was
         written for other stores.
     """
     opened = {source: open_store(stores / source) for source in sources}
@@ -195,13 +249,44 @@ def build_subset(
     digests = {source: opened[source].digest for source in opened}
     matches, checks = read_identity(identity) if identity else (None, None)
     pool = pool_of(tables, sources, held_out_patients(tasks_dir), matches)
-    records, manifest = draw_subset(pool, size, order, parent, digests)
-    if identity and checks:
-        unchecked = _unchecked(checks, digests, identity)
+    unchecked = _unchecked(checks, digests, identity) if identity and checks else {}
+    made: list[SubsetManifest] = []
+    patients: dict[int, set[str]] = {}
+    for order in orders:
+        records, manifest = draw_subset(pool, size, order, parent, digests)
         manifest = manifest.model_copy(update={"unchecked": unchecked})
-    assert_disjoint(records["patient_id"], tasks_dir)
-    write_subset(records, manifest, out)
-    return manifest
+        assert_disjoint(records["patient_id"], tasks_dir)
+        write_subset(records, manifest, out / f"o{order}")
+        made.append(manifest)
+        patients[order] = set(records["patient_id"])
+    overlap = Overlap(
+        size=size,
+        pool_patients=pool.records["patient_id"].nunique(),
+        shared={
+            f"{one}-{other}": len(patients[one] & patients[other])
+            for one, other in combinations(orders, 2)
+        },
+    )
+    text = json.dumps(overlap.model_dump(mode="json"), indent=1, sort_keys=True)
+    write_whole(out / OVERLAP, text + "\n")
+    return Subsets(tuple(made), overlap)
+
+
+def read_overlaps(subsets: Path) -> list[Overlap]:
+    """Return what the subsets of each size share, ascending; `subsets` is ``data/subsets``.
+
+    Raises
+    ------
+    BadInputError
+        If a file is not as `build_subsets` writes it.
+    """
+    found = []
+    for path in subsets.glob(f"n*/{OVERLAP}"):
+        try:
+            found.append(Overlap.model_validate_json(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            raise BadInputError(f"{path}: {first_problem(error)}") from error
+    return sorted(found, key=lambda overlap: overlap.size)
 
 
 def draw_subset(
@@ -214,7 +299,7 @@ def draw_subset(
     pool
         What to draw from.
     size, order, parent
-        As in `build_subset`.
+        As in `build_subsets`.
     stores
         Digest of each source's store.
 
@@ -284,7 +369,7 @@ def read_subset(directory: Path) -> tuple[pd.DataFrame, SubsetManifest]:
         If a file is missing or unreadable, a column is missing, unknown or of another type, or the
         records are not those that the manifest describes.
     """
-    manifest = _read_manifest(directory / MANIFEST)
+    manifest = read_subset_manifest(directory)
     path = directory / RECORDS
     try:
         table = pq.read_table(path, partitioning=None)
@@ -395,7 +480,7 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
     pool
         Table with at least source, record_id and patient_id.
     size, order
-        As in `build_subset`.
+        As in `build_subsets`.
 
     Returns
     -------
@@ -507,7 +592,15 @@ def _tally(values: pd.Series) -> dict[str, int]:
     return {str(key): int(count) for key, count in values.value_counts().sort_index().items()}
 
 
-def _read_manifest(path: Path) -> SubsetManifest:
+def read_subset_manifest(directory: Path) -> SubsetManifest:
+    """Read the manifest of a subset alone, without its records.
+
+    Raises
+    ------
+    BadInputError
+        If it is missing or is no manifest of a subset.
+    """
+    path = directory / MANIFEST
     try:
         return SubsetManifest.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -6,6 +6,7 @@ under these weights is in the metric's file.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,29 +37,33 @@ class Replicates:
     metric: Floats
 
 
-def patient_weights(patients: int, resamples: int, seed: int, task: str) -> Floats:
+def patient_weights(patients: Sequence[str], resamples: int, seed: int) -> Floats:
     """Draw the weights of all resamples.
 
-    They depend on the arguments alone, so the b-th resample of a task is the same in every cell,
-    and adding resamples leaves the first ones as they were.
+    Those of a patient depend on the patient's id and the seed alone. So the b-th resample weights
+    a patient the same way in every cell and in every task that has the patient, which is what the
+    covariance between tasks is read from; and adding resamples leaves the first ones as they were.
 
     Parameters
     ----------
     patients
-        Number of patients, taken in the order of their ids.
+        Ids, each of them once.
     resamples
         Number of resamples.
-    seed, task
-        Seed of the bootstrap and name of the task.
+    seed
+        Of the bootstrap.
 
     Returns
     -------
     array
         Shape (patient, resample), mean 1.
     """
-    name = int.from_bytes(hashlib.sha256(task.encode()).digest()[:8], "big")
-    draws = np.random.default_rng([seed, name]).standard_exponential((resamples, patients))
-    return np.ascontiguousarray(draws.T)
+    weights = np.empty((len(patients), resamples))
+    for row, patient in zip(weights, patients, strict=True):
+        digest = hashlib.sha256(f"{seed} {patient}".encode()).digest()
+        stream = np.random.PCG64(int.from_bytes(digest[:16], "big"))
+        np.random.Generator(stream).standard_exponential(out=row)
+    return weights
 
 
 def interval(replicates: npt.ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from ecgscale.evaluation.readouts.base import Predictions, parse_settings
 from ecgscale.evaluation.result import TaskResult, check_table, minimum_positives, task_result
 from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.progress import Bars
-from ecgscale.runs.cell import Cell, subset_name
+from ecgscale.runs.cell import Cell, subset_place
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
 from ecgscale.settings import digest_of
@@ -98,7 +98,7 @@ def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) 
     """
     scale, subset_digest = _NOTHING, "none"
     if cell.size:
-        _, subset = read_subset(root / "data/subsets" / subset_name(cell.size, cell.order))
+        _, subset = read_subset(root / subset_place(cell.size, cell.order))
         scale = {"patients": subset.patients, "unknown_patients": subset.unknown_patients}
         scale |= {"records": subset.records}
         scale |= {"hours": subset.hours, "sources": len(subset.sources)}

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,12 +34,12 @@ PHASES: dict[str, tuple[str, ...]] = {
     "targets": ("targets",),
     "identity": ("identity",),
     "subset": ("subset",),
-    "pretrain": ("control", "pretrain"),
-    "evaluate": ("evaluate", "evaluate-control", "baseline"),
+    "pretrain": ("control", "pretrain", "pretrain-labelled"),
+    "evaluate": ("evaluate", "evaluate-labelled", "evaluate-control", "baseline"),
 }
 """Stages that may run at the same time, in the order of the pipeline; the report follows."""
 
-OPTIONAL_AXES = ("orders", "seeds", "controls", "baselines")
+OPTIONAL_AXES = ("labelled", "replicates", "controls", "baselines")
 """Axes of the grid that a study may leave out."""
 
 ACTIVATED = Path(".ecgscale") / "activated.yaml"
@@ -123,28 +124,48 @@ def completed(text: str) -> str:
     >>> completed("sources: {clinic: {reader: folder, root: ecgs}} # mine\n").splitlines()[0]
     'sources: {clinic: {reader: folder, root: ecgs, watch: ecgs}} # mine'
     """
+
+    def change(study: Any) -> bool:
+        grid, tune = study.get("grid", {}), study.get("tune") or {}
+        read: list[tuple[Any, str, Any]] = [
+            *((source, "watch", source["root"]) for source in study.get("sources", {}).values()),
+            *((grid, key, _default(key)) for key in OPTIONAL_AXES),
+            *([(tune, "order", TuneConfig.model_fields["order"].default)] if tune else []),
+        ]
+        absent = [(section, key, value) for section, key, value in read if key not in section]
+        for section, key, value in absent:
+            section[key] = value
+        searched = tune.get("objectives", TuneConfig.model_fields["objectives"].default)
+        listed = bool(tune) and not isinstance(searched, dict)
+        if listed:
+            tune["objectives"] = {name: {} for name in searched}
+        return listed or bool(absent)
+
+    return edited(text, change)
+
+
+def edited(text: str, change: Callable[[Any], bool]) -> str:
+    """Return a YAML text after a change of what it holds; comments and order stay.
+
+    `change` alters the mapping that it is given and says whether it did.
+    """
     from ruamel.yaml import YAML
 
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 4096
-    study = yaml.load(text)
-    grid, tune = study.get("grid", {}), study.get("tune") or {}
-    read: list[tuple[Any, str, Any]] = [
-        *((source, "watch", source["root"]) for source in study.get("sources", {}).values()),
-        *((grid, key, list(Grid.model_fields[key].default)) for key in OPTIONAL_AXES),
-        *([(tune, "order", TuneConfig.model_fields["order"].default)] if tune else []),
-    ]
-    absent = [(section, key, value) for section, key, value in read if key not in section]
-    for section, key, value in absent:
-        section[key] = value
-    searched = tune.get("objectives", TuneConfig.model_fields["objectives"].default)
-    if tune and not isinstance(searched, dict):
-        tune["objectives"] = {name: {} for name in searched}
-    elif not absent:
+    held = yaml.load(text)
+    if not change(held):
         return text
     written = io.StringIO()
-    yaml.dump(study, written)
+    yaml.dump(held, written)
     return written.getvalue()
+
+
+def _default(axis: str) -> list[Any]:
+    from pydantic_core import to_jsonable_python
+
+    values: list[Any] = to_jsonable_python(list(Grid.model_fields[axis].default))
+    return values
 
 
 def activate(source: Path, root: Path) -> None:

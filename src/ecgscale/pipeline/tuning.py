@@ -20,7 +20,7 @@ from filelock import FileLock
 from ecgscale.errors import BadInputError
 from ecgscale.objectives.search_space import Choice, FloatRange, IntRange, SearchSpace
 from ecgscale.runs import tracking
-from ecgscale.runs.cell import Cell, subset_name
+from ecgscale.runs.cell import Cell, subset_name, subset_place
 from ecgscale.runs.protocol import ActiveRun, open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, result_path
 from ecgscale.settings import digest_of
@@ -157,8 +157,7 @@ class _Search:
 
     @property
     def subset(self) -> Path:
-        name = subset_name(self.settings.size, self.settings.order)
-        return self.root / "data" / "subsets" / name
+        return self.root / subset_place(self.settings.size, self.settings.order)
 
     @cached_property
     def table(self) -> "TaskTable":
@@ -402,7 +401,7 @@ class _Search:
             tags={"search": self.name},
             inputs=[
                 DatasetInput(
-                    name=self.subset.name,
+                    name=subset_name(settings.size, settings.order),
                     digest=self.subset_digest,
                     context="pretraining",
                     source=subset,

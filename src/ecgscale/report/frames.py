@@ -8,7 +8,8 @@ import pandas as pd
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.evaluation.metrics import metrics as known
 from ecgscale.report.analysis import Analysis
-from ecgscale.report.prose import answer
+from ecgscale.report.prose import answer, sensitivity
+from ecgscale.scaling.claims import Claim
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import Estimate
@@ -21,7 +22,7 @@ _HEADLINE_NUMBERS = (
 
 def correlations_frame(analysis: Analysis) -> pd.DataFrame:
     """Return one row a group: objective, encoder, regime and endpoint."""
-    adjusted = {id(claim.group): claim.p_holm for claim in analysis.claims}
+    said = {id(claim.group): claim for claim in analysis.said}
     return pd.DataFrame(
         [
             {
@@ -30,7 +31,7 @@ def correlations_frame(analysis: Analysis) -> pd.DataFrame:
                 "blocks": len(group.blocks),
                 "problem": group.problem,
                 "left_out": "; ".join(group.left_out),
-                "p_holm": adjusted.get(id(group), math.nan),
+                **_claimed(said.get(id(group))),
                 **_numbers(found),
             }
             for group, found in analysis.results
@@ -66,15 +67,20 @@ def plot_frame(analysis: Analysis) -> pd.DataFrame:
 
 def metrics(analysis: Analysis) -> dict[str, Any]:
     """Return the numbers that DVC compares between commits; null where not estimable."""
+    controls = analysis.positive_controls, analysis.negative_controls
     found: dict[str, Any] = {
-        "headline": " ".join(answer(analysis.claims, analysis.confidence)),
+        "headline": " ".join([*answer(analysis.claims), *sensitivity(*controls)]),
+        "smallest_effect": analysis.design.smallest_effect,
         "cells_missing": len(analysis.collection.gaps),
     }
-    for claim in analysis.claims:
+    for claim in analysis.said:
         group, numbers = claim.group, _numbers(claim.correlation)
         largest = float(group.score[:, -1].mean()) if claim.correlation else None
         found[f"{group.objective}/{group.encoder}"] = {
+            "verdict": claim.verdict,
             **{key: _finite(numbers.get(key)) for key in _HEADLINE_NUMBERS},
+            "p_holm": _finite(claim.p_holm),
+            "p_equivalence": _finite(claim.p_equivalence),
             "metric": group.endpoint.metric.name,
             "score_largest": _finite(largest),
         }
@@ -115,8 +121,26 @@ def _numbers(correlation: Correlation | None) -> dict[str, Any]:
         "interval_covers": correlation.slope.covers,
         **{f"slope_variance_{name}": v for name, v in vars(correlation.components).items()},
         "detectable_slope": correlation.detectable_slope,
-        "detectable_from": correlation.detectable_from,
+        "detectable_slope_low": correlation.detectable_low,
+        "detectable_slope_high": correlation.detectable_high,
         "reseed_sd": correlation.reseed_sd,
+    }
+
+
+def _claimed(claim: Claim | None) -> dict[str, Any]:
+    """Return the verdict of a pre-declared test or of a control, with its intervals."""
+    if claim is None:
+        return {}
+    return {
+        "verdict": claim.verdict,
+        "p_holm": claim.p_holm,
+        "p_equivalence": claim.p_equivalence,
+        "smallest_effect": claim.smallest_effect,
+        **{
+            f"{name}_{key}": value
+            for name in ("interval", "equivalence")
+            for key, value in vars(getattr(claim, name)).items()
+        },
     }
 
 

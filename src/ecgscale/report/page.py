@@ -5,9 +5,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ecgscale.data.copies import IdentityManifest
+from ecgscale.data.subsets import Overlap
 from ecgscale.report import contamination, prose, tables, words
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.figures import multiples_figure, panels, scaling_figure, slopes_figures
+from ecgscale.report.further import further_tables
+from ecgscale.report.overlap import finite_pool, overlap_table
 from ecgscale.report.provenance import provenance, run_links
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.report.svg import Drawing
@@ -40,12 +43,14 @@ def assemble(
     analysis: Analysis,
     runs: Sequence["TrackedRecord"],
     identity: IdentityManifest | None = None,
+    overlaps: Sequence[Overlap] = (),
     otherwise: Sequence[str] = (),
 ) -> Page:
     """Return everything that the page shows, in the order of its sections, of all tracked runs.
 
-    `identity` is what the study's recordings were compared with, None if they were not; `otherwise`
-    is what the tracking store says that the records do not.
+    `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
+    are what the subsets of each size share; `otherwise` is what the tracking store says that the
+    records do not.
     """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
@@ -62,12 +67,13 @@ def assemble(
         # The answer
         "primary_task": words.title_of(primary) + f" ({words.readout_of(primary)})" * several,
         "cards": [_card(claim, confidence) for claim in analysis.claims],
-        "sentences": prose.answer(analysis.claims, confidence),
+        "sentences": prose.answer(analysis.claims),
         "notes": [
             f"{claim.group.objective}: {note}" if len(analysis.claims) > 1 else note
             for claim in analysis.claims
             for note in prose.notes(claim)
-        ],
+        ]
+        + prose.sensitivity(analysis.positive_controls, analysis.negative_controls),
         "completeness": prose.completeness(collection),
         "incomplete": not collection.complete,
         # Accuracy against pretraining size
@@ -105,17 +111,20 @@ def assemble(
         "collapsed": tables.collapse_table(analysis),
         "suites": suites_table(analysis),
         "missing_tasks": missing_tasks(study.evaluation.tasks, study.evaluation.data),
+        # Over tasks, from zero data on, shape, rivals, other axes
+        "further": further_tables(analysis.further, primary.name),
         # Laws, tasks and data
         "laws": tables.laws_table(analysis),
         "tasks": tables.tasks_table(analysis),
         "data": tables.data_table(analysis),
+        "overlap": overlap_table(overlaps),
         "gaps": tables.gaps_table(analysis),
         "contamination": contamination.sentence(identity),
         "copies": contamination.copies_table(study, identity),
         "seen": contamination.seen_table(runs),
         # Methods, limits, provenance
         "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
-        "limits": prose.limits(design, _simulated(study)),
+        "limits": [*prose.limits(design, _simulated(study)), *finite_pool(overlaps)],
         "provenance": [("study", study.study.name), *provenance(runs)],
         "otherwise": otherwise,
         "outside": collection.outside,
@@ -134,18 +143,22 @@ def _card(claim: Claim, confidence: float) -> dict[str, str]:
     card = {"headline": prose.headline(claim)}
     if found is None:
         return card
-    digits = metric.slope_digits
+    digits, interval = metric.slope_digits, claim.interval
     return card | {
         "slope": words.signed(found.slope.value, digits),
         "slope_of": words.name_of_change(metric),
         "direction": words.if_error(metric, "lower is better"),
-        "slope_interval": words.interval(found.slope, digits),
+        "slope_interval": words.ends(interval.low, interval.high, digits),
+        "slope_level": words.percent(interval.confidence),
+        "verdict": claim.verdict,
         "p": words.p_text(found.slope.p),
         "p_holm": words.p_text(claim.p_holm),
         "rho": words.signed(found.rho.value, 2),
         "rho_interval": words.interval(found.rho, 2),
         "detectable": words.number(found.detectable_slope, digits) + metric.suffix,
-        "confidence": f"{confidence:.0%}",
+        "detectable_range": f"{words.number(found.detectable_low, digits)} to "
+        f"{words.number(found.detectable_high, digits)}",
+        "rho_level": words.percent(confidence),
         "design": f"{words.count(len(group.sizes), 'size')}, "
         f"{words.count(len(group.blocks), 'replicate')}",
         "covers": found.slope.covers,

@@ -4,13 +4,12 @@ import math
 from collections.abc import Sequence
 
 from ecgscale.evaluation.metrics import MainMetric
-from ecgscale.report.words import count, if_error, interval, number, p_text, signed
+from ecgscale.report.words import count, ends, if_error, interval, number, p_text, percent, signed
 from ecgscale.scaling.claims import Claim, Verdict
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.design import Design
-from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import Estimate
 
 _REGIME_LIMITS = {
@@ -24,25 +23,26 @@ _REGIME_LIMITS = {
 }
 
 
-def answer(claims: Sequence[Claim], confidence: float) -> list[str]:
+def answer(claims: Sequence[Claim]) -> list[str]:
     """Return the answer with its numbers, one sentence or more for each pre-declared test."""
     sentences = []
     for claim in claims:
         text = headline(claim)
         if claim.correlation is not None:
-            text += f" {_numbers(claim, claim.correlation, len(claims), confidence)}"
+            text += f" {_numbers(claim, claim.correlation, len(claims))}"
         sentences.append(text)
     return sentences
 
 
 def headline(claim: Claim) -> str:
-    """Return what one pre-declared test allows to be said: one short sentence without numbers."""
+    """Return what one pre-declared test allows to be said: one short sentence, few numbers."""
     group = claim.group
-    return f"{group.objective} ({group.encoder}): {_finding(claim.verdict, group)}"
+    return f"{group.objective} ({group.encoder}): {_finding(claim)}"
 
 
-def _finding(verdict: Verdict, group: Group) -> str:
-    metric, what = group.endpoint.metric, group.endpoint.metric.subject
+def _finding(claim: Claim) -> str:
+    group, metric = claim.group, claim.group.endpoint.metric
+    what, verdict = metric.subject, claim.verdict
     if verdict == "not estimable":
         return f"the correlation is not estimable, because {group.problem}."
     if verdict == "no test":
@@ -50,42 +50,130 @@ def _finding(verdict: Verdict, group: Group) -> str:
             f"whether {what} follows the number of pretraining patients was not tested, because "
             "one run at each size does not show how runs differ."
         )
-    if verdict == "none":
-        return "no correlation with the number of pretraining patients was detected."
-    verb = "rises" if metric.higher_is_better == (verdict == "better") else "falls"
+    if verdict in ("no effect of interest", "undecided") and claim.could_see is False:
+        return (
+            "this study could not have seen an effect of data: its positive control, which must "
+            f"gain from more patients, does not rise. Whether {what} follows their number is open."
+        )
+    if verdict == "undecided":
+        return f"whether {what} follows the number of pretraining patients is undecided."
+    if verdict == "no effect of interest":
+        return (
+            "no effect of interest: with each doubling of the pretraining patients "
+            f"{what} changes by less than {_smallest(claim)}."
+        )
+    verb = "rises" if metric.higher_is_better == (verdict == "rises") else "falls"
     verb += if_error(metric, " (lower is better)")
-    if verdict == "better":
-        return f"{what} {verb} with the number of pretraining patients."
-    return f"{what} {verb} as the number of pretraining patients grows."
+    less = f", by less than the smallest effect of interest, {_smallest(claim)} per doubling"
+    if verdict == "rises":
+        text = f"{what} {verb} with the number of pretraining patients"
+    else:
+        text = f"{what} {verb} as the number of pretraining patients grows"
+    return f"{text}{less if claim.negligible else ''}."
 
 
-def _numbers(claim: Claim, correlation: Correlation, tests: int, confidence: float) -> str:
-    percent, metric = f"{confidence:.0%}", claim.group.endpoint.metric
-    slope, digits = correlation.slope, metric.slope_digits
+def _smallest(claim: Claim) -> str:
+    metric = claim.group.endpoint.metric
+    # As declared, not rounded to the digits of a slope.
+    return f"{claim.smallest_effect:g} {metric.unit or metric.short}"
+
+
+def _numbers(claim: Claim, correlation: Correlation, tests: int) -> str:
+    metric, slope = claim.group.endpoint.metric, correlation.slope
+    digits, interval = metric.slope_digits, claim.interval
+    level = f"{percent(interval.confidence)} interval"
     over = f", p {p_text(slope.p)}"
     if tests > 1:
         over += f", Holm-adjusted over {tests} tests {p_text(claim.p_holm)}"
-    if claim.verdict == "none" and slope.p <= 1 - confidence:
-        over += ": the interval is of this slope alone and leaves zero out, the test does not"
+        level += " at the level of its test"
     of = if_error(metric, f" of {metric.short} with size")
     moves = _moves(slope, metric, claim.verdict)
     return (
         f"{moves[0].upper()}{moves[1:]} per doubling "
-        f"({percent} interval {interval(slope, digits)}"
+        f"({level} {ends(interval.low, interval.high, digits)}"
         f"{if_error(metric, ', lower is better')}, covering {slope.covers}{over}). "
+        f"{_size_of_effect(claim)}"
         f"Spearman's rho{of} within a replicate {signed(correlation.rho.value, 2)}. "
-        f"The smallest slope that this design would detect with 80% power, before any adjustment, "
-        f"is {number(correlation.detectable_slope, digits)}{metric.suffix} per doubling."
+        f"{_detectable(correlation, metric, tests)}"
+    )
+
+
+def _size_of_effect(claim: Claim) -> str:
+    """Say how the slope lies to the smallest effect of interest, as far as its interval goes."""
+    metric, interval, equal = claim.group.endpoint.metric, claim.interval, claim.equivalence
+    if claim.verdict in ("no test", "not estimable"):
+        return ""
+    if claim.negligible:
+        return (
+            f"Its {percent(equal.confidence)} interval, "
+            f"{ends(equal.low, equal.high, metric.slope_digits)}, lies within the smallest effect "
+            f"of interest, {_smallest(claim)} (p of equivalence {p_text(claim.p_equivalence)}). "
+        )
+    if claim.verdict == "undecided":
+        return (
+            "Neither a slope of zero nor one as large as the smallest effect of interest, "
+            f"{_smallest(claim)}, is ruled out. "
+        )
+    nearest = min(abs(interval.low), abs(interval.high))
+    if nearest >= claim.smallest_effect:
+        return f"That is at least the smallest effect of interest, {_smallest(claim)}. "
+    return f"Whether it is as large as the smallest of interest, {_smallest(claim)}, is open. "
+
+
+def _detectable(correlation: Correlation, metric: MainMetric, tests: int) -> str:
+    """Say what the rule finds with the noise of this study, and how well that noise is known."""
+    if math.isnan(correlation.detectable_slope):
+        return "No slope could have been found: one replicate is no test."
+    slope, low, high = (
+        number(value, metric.slope_digits)
+        for value in (
+            correlation.detectable_slope,
+            correlation.detectable_low,
+            correlation.detectable_high,
+        )
+    )
+    family = f" over {count(tests, 'test')}" if tests > 1 else ""
+    return (
+        f"With noise as estimated here this rule{family} finds a slope of {slope}{metric.suffix} "
+        f"per doubling with 80% power; since few runs tell how large the noise is, that may be "
+        f"{low} to {high}."
     )
 
 
 def _moves(slope: Estimate, metric: MainMetric, verdict: Verdict) -> str:
     """Return a slope in words that claim a direction only where one is established."""
     digits = metric.slope_digits
-    if verdict not in ("better", "worse"):
+    if verdict not in ("rises", "falls"):
         return f"slope {signed(slope.value, digits)} {metric.unit or metric.short}"
     verb = "rises" if slope.value > 0 else "falls"
     return f"{metric.short} {verb} by {number(abs(slope.value), digits)}{metric.suffix}"
+
+
+def sensitivity(positive: Sequence[Claim], negative: Sequence[Claim]) -> list[str]:
+    """Say whether the study could have seen an effect, and what rises that should not."""
+    sentences = [f"Positive control {headline(c)}{_estimate(c)}" for c in positive]
+    for claim in negative:
+        if claim.verdict == "rises":
+            sentences.append(
+                f"Warning: the negative control {headline(claim)}{_estimate(claim)} It learns from "
+                "records that hold nothing to gain: not all that rises in this study is an effect "
+                "of what the data hold."
+            )
+        else:
+            sentences.append(f"Negative control {headline(claim)}{_estimate(claim)}")
+    return sentences
+
+
+def _estimate(claim: Claim) -> str:
+    if claim.correlation is None:
+        return ""
+    metric, interval = claim.group.endpoint.metric, claim.interval
+    digits = metric.slope_digits
+    return (
+        f" Slope {signed(claim.correlation.slope.value, digits)} {metric.unit or metric.short} per "
+        f"doubling ({percent(interval.confidence)} interval "
+        f"{ends(interval.low, interval.high, digits)}, p {p_text(claim.p_holm)})."
+    )
 
 
 def notes(claim: Claim) -> list[str]:
@@ -178,7 +266,16 @@ def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str
             "Fisher). p is two-sided and follows from the same distribution, so that it is below "
             f"{1 - confidence:.2g} just where the interval leaves out zero. Pre-declared tests "
             "(each objective on the primary task) are adjusted by Holm's method; one without a "
-            "number counts as 1.",
+            "number counts as 1. The interval in the answer is at the level at which Holm's method "
+            "tests it, so that it agrees with the adjusted p.",
+        ),
+        (
+            "Verdicts",
+            "Rises or falls: the adjusted p of the slope is at most "
+            f"{1 - confidence:.2g}. No effect of interest: two one-sided tests, adjusted likewise, "
+            f"exclude a slope of {design.smallest_effect:g} "
+            f"{design.primary.metric.unit or design.primary.metric.short} per doubling or more, "
+            "which the study declared as the smallest effect of interest. Undecided: neither.",
         ),
         (
             "Correlation",
@@ -189,8 +286,10 @@ def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str
         ),
         (
             "Smallest detectable slope",
-            "The true slope that a study of this design and noise would find with probability 0.8, "
-            "by one interval and before any adjustment.",
+            "The true slope that the rule of the verdicts, with Holm's adjustment over the "
+            "pre-declared tests, finds with probability 0.8 in simulated studies of this design "
+            "and noise, where the other objectives have no slope. The noise is an estimate: the "
+            "range holds its 80% interval.",
         ),
         (
             "Test-set resampling",
@@ -200,8 +299,8 @@ def methods(design: Design, confidence: float, resamples: int) -> list[tuple[str
         (
             "Controls",
             "Random: the untrained encoder under the same readout. Supervised: the encoder trained "
-            f"from scratch on labels. {_baselines(design.baselines)}Variants of an objective are "
-            "paired with it by order and seed, controls without sizes by seed.",
+            f"from scratch on labels. {_baselines(design.baselines)}Variants of an objective and "
+            "controls are paired with it by order and seed.",
         ),
     ]
 

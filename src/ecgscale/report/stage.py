@@ -4,14 +4,18 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgscale.data.copies import IdentityManifest, read_identity
+from ecgscale.data.subsets import Overlap, SubsetManifest, read_overlaps, read_subset_manifest
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
+from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
 from ecgscale.report.provenance import with_runs
+from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import Phase, read_results
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.design import study_design
@@ -84,7 +88,13 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     pretrain, evaluate = ([r for r in runs if r.record.phase == phase] for phase in PHASES)
     directory = root / "data" / "identity"
     identity = read_identity(directory)[1] if directory.is_dir() else None
-    return write_report(study, pretrain, evaluate, root / "reports", identity, otherwise)
+    design = study_design(study)
+    drawn = product(design.sizes, sorted({order for order, _ in design.blocks}))
+    folders = [root / subset_place(size, order) for size, order in drawn]
+    subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
+    overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
+    out = root / "reports"
+    return write_report(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise)
 
 
 def write_report(
@@ -93,27 +103,35 @@ def write_report(
     evaluate: Sequence["TrackedRecord"],
     out: Path,
     identity: IdentityManifest | None = None,
+    overlaps: Sequence[Overlap] = (),
+    subsets: Sequence[SubsetManifest] = (),
     otherwise: Sequence[str] = (),
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
-    `identity` is what the study's recordings were compared with, None if they were not; `otherwise`
-    is what the tracking store says that the records do not. Run ids stand only there, in
+    `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
+    are what the subsets of each size share, and `subsets` their manifests; `otherwise` is what the
+    tracking store says that the records do not. Run ids stand only there, in
     ``runs.csv`` and in the page's table of runs.
     """
-    analysis = analyse(study_design(study), study.report, pretrain, evaluate)
+    design = study_design(study)
+    analysis = analyse(design, study.report, pretrain, evaluate, subsets)
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity, otherwise),
+        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)
-    for folder in (out, out / "figures", out / "plots"):
+    for folder in (out, out / "figures", out / "plots", out / "further"):
         folder.mkdir(parents=True, exist_ok=True)
     for name, frame in {
         "runs.csv": analysis.collection.table,
         "correlations.csv": frames.correlations_frame(analysis),
         "comparisons.csv": frames.comparisons_frame(analysis),
         "plots/scaling.csv": frames.plot_frame(analysis),
+        **{
+            f"further/{name}.csv": frame
+            for name, frame in further_frames(analysis.further, analysis.laws).items()
+        },
     }.items():
         frame.to_csv(out / name, index=False)
     for name, text in {

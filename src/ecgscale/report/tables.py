@@ -21,6 +21,7 @@ from ecgscale.report.words import (
     title_of,
     with_interval,
 )
+from ecgscale.scaling.laws import Law
 
 Rows = list[list[str]]
 LOWER = " Of an error (MAE) lower is better."
@@ -86,7 +87,9 @@ def correlations_table(
         name,
         f"{'The main metric' if mixed else 'Macro AUROC'} against log2 of the pretraining "
         f"patients, with {analysis.confidence:.0%} intervals. "
-        "p is of the slope and of a single test; tasks share test patients and are not independent."
+        "p is of the slope and of a single test; tasks share test patients and are not "
+        "independent. "
+        "A detectable slope is found with 80% power as one of the pre-declared tests."
         f"{LOWER if mixed else ''}",
         (
             *("Task", "Objective", "Encoder", "Regime"),
@@ -223,8 +226,7 @@ def comparisons_table(analysis: Analysis) -> Table:
     ]
     return Table(
         "comparisons",
-        "Objective minus control on the primary task, "
-        "paired by order and seed where the control scales too, else by seed, with "
+        "Objective minus control on the primary task, paired by order and seed, with "
         f"{analysis.confidence:.0%} intervals.{if_error(metric, LOWER)}",
         (
             *("Objective", "Control", "Encoder", "Slope per doubling"),
@@ -248,21 +250,39 @@ def laws_table(analysis: Analysis) -> Table:
             cells = [law.problem, "", ""]
             if not law.problem:
                 cells = [
-                    ", ".join(f"{key} = {value:.4g}" for key, value in law.params.items()),
+                    ", ".join(_parameter(law, name) for name in law.params)
+                    + (f"; {law.unidentified}" if law.unidentified else ""),
                     number(law.aicc - usable[0], 1),
-                    signed(law.extrapolation, metric.slope_digits),
+                    _held_out(law, metric.slope_digits),
                 ]
             rows.append([group.objective, law.name, law.formula, *cells])
     return Table(
         "laws",
         f"Laws of the {error}, "
-        "best first. A difference of AICc below 2 does not tell two laws apart. The last column is "
-        f"the predicted minus the observed {metric.short} at the largest size, from a fit that "
-        "had not seen it.",
+        f"best first, with {analysis.confidence:.0%} intervals from refits to draws of runs and "
+        "test patients. A difference of AICc below 2 does not tell two laws apart. The last column "
+        f"is the predicted minus the observed {metric.short} at the largest size, from a fit that "
+        "had not seen it, and where that fit expects the observed mean.",
         ("Objective", "Law", "Form", "Fit", "\u0394 AICc", "Held-out largest size"),
         rows,
         stub=2,
     )
+
+
+def _parameter(law: Law, name: str) -> str:
+    text = f"{name} = {law.params[name]:.4g}"
+    if name not in law.intervals:
+        return text
+    low, high = law.intervals[name]
+    return f"{text} ({low:.4g} to {high:.4g})"
+
+
+def _held_out(law: Law, digits: int) -> str:
+    text = signed(law.extrapolation, digits)
+    if math.isnan(law.predicted_low):
+        return text
+    ends = f"{number(law.predicted_low, digits)} to {number(law.predicted_high, digits)}"
+    return f"{text} (expected {ends}{': refuted' if law.refuted else ''})"
 
 
 def tasks_table(analysis: Analysis) -> Table:

@@ -32,9 +32,25 @@ def signed(value: float, digits: int) -> str:
 
 def interval(estimate: Estimate, digits: int) -> str:
     """Format an interval: "+0.10 to +0.90"; "not estimable" for NaN."""
-    if math.isnan(estimate.low):
-        return "not estimable"
-    return f"{signed(estimate.low, digits)} to {signed(estimate.high, digits)}"
+    return ends(estimate.low, estimate.high, digits)
+
+
+def ends(low: float, high: float, digits: int) -> str:
+    """Format the ends of an interval: "+0.10 to +0.90"; "not estimable" for NaN."""
+    return (
+        "not estimable" if math.isnan(low) else f"{signed(low, digits)} to {signed(high, digits)}"
+    )
+
+
+def percent(share: float) -> str:
+    """Format a level: "95%", or "98.33%".
+
+    Examples
+    --------
+    >>> percent(0.95), percent(1 - 0.05 / 3)
+    ('95%', '98.33%')
+    """
+    return f"{100 * share:.4g}%"
 
 
 def with_interval(estimate: Estimate, digits: int) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from ecgscale.errors import BadInputError
 
@@ -20,7 +21,7 @@ class Cell:
     size: int
     """Pretraining patients; 0 for controls that see no subset."""
     order: int
-    """Seed of the nesting order of the subsets."""
+    """Seed of the nesting order; of a control without a subset, that of the replicate it is for."""
     seed: int
     """Seed of weights, batches and augmentation."""
 
@@ -56,6 +57,11 @@ class Cell:
             order=int(match["order"]),
             seed=int(match["seed"]),
         )
+
+
+def subset_place(size: int, order: int) -> Path:
+    """Return where a subset lies in a project: ``data/subsets/n<size>/o<order>``."""
+    return Path("data/subsets") / f"n{size}" / f"o{order}"
 
 
 def subset_name(size: int, order: int) -> str:

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -49,7 +49,7 @@ def is_saved(root: Path, study: Path) -> bool:
 def dvc_tags(root: Path, *paths: str) -> dict[str, str]:
     """Return ``dvc.<path>`` tags: the digests that DVC's lock file holds for stages' outputs.
 
-    A path that is no output of a stage that has run has no tag.
+    A path inside an output has that output's tag, one that no stage has written has none.
     """
     lock = root / "dvc.lock"
     if not lock.is_file():
@@ -58,7 +58,8 @@ def dvc_tags(root: Path, *paths: str) -> dict[str, str]:
         stages = (yaml.load(file, _Loader) or {}).get("stages", {})
     outputs = (item for stage in stages.values() for item in stage.get("outs", []))
     known = {item["path"]: item["md5"] for item in outputs if "md5" in item}
-    return {f"dvc.{path}": known[path] for path in paths if path in known}
+    own = {place for path in paths for place in (path, *map(str, PurePosixPath(path).parents))}
+    return {f"dvc.{path}": known[path] for path in known if path in own}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

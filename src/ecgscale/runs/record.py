@@ -94,7 +94,7 @@ class RunRecord(BaseModel):
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, non-finite numbers as null."""
-        return json.dumps(_finite(self.model_dump(mode="python")), sort_keys=True, indent=1)
+        return json.dumps(finite(self.model_dump(mode="python")), sort_keys=True, indent=1)
 
     def write(self, path: Path) -> None:
         """Write atomically: a reader sees the old file or the new one, never a part."""
@@ -153,11 +153,12 @@ def read_results(results: Path, phase: Phase) -> list[RunRecord]:
     return [RunRecord.read(path) for path in sorted((results / phase).rglob("*.json"))]
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return JSON content with null for what is not finite, which JSON cannot hold."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

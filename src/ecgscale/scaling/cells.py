@@ -88,8 +88,8 @@ def compare(
     The b-th resample of a task holds the same patients in every cell, so replicates are subtracted
     resample by resample: what makes a test set easy or hard for both cancels. Where both cells have
     replicates of the same order and seed, they are subtracted pair by pair, and the interval covers
-    another order and seed as well (`ecgscale.scaling.variance.contrast_estimate`); a control
-    without a subset is paired by seed, an encoder that was not trained here with all. With one pair
+    another order and seed as well (`ecgscale.scaling.variance.contrast_estimate`); an encoder that
+    was not trained here is paired with all. With one pair
     the interval is that of the test patients alone. Of different numbers of resamples the shared
     first ones are used. The order is that of the endpoints of the first record.
 
@@ -159,9 +159,8 @@ def _block(one: Cell | None, other: Cell | None) -> tuple[int, int] | None:
     if one is None or other is None:
         cell = one or other
         return (cell.order, cell.seed) if cell else None
-    # A control that sees no subset has no order: it goes with every order of its seed.
-    orders = {cell.order for cell in (one, other) if cell.size > 0} or {0}
-    return (orders.pop(), one.seed) if one.seed == other.seed and len(orders) == 1 else None
+    alike = (one.order, one.seed) == (other.order, other.seed)
+    return (one.order, one.seed) if alike else None
 
 
 def _cell(name: str) -> Cell | None:

@@ -27,7 +27,7 @@ _SCALE = (
 )
 _METRICS = (*metrics.names(), "labels_used", "labels_absent")
 COLUMNS: tuple[str, ...] = (
-    *("cell", *_AXES, *_SCALE, "collapsed"),
+    *("cell", *_AXES, *_SCALE, "pretrain_loss", "collapsed"),
     *("endpoint", "task", "task_kind", "readout", "fraction", "depth"),
     *("train_examples", "train_patients"),
     *("metric", "unit", "higher_is_better", "score", "low", "high", *_METRICS),
@@ -49,8 +49,8 @@ class Collection:
         endpoint does not have are NaN.
     replicates
         (cell, endpoint) to the score of each bootstrap resample of the test patients, shape
-        (resample,), NaN where a resample has none. The b-th resample of a task holds the same
-        patients in every cell and under every protocol.
+        (resample,), NaN where a resample has none. The b-th resample weights a patient the same way
+        in every cell, under every protocol, and in every task that has the patient.
     labels
         Endpoint to its per-label rows ("name", "positives", "included", ...; none for a
         regression), as the first cell of the table that has the endpoint recorded them.
@@ -204,6 +204,7 @@ def _row(
         "cell": cell,
         **{axis: record.axes.get(axis) for axis in _AXES},
         **{name: _scale(name, before, record) for name in _SCALE},
+        "pretrain_loss": before.metrics.get("loss", math.nan) if before else math.nan,
         "collapsed": bool(before and before.metrics.get("collapsed", 0.0) == 1.0),
         "endpoint": endpoint.name,
         "task": endpoint.task,

@@ -9,6 +9,7 @@ from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.groups import Group, paired_resamples
 from ecgscale.scaling.variance import (
     Estimate,
+    FloatArray,
     contrast_estimate,
     level_estimate,
     regular,
@@ -57,28 +58,45 @@ def _alike(group: Group, control: Group) -> bool:
 
 
 def _against_scaled(group: Group, control: Group, confidence: float) -> list[Comparison]:
-    """Compare block by block; a block that either lacks is left out, and none if all are."""
-    shared = regular([block for block in group.blocks if block in control.blocks])
+    """Compare block by block; none if they have no block in common."""
+    score, replicates, shared = paired(group, control)
     if not shared:
         return []
-    # A block is one order and seed: both saw the same subsets, the same initial weights and the
-    # same test patients. In the difference of their scores that luck cancels, so its variance is
-    # estimated from the differences themselves, not from the two sides.
-    ours = [group.blocks.index(block) for block in shared]
-    theirs = [control.blocks.index(block) for block in shared]
-    count = min(len(group.replicates), len(control.replicates))
-    score = group.score[ours] - control.score[theirs]
-    replicates = group.replicates[:count, ours] - control.replicates[:count, theirs]
     weights = slope_weights(np.log2(group.sizes))
     slope = weighted_estimate(score, replicates, shared, weights, confidence)
     level = level_estimate(score, replicates, shared, len(group.sizes) - 1, confidence)
     return [Comparison(group, control.objective, slope, level)]
 
 
+def paired(
+    group: Group, other: Group
+) -> tuple[FloatArray, FloatArray, tuple[tuple[int, int], ...]]:
+    """Return the differences of two groups block by block, those that either lacks left out.
+
+    Returns
+    -------
+    array
+        Shape (block, size), the first minus the second.
+    array
+        Shape (resample, block, size), the same on resampled test patients.
+    tuple
+        The blocks.
+    """
+    # A block is one order and seed: both saw the same subsets, the same initial weights and the
+    # same test patients. In the difference of their scores that luck cancels, so its variance is
+    # estimated from the differences themselves, not from the two sides.
+    shared = regular([block for block in group.blocks if block in other.blocks])
+    ours = [group.blocks.index(block) for block in shared]
+    theirs = [other.blocks.index(block) for block in shared]
+    count = min(len(group.replicates), len(other.replicates))
+    score = group.score[ours] - other.score[theirs]
+    return score, group.replicates[:count, ours] - other.replicates[:count, theirs], shared
+
+
 def _against_fixed(
     collection: Collection, scaled: set[str], group: Group, confidence: float
 ) -> list[Comparison]:
-    """Compare with every control or baseline that has no sizes, paired by seed if it has one."""
+    """Compare with every control or baseline that has no sizes, a control paired by block."""
     table = collection.table
     rows = table[
         (table["endpoint"] == group.endpoint.name)
@@ -88,15 +106,15 @@ def _against_fixed(
     ]
     comparisons = []
     for control, runs in rows.groupby("objective", sort=False):
-        # A block and the control of its seed start from the same weights. What a control differs
-        # by between seeds is then in the differences; a baseline is the same for all of them.
-        seeded = runs["role"].iloc[0] != "baseline"
-        by_seed = dict(zip(runs["seed"], runs.index, strict=True))
-        shared = regular([b for b in group.blocks if not seeded or b[1] in by_seed])
+        # A block and the control of its replicate start from the same weights. What a control
+        # differs by between them is then in the differences; a baseline is the same for all.
+        repeated = runs["role"].iloc[0] != "baseline"
+        by_block = dict(zip(zip(runs["order"], runs["seed"], strict=True), runs.index, strict=True))
+        shared = regular([b for b in group.blocks if not repeated or b in by_block])
         if not shared:
             continue
         ours = [group.blocks.index(block) for block in shared]
-        theirs = runs.loc[[by_seed[seed] if seeded else runs.index[0] for _, seed in shared]]
+        theirs = runs.loc[[by_block[b] if repeated else runs.index[0] for b in shared]]
         paired = paired_resamples(collection, [list(theirs["cell"])], group.endpoint.name)[:, 0]
         count = min(len(paired), len(group.replicates))
         level = contrast_estimate(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ecgscale.scaling.groups import Group
+from ecgscale.scaling.power import simulate_power, times, variance_limits
 from ecgscale.scaling.ranks import PermutationTest, kendall, permutation_test, spearman
 from ecgscale.scaling.variance import (
     Components,
@@ -23,9 +24,6 @@ from ecgscale.scaling.variance import (
     uncertainty,
     whole,
 )
-
-POWER = 0.80
-"""Of the smallest detectable slope."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,12 @@ class Correlation:
         Change of the score per doubling of the patients; its p is the test that decides.
     components
         Where the variance of one run's slope comes from.
-    detectable_slope
-        Smallest slope that a study like this one finds with power 0.8, by its own interval.
-    detectable_from
-        "runs" (differences between blocks) or "residuals" (scatter about the line, one block).
+    variance
+        Of the mean slope: what its intervals and tests are made from.
+    detectable_slope, detectable_low, detectable_high
+        Smallest slope that the rule of the verdicts finds with power 0.8 in studies of this design
+        and noise; the same where runs vary by as little or as much as the estimate of their
+        variance leaves possible (80% interval). NaN with one block, which is no test.
     reseed_sd
         SD between blocks at equal size, pooled over sizes; NaN with one block.
     """
@@ -61,17 +61,24 @@ class Correlation:
     rho_of_means: float
     slope: Estimate
     components: Components
+    variance: Uncertainty
     detectable_slope: float
-    detectable_from: str
+    detectable_low: float
+    detectable_high: float
     reseed_sd: float
 
 
 def correlate(
-    group: Group, *, confidence: float, permutations: int, bootstrap: int, seed: int
+    group: Group, *, tests: int, confidence: float, permutations: int, bootstrap: int, seed: int
 ) -> Correlation | None:
     """Estimate everything about one group; None if its `problem` forbids it.
 
-    The other arguments are those of `ecgscale.scaling.settings.ReportConfig`.
+    Parameters
+    ----------
+    tests
+        Pre-declared tests of the study, which decide the level of each.
+    confidence, permutations, bootstrap, seed
+        As `ecgscale.scaling.settings.ReportConfig`.
 
     Examples
     --------
@@ -82,7 +89,8 @@ def correlate(
     >>> sizes, blocks = np.array([64, 128, 256, 512]), ((0, 0), (1, 1))
     >>> score = np.array([[0.70, 0.72, 0.73, 0.76], [0.71, 0.72, 0.75, 0.76]])
     >>> group = Group("clef", "net1d", "fixed_steps", endpoint, sizes, blocks, score, score[None])
-    >>> found = correlate(group, confidence=0.95, permutations=1000, bootstrap=200, seed=0)
+    >>> options = {"confidence": 0.95, "permutations": 1000, "bootstrap": 200, "seed": 0}
+    >>> found = correlate(group, tests=1, **options)
     >>> round(found.rho.value, 2), round(found.rho_test.p, 4), round(found.slope.value, 4)
     (1.0, 0.0035, 0.0185)
     """
@@ -94,7 +102,10 @@ def correlate(
     weights = slope_weights(x)
     slopes = (score @ weights, group.replicates @ weights, group.blocks)
     slope = contrast_estimate(*slopes, confidence)
-    detectable, source = _detectable_slope(group, slope.value, uncertainty(*slopes), confidence)
+    parts = components(*slopes)
+    detectable, detectable_low, detectable_high = _detectable(
+        group, parts, slope.df, tests, confidence
+    )
     return Correlation(
         group=group,
         rho=_percentile(float(spearman(score).mean()), spearman(drawn), slope.covers, confidence),
@@ -103,9 +114,11 @@ def correlate(
         tau_test=permutation_test(score, "kendall", permutations, rng),
         rho_of_means=float(spearman(score.mean(axis=0))),
         slope=slope,
-        components=components(*slopes),
+        components=parts,
+        variance=uncertainty(*slopes),
         detectable_slope=detectable,
-        detectable_from=source,
+        detectable_low=detectable_low,
+        detectable_high=detectable_high,
         reseed_sd=reseed_sd(score),
     )
 
@@ -153,17 +166,18 @@ def _percentile(value: float, drawn: FloatArray, covers: str, confidence: float)
     return Estimate(value, low, high, float(means.std(ddof=1)), math.nan, math.nan, covers)
 
 
-def _detectable_slope(
-    group: Group, slope: float, found: Uncertainty, confidence: float
-) -> tuple[float, str]:
-    """Return the slope found with `POWER`, and where the variance of runs comes from."""
-    source = "runs"
-    if len(group.blocks) < 2:
-        # One block says nothing of how runs differ, so the scatter about its line stands in. It
-        # holds some of the patients' noise as well, which makes the slope too large, not too small.
-        x, k = np.log2(group.sizes), len(group.sizes)
-        y = group.score[0]
-        residual = y - y.mean() - slope * (x - x.mean())
-        scatter = float(residual @ residual) / (k - 2) / float(((x - x.mean()) ** 2).sum())
-        found, source = Uncertainty(scatter, k - 2.0, found.patients), "residuals"
-    return found.reach(1 - confidence) + found.reach(2 * (1 - POWER)), source
+def _detectable(
+    group: Group, found: Components, df: float, tests: int, confidence: float
+) -> tuple[float, float, float]:
+    """Return the slope found with `POWER`, and what it is where runs vary less or more."""
+    if math.isnan(df):
+        return (math.nan, math.nan, math.nan)
+
+    def found_by(factor: float) -> float:
+        power = simulate_power(
+            times(found, factor), group.blocks, tests=tests, alpha=1 - confidence
+        )
+        return power.detectable() if power else math.nan
+
+    less, more = variance_limits(df)
+    return found_by(1.0), found_by(less), found_by(more)

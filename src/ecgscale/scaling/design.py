@@ -29,6 +29,12 @@ class Design:
         Names of all cells that there should be: of the grid, controls, baselines.
     pretrained
         Those that cannot do without a pretraining run.
+    smallest_effect
+        Change of the primary metric per doubling from which on an effect is of interest, in its
+        unit.
+    positive_controls, negative_controls
+        Those of the objectives that must gain from more patients, and those that learn from
+        records with nothing to gain (`control_of` says of which objective).
     """
 
     objectives: tuple[str, ...]
@@ -42,6 +48,23 @@ class Design:
     baselines: tuple[str, ...]
     cells: tuple[str, ...]
     pretrained: frozenset[str]
+    smallest_effect: float
+    positive_controls: tuple[str, ...] = ()
+    negative_controls: tuple[str, ...] = ()
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The objectives that the pre-declared tests are about: no variants, no controls."""
+        return tuple(
+            name
+            for name in self.objectives
+            if self.control_of[name] is None and name not in self.positive_controls
+        )
+
+    @property
+    def tests(self) -> int:
+        """How many tests are pre-declared: the family of Holm's adjustment."""
+        return len(self.declared) * len(self.encoders)
 
     @property
     def tasks(self) -> tuple[Endpoint, ...]:

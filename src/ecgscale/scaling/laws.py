@@ -4,23 +4,29 @@ The error is 1 - AUROC, or of a regression the mean absolute error itself.
 
 All laws are fitted by least squares to the logarithm of the error of every run, so that their AICc
 compare, and judged as well by what they predict for the largest size when they have not seen it
-(Alabdulmohsin et al. 2022, arXiv:2209.06640). Parameters come without intervals: with a handful of
-sizes over two decades the offset and the exponent of a power law trade off against each other.
+(Alabdulmohsin et al. 2022, arXiv:2209.06640). Intervals come from refits to joint draws of runs and
+test patients. With a handful of sizes over two decades the offset and the exponent of a power law
+trade off against each other; where draws run into a bound, the law says so.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ecgscale.scaling.draws import joint_draws
 from ecgscale.scaling.groups import Group
-from ecgscale.scaling.variance import FloatArray
+from ecgscale.scaling.variance import FloatArray, covered, whole
 
 MIN_SIZES = 5
 """Below this many sizes three parameters fit anything."""
 AGREEMENT = 1e-6
 """Relative difference of cost within which two starts have found the same minimum."""
+_LEAST = 1e-12
+"""A law that predicts no error or less has this one, whose logarithm is far from any."""
+_STEPS = 60
+"""Iterations of a refit at most."""
 SUBSTANTIAL = 2.0
 """Difference of AICc below which two laws are not told apart (Burnham and Anderson 2002)."""
 
@@ -39,6 +45,13 @@ class Law:
         NaN where there are too few runs for the number of parameters.
     extrapolation
         Predicted minus observed score at the largest size, from a fit without it.
+    intervals
+        Of each parameter, from refits to joint draws of runs and test patients; none without draws.
+    predicted, predicted_low, predicted_high
+        Score at the largest size from the fit without it, and where the law expects the mean that
+        was observed there: the interval covers the error of both.
+    unidentified
+        Which parameter the draws leave open, or "".
     problem
         Why the fit is not to be used, or "".
     """
@@ -48,7 +61,18 @@ class Law:
     params: dict[str, float] = field(default_factory=dict)
     aicc: float = math.nan
     extrapolation: float = math.nan
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    predicted: float = math.nan
+    predicted_low: float = math.nan
+    predicted_high: float = math.nan
+    unidentified: str = ""
     problem: str = ""
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the score at the largest size is not where a fit without it expects it."""
+        observed = self.predicted - self.extrapolation
+        return observed < self.predicted_low or observed > self.predicted_high
 
 
 @dataclass(frozen=True)
@@ -59,11 +83,14 @@ class LawComparison:
     ----------
     laws
         Usable ones by AICc, then the others.
+    covers
+        What the intervals cover, in words.
     problem
         Why none was fitted, or "".
     """
 
     laws: tuple[Law, ...] = ()
+    covers: str = "nothing"
     problem: str = ""
 
     @property
@@ -75,7 +102,10 @@ class LawComparison:
 
 @dataclass(frozen=True)
 class _Form:
-    """A law to fit; A by its logarithm, so that it is positive whatever the optimiser tries."""
+    """A law to fit; A by its logarithm, so that it is positive whatever the optimiser tries.
+
+    `predict` takes parameters, each of a shape that broadcasts with that of the patients.
+    """
 
     name: str
     formula: str
@@ -105,7 +135,7 @@ _FORMS: tuple[_Form, ...] = (
         "constant",
         "E",
         {"E": (1e-9, math.inf)},
-        lambda p, n: np.full_like(n, p[0]),
+        lambda p, n: np.asarray(p[0] + 0 * n),
         lambda n, error: [[float(error.mean())], [float(np.median(error))]],
     ),
     _Form(
@@ -132,8 +162,12 @@ _FORMS: tuple[_Form, ...] = (
 )
 
 
-def fit_laws(group: Group) -> LawComparison:
+def fit_laws(
+    group: Group, *, confidence: float = 0.95, draws: int = 1000, seed: int = 0
+) -> LawComparison:
     """Fit and compare the laws of one group.
+
+    The intervals, of level `confidence`, are percentiles over `draws` refits.
 
     Returns
     -------
@@ -166,24 +200,146 @@ def fit_laws(group: Group) -> LawComparison:
         best = f"an {metric.short} of 1" if rising else "an error of 0"
         return LawComparison(problem=f"{best} leaves no error to fit")
     n = np.broadcast_to(group.sizes.astype(np.float64), error.shape)
-    laws = [_law(form, n, error, -1 if rising else 1) for form in _FORMS]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        resampled = np.log(1 - group.replicates if rising else group.replicates)
+    patients = len(whole(resampled)) > 1
+    known = patients or len(group.blocks) > 1
+    # Least squares on the logarithm of all runs is that on its mean over blocks, so draws of the
+    # means are all that a refit needs.
+    rng, curves = np.random.default_rng(seed), np.empty((0, len(group.sizes)))
+    if known and draws:
+        curves = joint_draws(np.log(error), resampled, group.blocks, draws, rng)
+    laws = [_law(form, n, error, -1 if rising else 1, curves, confidence) for form in _FORMS]
     laws.sort(key=lambda law: (bool(law.problem), math.isnan(law.aicc), law.aicc))
-    return LawComparison(tuple(laws))
+    return LawComparison(tuple(laws), covered(group.blocks, patients) if len(curves) else "nothing")
 
 
-def _law(form: _Form, n: FloatArray, error: FloatArray, sign: int) -> Law:
-    """Return a fitted law; `sign` is that of the score against the error."""
+def _law(
+    form: _Form,
+    n: FloatArray,
+    error: FloatArray,
+    sign: int,
+    curves: FloatArray,
+    confidence: float,
+) -> Law:
+    """Return a fitted law.
+
+    `sign` is that of the score against the error, and `curves`, shape (draw, size), are draws of
+    the true logarithm of the error.
+    """
     values, cost, problem = _fit(form, n.ravel(), error.ravel())
     if problem:
         return Law(form.name, form.formula, problem=problem)
     shorter, _, stuck = _fit(form, n[:, :-1].ravel(), error[:, :-1].ravel())
-    ahead = math.nan
+    named, aicc = _named(form, values.tolist()), _aicc(cost, error.size, len(values))
+    found = Law(form.name, form.formula, named, aicc)
     if not stuck:
-        ahead = sign * float(form.predict(shorter, n[:1, -1])[0] - error[:, -1].mean())
-    named = dict(zip(form.bounds, map(float, values), strict=True))
-    if "A" in named:
-        named["A"] = math.exp(named["A"])
-    return Law(form.name, form.formula, named, _aicc(cost, error.size, len(values)), ahead)
+        found = _held_out(found, form, shorter, n[0], error, sign, curves, confidence)
+    if not len(curves):
+        return found
+    drawn = _refit(form, values, n[0], curves)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = (_named(form, ends) for ends in np.quantile(drawn, tails, axis=0).tolist())
+    return replace(
+        found,
+        intervals={name: (low[name], high[name]) for name in low},
+        unidentified=_unidentified(form, drawn, error, 1 - confidence),
+    )
+
+
+def _named(form: _Form, values: Sequence[float]) -> dict[str, float]:
+    """Return parameters by name; A itself, of its logarithm."""
+    named = dict(zip(form.bounds, values, strict=True))
+    return {name: math.exp(v) if name == "A" else v for name, v in named.items()}
+
+
+def _held_out(
+    law: Law,
+    form: _Form,
+    shorter: FloatArray,
+    n: FloatArray,
+    error: FloatArray,
+    sign: int,
+    curves: FloatArray,
+    confidence: float,
+) -> Law:
+    """Return the law with what its fit without the largest size says of that size."""
+    largest, observed = n[-1:], float(error[:, -1].mean())
+    expected = float(form.predict(shorter, largest)[0])
+    # A score is 1 - error, or the error itself.
+    predicted = 1 - expected if sign < 0 else expected
+    found = replace(law, extrapolation=sign * (expected - observed), predicted=predicted)
+    if not len(curves):
+        return found
+    drawn = _refit(form, shorter, n[:-1], curves[:, :-1])
+    # What the draws add to prediction and observation, relative to both: errors that runs and
+    # patients make at all sizes alike cancel.
+    ahead = form.predict(drawn.T[:, :, None], largest)[:, 0]
+    off = np.log(np.maximum(ahead, _LEAST)) - curves[:, -1]
+    off = off - (math.log(expected) - float(np.log(error[:, -1]).mean()))
+    tails = np.quantile(off, [(1 - confidence) / 2, (1 + confidence) / 2])
+    errors = [expected * math.exp(-tail) for tail in tails.tolist()]
+    low, high = sorted(1 - end if sign < 0 else end for end in errors)
+    return replace(found, predicted_low=low, predicted_high=high)
+
+
+def _refit(form: _Form, start: FloatArray, n: FloatArray, curves: FloatArray) -> FloatArray:
+    """Return the parameters of a law for many curves at once, shape (draw, parameter).
+
+    Levenberg and Marquardt's method within the law's bounds, from the fit to the data.
+
+    Parameters
+    ----------
+    curves
+        Shape (draw, size), logarithms of the error.
+    """
+    lower, upper = (np.array(ends) for ends in zip(*form.bounds.values(), strict=True))
+
+    def residual(params: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            predicted = form.predict(params.T[:, :, None], n)
+        return np.asarray(np.log(np.maximum(predicted, _LEAST)) - curves)
+
+    params = np.tile(np.clip(start, lower, upper), (len(curves), 1))
+    damping = np.full(len(curves), 1e-3)
+    rest = residual(params)
+    for _ in range(_STEPS):
+        columns = []
+        for place in range(params.shape[1]):
+            step = np.zeros_like(params)
+            step[:, place] = 1e-6 * (1e-3 + np.abs(params[:, place]))
+            over, under = params + step, params - step
+            columns.append((residual(over) - residual(under)) / (2 * step[:, place, None]))
+        slopes = np.stack(columns, axis=-1)
+        normal = np.einsum("dkp,dkq->dpq", slopes, slopes)
+        size = np.einsum("dpp->dp", normal)
+        ridge = np.eye(params.shape[1]) * (damping[:, None] * size + 1e-15)[:, None, :]
+        towards = np.einsum("dkp,dk->dp", slopes, rest)
+        step = np.linalg.solve(normal + ridge, towards[:, :, None])[:, :, 0]
+        tried = np.clip(params - step, lower, upper)
+        tried_rest = residual(tried)
+        cost, tried_cost = (rest**2).sum(axis=1), (tried_rest**2).sum(axis=1)
+        better = tried_cost < cost
+        params = np.where(better[:, None], tried, params)
+        rest = np.where(better[:, None], tried_rest, rest)
+        damping = np.clip(np.where(better, damping / 5, damping * 5), 1e-12, 1e12)
+        if (cost - tried_cost <= 1e-9 * cost + 1e-18).all():
+            break
+    return params
+
+
+def _unidentified(form: _Form, drawn: FloatArray, error: FloatArray, alpha: float) -> str:
+    """Say which parameter more than `alpha` of the draws put at its bound, or ""."""
+    if form.bounds.keys() != {"E", "A", "alpha"}:
+        return ""
+    floor, power = drawn[:, 0], drawn[:, 2]
+    open_ends = {
+        "the floor is zero": floor < 0.01 * error.min(),
+        "the floor is all of the error": (floor > 0.9999 * error.min()) | (power < 1e-3),
+        "the exponent is at its bound": power > 4.99,
+    }
+    found = [f"{what} in {of.mean():.0%}" for what, of in open_ends.items() if of.mean() > alpha]
+    return f"{', '.join(found)} of the draws" if found else ""
 
 
 def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, float, str]:
@@ -191,7 +347,7 @@ def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, flo
     from scipy.optimize import least_squares
 
     def residual(params: FloatArray) -> FloatArray:
-        return np.asarray(np.log(np.maximum(form.predict(params, n), 1e-12)) - np.log(error))
+        return np.asarray(np.log(np.maximum(form.predict(params, n), _LEAST)) - np.log(error))
 
     lower, upper = zip(*form.bounds.values(), strict=True)
     found = [

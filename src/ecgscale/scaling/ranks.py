@@ -55,7 +55,7 @@ def spearman(values: FloatArray) -> FloatArray:
     array([0.8, 0. ])
     """
     k = values.shape[-1]
-    ranks = _ranks(values) - (k + 1) / 2
+    ranks = average_ranks(values) - (k + 1) / 2
     position = np.arange(1, k + 1) - (k + 1) / 2
     norm = np.sqrt((ranks**2).sum(-1) * (position**2).sum())
     return _ratio(ranks @ position, norm)
@@ -80,7 +80,8 @@ COEFFICIENTS: dict[Coefficient, Callable[[FloatArray], FloatArray]]
 COEFFICIENTS = {"spearman": spearman, "kendall": kendall}
 
 
-def _ranks(values: FloatArray) -> FloatArray:
+def average_ranks(values: FloatArray) -> FloatArray:
+    """Return ranks from 1 up along the last axis; tied values share their mean rank."""
     other, own = values[..., None, :], values[..., :, None]
     # How many are smaller, and half of those that are equal, oneself among them.
     ranks: FloatArray = 0.5 + (other < own).sum(-1) + 0.5 * (other == own).sum(-1)
@@ -136,7 +137,7 @@ def _exact_null(
     """Return values and probabilities of the sum over blocks; None if there are too many values."""
     values: FloatArray = np.zeros(1)
     weights: FloatArray = np.ones(1)
-    for block in _ranks(score):
+    for block in average_ranks(score):
         # Both coefficients see ranks alone, so blocks that have the same ties share a distribution.
         own_values, own_weights = _block_null(tuple(sorted(block)), coefficient)
         if len(values) * len(own_values) > EXACT_SUPPORT * 25:

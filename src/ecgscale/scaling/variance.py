@@ -125,13 +125,13 @@ def regular(blocks: Blocks) -> tuple[tuple[int, int], ...]:
     return kept
 
 
-def _axes(blocks: Blocks) -> tuple[int, int]:
+def axes(blocks: Blocks) -> tuple[int, int]:
     """Return the numbers of different orders and seeds."""
     return len({order for order, _ in blocks}), len({seed for _, seed in blocks})
 
 
 def _is_regular(blocks: Blocks) -> bool:
-    orders, seeds = _axes(blocks)
+    orders, seeds = axes(blocks)
     return len(blocks) == orders * seeds or len(blocks) == orders == seeds
 
 
@@ -145,7 +145,7 @@ def covered(blocks: Blocks, patients: bool) -> str:
     >>> covered([(0, 0)], patients=True), covered([(0, 0)], patients=False)
     ('test patients only', 'nothing')
     """
-    orders, seeds = _axes(blocks)
+    orders, seeds = axes(blocks)
     if len(blocks) < 2:
         return "test patients only" if patients else "nothing"
     drawn = ["orders"] * (orders > 1) + ["seeds"] * (seeds > 1) + ["test patients"] * patients
@@ -225,6 +225,19 @@ class Uncertainty:
         unknown = math.isnan(self.df) or self.se**2 <= _NO_VARIANCE
         return math.nan if unknown else self._beyond(abs(value))
 
+    def p_outside(self, value: float, bound: float) -> float:
+        """Return the p of equivalence: of a truth at ``bound`` or beyond, on either side.
+
+        The larger of the two one-sided p (Schuirmann, J. Pharmacokinet. Biopharm. 15:657-680,
+        1987): at most alpha just where the interval of level ``1 - 2 alpha`` about the value lies
+        within the bounds. NaN where nothing is known of how runs differ.
+        """
+        if math.isnan(self.p(value)):
+            return math.nan
+        room = bound - abs(value)
+        tail = self._beyond(abs(room)) / 2
+        return tail if room > 0 else 1 - tail
+
     def reach(self, alpha: float) -> float:
         """Return half the width of the interval of level ``1 - alpha``; NaN if nothing varies."""
         from scipy.optimize import brentq
@@ -249,7 +262,7 @@ class Uncertainty:
 
         if math.isnan(self.df):
             return float(2 * ndtr(-reach / math.sqrt(self.patients)))
-        scales, weights = _inverse_chi_square(self.df)
+        scales, weights = inverse_chi_square(self.df)
         return float(2 * weights @ ndtr(-reach / np.sqrt(self.runs * scales + self.patients)))
 
 
@@ -270,39 +283,52 @@ def uncertainty(contrast: FloatArray, resampled: FloatArray, blocks: Blocks) -> 
     blocks
         Their orders and seeds, a `regular` layout.
     """
-    mean_squares = _mean_squares(contrast, blocks)
-    parts = [value / len(contrast) for value, _ in mean_squares]
+    squares = mean_squares(contrast, blocks)
+    parts = [value / len(contrast) for value, _ in squares]
     patients = _common_to_runs(resampled, blocks)
     if not parts:
         return Uncertainty(0.0, math.nan, patients)
     if len(parts) == 1:
-        return Uncertainty(parts[0], mean_squares[0][1], patients)
+        return Uncertainty(parts[0], squares[0][1], patients)
+    variance, df = crossed_variance(np.array(parts), np.array([df for _, df in squares]))
+    return Uncertainty(float(variance), float(df), patients)
+
+
+def crossed_variance(parts: FloatArray, df: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the variance that crossed orders and seeds add to a mean, and its df.
+
+    Parameters
+    ----------
+    parts
+        Shape (3, ...): the mean squares of orders, seeds and interaction over the number of blocks.
+    df
+        Shape (3,), their degrees of freedom.
+    """
     of_orders, of_seeds, rest = parts
     # The interaction is in both mean squares and counts once; what is left is no less than either.
-    variance = max(of_orders + of_seeds - rest, of_orders, of_seeds)
-    wobble = sum(part**2 / df for part, (_, df) in zip(parts, mean_squares, strict=True))
+    variance = np.maximum(of_orders + of_seeds - rest, np.maximum(of_orders, of_seeds))
+    wobble = np.tensordot(1 / df, parts**2, axes=1)
     # A difference of estimates can be less certain than any of them; its floor is not.
-    fewest = min(df for _, df in mean_squares)
-    df = max(variance**2 / wobble, fewest) if wobble > 0 else fewest
-    return Uncertainty(variance, df, patients)
+    found = np.divide(variance**2, wobble, out=np.zeros_like(variance), where=wobble > 0)
+    return variance, np.maximum(found, df.min())
 
 
 def components(contrast: FloatArray, resampled: FloatArray, blocks: Blocks) -> Components:
     """Return where the variance of a contrast comes from; arguments as of `uncertainty`."""
     patients = _common_to_runs(resampled, blocks) if len(whole(resampled)) > 1 else math.nan
-    mean_squares = [value for value, _ in _mean_squares(contrast, blocks)]
-    if len(mean_squares) < 3:
-        run = mean_squares[0] if mean_squares else math.nan
+    squares = [value for value, _ in mean_squares(contrast, blocks)]
+    if len(squares) < 3:
+        run = squares[0] if squares else math.nan
         return Components(math.nan, math.nan, run, patients)
-    of_orders, of_seeds, rest = mean_squares
-    orders, seeds = _axes(blocks)
+    of_orders, of_seeds, rest = squares
+    orders, seeds = axes(blocks)
     by_order, by_seed = max(of_orders - rest, 0.0) / seeds, max(of_seeds - rest, 0.0) / orders
     return Components(by_order, by_seed, rest, patients)
 
 
-def _mean_squares(contrast: FloatArray, blocks: Blocks) -> list[tuple[float, float]]:
+def mean_squares(contrast: FloatArray, blocks: Blocks) -> list[tuple[float, float]]:
     """Return mean squares with their degrees of freedom: of blocks, or where crossed of three."""
-    orders, seeds = _axes(blocks)
+    orders, seeds = axes(blocks)
     if len(blocks) < 2:
         return []
     if len(blocks) == max(orders, seeds):
@@ -318,25 +344,59 @@ def _mean_squares(contrast: FloatArray, blocks: Blocks) -> list[tuple[float, flo
 
 
 def _common_to_runs(resampled: FloatArray, blocks: Blocks) -> float:
-    """Return the covariance over resamples of runs that have no order or seed in common.
+    """Return the covariance over resamples of runs that have no order or seed in common, >= 0."""
+    return max(float(patients_covariance(resampled[..., None], blocks)[0, 0]), 0.0)
 
-    An axis with one value is the same for all; of one block, the variance.
+
+def patients_covariance(resampled: FloatArray, blocks: Blocks) -> FloatArray:
+    """Return what test patients do to several contrasts at once, shape (contrast, contrast).
+
+    The covariance over resamples of one contrast in a run and another in a run that has neither
+    order nor seed in common with it, the mean over such pairs of runs. An axis with one value is
+    the same for all; with one block it is the covariance within that block. Zero without resamples.
+
+    Parameters
+    ----------
+    resampled
+        Shape (resample, block, contrast); the b-th resample weights patients alike everywhere.
     """
     resampled = whole(resampled)
     if len(resampled) < 2:
-        return 0.0
-    covariance = np.atleast_2d(np.cov(resampled, rowvar=False))
-    if len(blocks) < 2:
-        return float(covariance[0, 0])
-    apart = np.ones_like(covariance, dtype=bool)
-    for axis in np.array(blocks).T:
+        return np.zeros((resampled.shape[2], resampled.shape[2]))
+    apart = np.ones((len(blocks), len(blocks)))
+    for axis in np.array(blocks).T if len(blocks) > 1 else ():
         if len(set(axis)) > 1:
-            apart &= axis[:, None] != axis
-    return max(float(covariance[apart].mean()), 0.0)
+            apart[axis[:, None] == axis] = 0
+    centred = resampled - resampled.mean(axis=0)
+    products = np.einsum("rbp,bc,rcq->pq", centred, apart, centred, optimize=True)
+    return np.asarray(products / apart.sum() / (len(resampled) - 1))
+
+
+def means_of_levels(values: FloatArray, blocks: Blocks) -> list[FloatArray]:
+    """Return what varies from run to run: values by block, or by order and by seed where crossed.
+
+    Parameters
+    ----------
+    values
+        Shape (block, ...).
+
+    Returns
+    -------
+    list
+        Arrays of shape (level, ...), means over the blocks of each; none of one block.
+    """
+    if len(blocks) < 2:
+        return []
+    if len(blocks) == max(axes(blocks)):
+        return [values]
+    return [
+        np.array([values[axis == level].mean(axis=0) for level in np.unique(axis)])
+        for axis in np.array(blocks).T
+    ]
 
 
 @cache
-def _inverse_chi_square(df: float) -> tuple[FloatArray, FloatArray]:
+def inverse_chi_square(df: float) -> tuple[FloatArray, FloatArray]:
     """Return values of df over chi-square and their probabilities, to average over.
 
     Gauss-Legendre quadrature of the quantile function, denser where chi-square is small, which the

@@ -27,11 +27,12 @@ def cell_axes(study: Study, cell: Cell) -> dict[str, Scalar]:
     """Return the coordinates of a cell as its run records state them."""
     objective = study.objectives[cell.objective]
     is_control = cell.objective in study.grid.controls or objective.control_of
+    role = objective.role or ("control" if is_control else "objective")
     return {
         **asdict(cell),
         "kind": objective.kind,
         "regime": study.training_for(cell.objective).regime,
-        "role": "control" if is_control else "objective",
+        "role": role,
         "control_of": objective.control_of,
     }
 
@@ -39,6 +40,9 @@ def cell_axes(study: Study, cell: Cell) -> dict[str, Scalar]:
 def study_cells(study: Study) -> list[Cell]:
     """Return every cell that a study asks for, controls last."""
     grid = study.grid
-    scaled = product(grid.objectives, grid.encoders, grid.sizes, grid.orders, grid.seeds)
-    controls = product(grid.controls, grid.encoders, (0,), (0,), grid.seeds)
-    return [Cell(*axes) for axes in (*scaled, *controls)]
+    scaled = product(grid.scaled, grid.encoders, grid.sizes, grid.blocks)
+    controls = product(grid.controls, grid.encoders, (0,), grid.blocks)
+    return [
+        Cell(objective, encoder, size, order, seed)
+        for objective, encoder, size, (order, seed) in (*scaled, *controls)
+    ]

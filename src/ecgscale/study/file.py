@@ -1,7 +1,8 @@
 """A study file (params.yaml) as typed, validated settings; nothing else reads the file."""
 
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -15,35 +16,99 @@ from ecgscale.evaluation.settings import EvaluationConfig
 from ecgscale.runs.settings import StudyInfo
 from ecgscale.scaling.settings import ReportConfig
 from ecgscale.settings import Settings, first_problem, read_mapping
-from ecgscale.training.settings import TrainingConfig
+from ecgscale.training.settings import DataConfig, TrainingConfig
 
 S = TypeVar("S", bound=Settings)
 PARAMS = Path("params.yaml")
+
+
+class Replicate(Settings):
+    """A repetition of the study: one run at every size, of every objective and encoder."""
+
+    order: int = Field(ge=0)
+    """Seed of the nesting order."""
+    seed: int = Field(ge=0)
+    """Seed of weights, batches and augmentation."""
 
 
 class Grid(Settings):
     """The cells of a study: the product of its axes."""
 
     objectives: tuple[str, ...]
+    labelled: tuple[str, ...] = ()
+    """Objectives that learn the tasks' labels on the records of every subset."""
     encoders: tuple[str, ...]
     sizes: tuple[int, ...]
     """Pretraining patients."""
-    orders: tuple[int, ...] = (0,)
-    """Seeds of the nesting orders."""
-    seeds: tuple[int, ...] = (0,)
-    """Seeds of weights, batches and augmentation."""
+    replicates: tuple[Replicate, ...] = (Replicate(order=0, seed=0),)
+    """Best each with an order and a seed of its own; every order with every seed may be written
+    out too."""
     controls: tuple[str, ...] = ("random", "supervised")
+    """Objectives without a subset: untrained, or trained on all labels."""
     baselines: tuple[str, ...] = ("age-sex", "ecg-features", "prevalence")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_list(cls, given: Any) -> Any:
+        """Refuse the two keys that the list of replicates stands for now."""
+        old = [key for key in ("orders", "seeds") if isinstance(given, dict) and key in given]
+        if old:
+            axes = (given.get(key, [0]) for key in ("orders", "seeds"))
+            crossed = product(
+                *(axis if isinstance(axis, (list, tuple)) else [axis] for axis in axes)
+            )
+            listed = ", ".join(f"{{order: {order}, seed: {seed}}}" for order, seed in crossed)
+            raise ValueError(
+                f"grid.{' and grid.'.join(old)}: replicates are one list now, for instance "
+                f"replicates: [{listed}]"
+            )
+        return given
 
     @model_validator(mode="after")
     def _no_repeats(self) -> "Grid":
-        for axis in ("objectives", "encoders", "sizes", "orders", "seeds", "controls", "baselines"):
+        axes = (
+            *("objectives", "labelled", "encoders", "sizes", "replicates"),
+            *("controls", "baselines"),
+        )
+        for axis in axes:
             values = getattr(self, axis)
             if len(set(values)) != len(values):
                 raise ValueError(f"grid.{axis} repeats a value")
+        names = (*self.scaled, *self.controls)
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"grid names {name} in two of objectives, labelled and controls")
         if any(size < 1 for size in self.sizes):
             raise ValueError("grid.sizes must be positive")
         return self
+
+    @model_validator(mode="after")
+    def _regular(self) -> "Grid":
+        count, orders = len(self.blocks), len(self.orders)
+        seeds = len({seed for _, seed in self.blocks})
+        if not count:
+            raise ValueError("grid.replicates is empty: a study has one at least")
+        if count != orders * seeds and not count == orders == seeds:
+            raise ValueError(
+                "grid.replicates must have an order and a seed of its own in each, or every order "
+                f"with every seed; here {count} replicates have {orders} orders and {seeds} seeds"
+            )
+        return self
+
+    @property
+    def scaled(self) -> tuple[str, ...]:
+        """Every objective that is trained at every size."""
+        return (*self.objectives, *self.labelled)
+
+    @property
+    def blocks(self) -> tuple[tuple[int, int], ...]:
+        """(order, seed) of every replicate."""
+        return tuple((replicate.order, replicate.seed) for replicate in self.replicates)
+
+    @property
+    def orders(self) -> tuple[int, ...]:
+        """The different nesting orders."""
+        return tuple(dict.fromkeys(order for order, _ in self.blocks))
 
 
 class EncoderConfig(Settings):
@@ -57,8 +122,13 @@ class ObjectiveConfig(Settings):
     """An objective, or a variant of one, under the name the study gives it."""
 
     kind: str
+    role: Literal["positive-control", "negative-control"] | None = None
+    """A positive control must gain from more patients, a negative one learns from records that
+    hold nothing to gain: what a study can see is judged by both."""
     control_of: str | None = None
     """The objective that this variant is a control for."""
+    data: DataConfig = DataConfig()
+    """What is changed of the records that it learns from."""
     params: dict[str, Any] = Field(default={})
     training: dict[str, Any] = Field(default={})
     """Overrides of the study's training settings."""
@@ -66,6 +136,20 @@ class ObjectiveConfig(Settings):
     """Overrides of the study's augmentation settings."""
     tuned: Path | None = None
     """A winner to take (results/tune/<name>/winner.json); `params` still override it."""
+
+    @model_validator(mode="after")
+    def _role_fits(self) -> "ObjectiveConfig":
+        if self.role == "negative-control" and not self.control_of:
+            raise ValueError(
+                "a negative control needs control_of: the objective it is a variant of"
+            )
+        if self.role == "positive-control" and self.control_of:
+            raise ValueError("a positive control is no variant: it has no control_of")
+        if self.data.is_changed and self.role != "negative-control":
+            raise ValueError(
+                "what learns from changed data is a negative control: give it that role"
+            )
+        return self
 
 
 def _keys(value: Any) -> Any:
@@ -130,7 +214,7 @@ class Study(Settings):
         _known("pool", self.pool, "sources", self.sources)
         _known("evaluation.data", self.evaluation.data.values(), "sources", self.sources)
         _known("grid.encoders", self.grid.encoders, "encoders", self.encoders)
-        objectives = (*self.grid.objectives, *self.grid.controls)
+        objectives = (*self.grid.scaled, *self.grid.controls)
         _known("grid", objectives, "objectives", self.objectives)
         parents = [o.control_of for o in self.objectives.values() if o.control_of]
         _known("objectives.*.control_of", parents, "objectives", self.objectives)
@@ -155,7 +239,13 @@ class Study(Settings):
         _known("tune.encoder", [tune.encoder], "encoders", self.encoders)
         _known("tune.task", [tune.task], "evaluation.tasks", self.evaluation.tasks)
         _known("tune.size", [tune.size], "grid.sizes", self.grid.sizes)
-        _known("tune.order", [tune.order], "grid.orders", self.grid.orders)
+        _known("tune.order", [tune.order], "the orders of grid.replicates", self.grid.orders)
+        for name in tune.objectives:
+            if name in self.grid.labelled or self.objectives[name].data.is_changed:
+                raise ValueError(
+                    f"tune.objectives names {name}, which needs labels or changed data: a search "
+                    "trains on the records of a subset alone"
+                )
 
     @property
     def search(self) -> TuneConfig:

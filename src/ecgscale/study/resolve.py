@@ -35,12 +35,17 @@ from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
 from ecgscale.settings import digest_of
 from ecgscale.study.cells import cell_axes, check_cell
+from ecgscale.study.design import smallest_effect
 from ecgscale.study.file import Study
 from ecgscale.study.tasks import TaskBook, task_book
 from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObjective
 
 UNTRAINED = {"ecgscale.training.trainer": "an objective without training never starts it"}
 """What the pretraining of an encoder that keeps its initial weights does not reach."""
+
+WITHOUT_LABELS = {"ecgscale.training.labels": "an objective that needs no labels never reads any"}
+WITHOUT_SURROGATES = {"ecgscale.data.surrogate": "an objective on the recordings never makes any"}
+"""What the training of most objectives does not reach."""
 
 UNSEARCHED = {
     "ecgscale.data.pool": "a subset is made by its own stage",
@@ -96,6 +101,7 @@ def resolve_objective(study: Study, name: str) -> ResolvedObjective:
         params=objectives.params(config.kind, params).model_dump(mode="json"),
         training=study.training_for(name),
         augment=study.augment_for(name),
+        data=config.data,
     )
 
 
@@ -122,7 +128,7 @@ def pretraining(study: Study, cell: Cell) -> Pretraining:
         objective=objective,
         lead=study.evaluation.lead if encoder.params["in_channels"] == 1 else None,
         tasks=study.evaluation.tasks if needs_labels else (),
-        code=_pretraining_code(objective.kind, encoder.kind).digest,
+        code=_pretraining_code(objective, encoder.kind).digest,
     )
 
 
@@ -234,7 +240,6 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
     """Yield every file's name and content; each stage of ``dvc.yaml`` names the one it is for."""
     from ecgscale.evaluation.baselines import baselines
     from ecgscale.evaluation.readouts.base import parse_settings
-    from ecgscale.objectives.base import objectives as kinds
 
     for name in study.simulate:
         yield f"cohorts/{name}", _cohort(study, name)
@@ -245,23 +250,18 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
     yield "targets", _targets(study, book)
     compared = {"sources": sorted(study.sources)}
     yield "identity", _content(compared, closure("ecgscale.data.copies:check_identity"))
-    for size in study.grid.sizes:
-        settings = {"pool": study.pool, "parent": study.parent_size(size)}
-        yield f"subsets/n{size}", _content(settings, closure("ecgscale.data.subsets:build_subset"))
-    objectives = (*study.grid.objectives, *study.grid.controls)
-    for objective in study.grid.objectives:
-        if kinds.get(study.objectives[objective].kind).needs_labels:
-            raise BadInputError(
-                f"grid.objectives: {objective} learns the tasks' labels, whatever the subset: "
-                "name it in grid.controls"
-            )
-    for objective, encoder in product(objectives, study.grid.encoders):
+    grid, orders = study.grid, study.grid.orders
+    for size in grid.sizes:
+        settings = {"pool": study.pool, "orders": orders, "parent": study.parent_size(size)}
+        yield f"subsets/n{size}", _content(settings, closure("ecgscale.data.subsets:build_subsets"))
+    _check_labels(study)
+    for objective, encoder in product((*grid.scaled, *grid.controls), grid.encoders):
         cell = Cell(objective, encoder, 0, 0, 0)
         yield f"pretrain/{objective}/{encoder}", _pretraining(study, cell)
         yield f"evaluate/{objective}/{encoder}", _evaluation(study, cell)
     for readout, given in study.evaluation.readouts.items():
         parse_settings(readout, given)  # those too that nothing uses
-    for name in study.grid.baselines:
+    for name in grid.baselines:
         if name not in baselines.names():
             known = ", ".join(baselines.names())
             raise BadInputError(
@@ -270,7 +270,33 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
         yield f"baselines/{name}", _baseline(study, name)
     for name in study.tune.objectives if study.tune else ():
         yield f"tune/{name}", tuning(study, name)
+    smallest_effect(study)
     yield "report", _report(study, book)
+
+
+def _check_labels(study: Study) -> None:
+    """Hold what learns labels apart from what does not: DVC has their stages depend on more."""
+    from ecgscale.objectives.base import objectives as kinds
+
+    for name in (*study.grid.scaled, *study.grid.controls):
+        config, listed = study.objectives[name], name in study.grid.labelled
+        learns = kinds.get(config.kind).needs_labels
+        if name in study.grid.objectives and learns:
+            raise BadInputError(
+                f"grid.objectives: {name} learns the tasks' labels: name it in grid.labelled (on "
+                "the records of each subset) or in grid.controls (on all training records)"
+            )
+        if listed and not learns:
+            raise BadInputError(
+                f"grid.labelled: {name} learns no labels: name it in grid.objectives"
+            )
+        if config.data.is_changed and name in study.grid.controls:
+            raise BadInputError(
+                f"grid.controls: {name} changes the records of a subset: name it in "
+                f"grid.{'labelled' if learns else 'objectives'}"
+            )
+        if config.data.shuffled_labels and not learns:
+            raise BadInputError(f"objectives.{name}.data.shuffled_labels: it learns no labels")
 
 
 def _content(settings: Any, code: Closure) -> Content:
@@ -330,7 +356,7 @@ def _pretraining(study: Study, cell: Cell) -> Content:
         pretraining(_untuned(study, cell.objective), cell)
         return {"waits_for": str(winner)}  # so that `dvc repro tune` can run at all
     plan = pretraining(study, cell)
-    return _content(_of_all_cells(plan), _pretraining_code(plan.objective.kind, plan.encoder.kind))
+    return _content(_of_all_cells(plan), _pretraining_code(plan.objective, plan.encoder.kind))
 
 
 def _evaluation(study: Study, cell: Cell) -> Content:
@@ -372,7 +398,12 @@ def tuning(study: Study, name: str) -> Content:
     }
     kind, encoder = objectives.get(plan.objective.kind), encoders.get(plan.encoder.kind)
     entries = ("ecgscale.pipeline.tuning", entry_of(kind), entry_of(encoder), *_modules(kind))
-    return _content(settings, closure(*entries, without={**OBSERVERS, **UNSEARCHED}))
+    return _content(
+        settings,
+        closure(
+            *entries, without={**OBSERVERS, **WITHOUT_LABELS, **WITHOUT_SURROGATES, **UNSEARCHED}
+        ),
+    )
 
 
 def _report(study: Study, book: TaskBook) -> Content:
@@ -407,13 +438,16 @@ def _modules(kind: type) -> list[str]:
     return sorted(name for name in names if name.split(".")[0] == PACKAGE)
 
 
-def _pretraining_code(objective: str, encoder: str) -> Closure:
+def _pretraining_code(objective: ResolvedObjective, encoder: str) -> Closure:
     from ecgscale.encoders.base import encoders
     from ecgscale.objectives.base import objectives
 
-    kind = objectives.get(objective)
+    kind = objectives.get(objective.kind)
     entries = ("ecgscale.training.stage:pretrain", entry_of(kind), entry_of(encoders.get(encoder)))
-    left_out = OBSERVERS if kind.needs_training else {**OBSERVERS, **UNTRAINED}
+    left_out = dict(OBSERVERS)
+    left_out |= {} if kind.needs_training else UNTRAINED
+    left_out |= {} if kind.needs_labels else WITHOUT_LABELS
+    left_out |= {} if objective.data.surrogates else WITHOUT_SURROGATES
     return closure(*entries, without=left_out)
 
 

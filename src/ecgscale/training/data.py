@@ -71,20 +71,24 @@ def load_training_data(
     stores: "Mapping[str, Store]",
     recipe: Recipe,
     device: torch.device,
+    surrogate_seed: int | None = None,
 ) -> TrainingData:
     """Read the signals, risk and targets of a list of records.
 
     Parameters
     ----------
     rows
-        A row per record: `source`, `row` (in the source's store), and `y` (targets) where there
-        are labels.
+        A row per record: `source`, `row` (in the source's store), `record_id`, and `y` (targets)
+        where there are labels.
     stores
         The store of each source.
     recipe
         `leads` are read, in that order.
     device
         Where training happens.
+    surrogate_seed
+        Of the surrogates (`ecgscale.data.surrogate`) to read in place of the recordings; None reads
+        the recordings.
 
     Raises
     ------
@@ -100,6 +104,8 @@ def load_training_data(
         for start in range(0, len(wanted), _CHUNK):
             part = slice(start, start + _CHUNK)
             stored = stores[source].raw(wanted[part], recipe.leads)
+            if surrogate_seed is not None:
+                stored = _surrogates(stored, records.iloc[positions[part]], surrogate_seed)
             signal[torch.from_numpy(positions[part])] = torch.from_numpy(stored)
     risk = risk_of(records)
     targets = np.stack(rows["y"].to_list()).astype(np.float32) if "y" in rows else None
@@ -110,6 +116,16 @@ def load_training_data(
         targets=None if targets is None else torch.from_numpy(targets).to(device),
         device=device,
     )
+
+
+def _surrogates(
+    stored: npt.NDArray[np.int16], records: pd.DataFrame, seed: int
+) -> npt.NDArray[np.int16]:
+    from ecgscale.data.surrogate import surrogates
+
+    named = zip(records["source"], records["record_id"], strict=True)
+    keys = [f"{source}/{record_id}" for source, record_id in named]
+    return surrogates(stored, records["valid_samples"].to_numpy(np.int64), keys, seed)
 
 
 class BatchSampler:

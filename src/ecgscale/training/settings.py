@@ -41,6 +41,20 @@ class TrainingConfig(Settings):
     """Least time between two work checkpoints."""
 
 
+class DataConfig(Settings):
+    """What is changed of the records of a subset before an objective learns from them."""
+
+    surrogates: bool = False
+    """Phase-randomised surrogates in place of the recordings (`ecgscale.data.surrogate`)."""
+    shuffled_labels: bool = False
+    """Labels dealt out anew among the patients of each source."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything is."""
+        return self.surrogates or self.shuffled_labels
+
+
 @dataclass(frozen=True)
 class ResolvedEncoder:
     """An encoder as a study asks for it."""
@@ -70,15 +84,18 @@ class ResolvedObjective:
     """Every parameter: the published default, else the tuned winner's, else the study's."""
     training: TrainingConfig
     augment: AugmentConfig
-    """Both are the study's settings with the objective's overrides (and the tuned winner's)."""
+    data: DataConfig
+    """Training and augmentation are the study's settings with the objective's overrides (and the
+    tuned winner's)."""
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Parameters, training and augmentation settings as plain values, by section."""
+        """Parameters, training, augmentation and data settings as plain values, by section."""
         return {
             "params": self.params,
             "training": self.training.model_dump(mode="json"),
             "augment": self.augment.model_dump(mode="json"),
+            "data": self.data.model_dump(mode="json"),
         }
 
     @property

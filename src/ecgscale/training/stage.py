@@ -33,10 +33,10 @@ UNTRAINED: dict[str, float] = {
 def pretrain(plan: Pretraining, root: Path) -> RunRecord:
     """Train one cell, write its encoder directory and its record.
 
-    Reads ``data/subsets`` (or ``data/tasks`` for an objective that needs labels) and
-    ``data/store``; writes ``models/<cell>/`` and ``results/pretrain/<cell>.json``. Killed at any
-    moment and called again, it goes on from the last work checkpoint, in the same tracked run, and
-    ends with the same bytes. Started by ``torchrun``, all processes train and the first one writes.
+    Reads ``data/subsets``, ``data/tasks`` for an objective that needs labels, and ``data/store``;
+    writes ``models/<cell>/`` and ``results/pretrain/<cell>.json``. Killed at any moment and called
+    again, it goes on from the last work checkpoint, in the same tracked run, and ends with the same
+    bytes. Started by ``torchrun``, all processes train and the first one writes.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def pretrain(plan: Pretraining, root: Path) -> RunRecord:
             params=_params(plan, seen, device),
             tags=_tags(plan, seen, device),
             inputs=_inputs(seen),
-            reads=[seen.place],
+            reads=[seen.place, *(["data/tasks"] if plan.tasks else [])],
         ) as run:
             encoder = initial_encoder(plan.encoder, plan.cell.seed)
             trained = (
@@ -171,7 +171,7 @@ def _params(plan: Pretraining, seen: TrainedOn, device: torch.device) -> dict[st
             "threads": plan.study.threads,
             "processes": distributed.world_size(),
             "device": device.type,
-            "data": {"name": seen.name, **_scale(seen)},
+            "data": {"name": seen.name, **_scale(seen), **settings["data"]},
             "recipe": plan.recipe.model_dump(mode="json"),
             "encoder": {"kind": plan.encoder.kind, **plan.encoder.params},
             "objective": {"kind": plan.objective.kind, **settings["params"]},

@@ -22,11 +22,11 @@ from ecgscale.data.store import Store, open_store
 from ecgscale.data.subsets import read_subset
 from ecgscale.encoders.base import Encoder
 from ecgscale.errors import BadInputError
-from ecgscale.runs.cell import subset_name
-from ecgscale.tasks.targets import training_targets
+from ecgscale.runs.cell import subset_place
 from ecgscale.training.card import TrainedOn
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import TrainingData, load_training_data
+from ecgscale.training.labels import all_labelled, shuffled, with_labels
 from ecgscale.training.loop import Curves, Monitor, TrainingOutcome, train
 from ecgscale.training.monitors import CollapseMonitor, is_collapsed
 from ecgscale.training.schedule import derived_seed
@@ -65,8 +65,8 @@ class Trainer:
     Parameters
     ----------
     plan
-        The cell. An objective that needs labels gets the training records of the plan's tasks, any
-        other one the cell's subset.
+        The cell. It gets its subset, of an objective that needs labels with those of the plan's
+        tasks; one that needs labels and has no subset gets all training records of the tasks.
     root
         The project.
 
@@ -84,7 +84,8 @@ class Trainer:
     def __init__(self, plan: Pretraining, root: Path) -> None:
         self.plan = plan
         labelled = objectives.objectives.get(plan.objective.kind).needs_labels
-        self.trained_on, self._rows, self._stores = (_labelled if labelled else _subset)(plan, root)
+        records = _labelled if labelled and not plan.cell.size else _subset
+        self.trained_on, self._rows, self._stores = records(plan, root)
 
     def train(
         self,
@@ -105,7 +106,8 @@ class Trainer:
         TrainingDivergedError
             If the loss is no longer finite.
         """
-        data = load_training_data(self._rows, self._stores, self.plan.recipe, device)
+        seed = self.plan.cell.seed if self.plan.objective.data.surrogates else None
+        data = load_training_data(self._rows, self._stores, self.plan.recipe, device, seed)
         outcome = train_cell(
             self.plan,
             encoder,
@@ -169,12 +171,22 @@ the store of each source."""
 
 
 def _subset(plan: Pretraining, root: Path) -> Records:
-    place = Path("data/subsets") / subset_name(plan.cell.size, plan.cell.order)
+    place = subset_place(plan.cell.size, plan.cell.order)
     rows, manifest = read_subset(root / place)
-    stores = _stores(rows, root)
+    stores, changed = _stores(rows, root), plan.objective.data
+    name, digest = manifest.name, manifest.digest
+    if plan.tasks:
+        rows = with_labels(rows, root, plan.tasks)
+        if changed.shuffled_labels:
+            seed = derived_seed("labels", plan.cell.seed)
+            rows = shuffled(rows, np.random.default_rng(seed))
+        name += f" with {'shuffled ' * changed.shuffled_labels}labels"
+        digest = _targets_digest(rows)
+    if changed.surrogates:
+        name += " as surrogates"
     trained_on = TrainedOn(
-        name=manifest.name,
-        digest=manifest.digest,
+        name=name,
+        digest=digest,
         place=place.as_posix(),
         stores=_digests(stores),
         patients=manifest.patients,
@@ -188,7 +200,7 @@ def _subset(plan: Pretraining, root: Path) -> Records:
 
 def _labelled(plan: Pretraining, root: Path) -> Records:
     place = Path("data/tasks")
-    rows = training_targets(root / place, plan.tasks)
+    rows = all_labelled(root, plan.tasks)
     stores = _stores(rows, root)
     seconds = [
         stores[str(source)].records["valid_samples"].to_numpy()[group["row"]].sum()

@@ -61,7 +61,7 @@ class MacroAuroc(MainMetric):
     def replicates(self, outcome: Outcome, resamples: int, seed: int) -> Replicates:
         """Return the AUROC of every label, and their mean, in every resample."""
         given = (outcome.y, outcome.scores, outcome.patients, outcome.included)
-        return bootstrap_auroc(*given, resamples=resamples, seed=seed, task=outcome.task)
+        return bootstrap_auroc(*given, resamples=resamples, seed=seed)
 
     def intervals(
         self, outcome: Outcome, replicates: Replicates, columns: Columns
@@ -106,7 +106,6 @@ def bootstrap_auroc(
     *,
     resamples: int,
     seed: int,
-    task: str,
 ) -> Replicates:
     """Recompute every label's AUROC in every resample of the patients.
 
@@ -118,12 +117,12 @@ def bootstrap_auroc(
         Shape (example,), patient ids.
     included
         Shape (label,), the labels of the macro mean; decided once, on all examples.
-    resamples, seed, task
+    resamples, seed
         As `ecgscale.evaluation.bootstrap.patient_weights`.
     """
     truth, values = np.asarray(y) == 1, np.asarray(scores)
     ids, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    weights = patient_weights(len(ids), resamples, seed, task)
+    weights = patient_weights(ids.tolist(), resamples, seed)
     columns = zip(truth.T, values.T, strict=True)
     areas = [_auroc_under_weights(*column, patient, weights) for column in columns]
     replicates = np.array(areas).reshape(truth.shape[1], resamples)

@@ -41,7 +41,7 @@ class Mae(MainMetric):
     def replicates(self, outcome: Outcome, resamples: int, seed: int) -> Replicates:
         """Return the mean absolute error in every resample."""
         given = (outcome.y, outcome.scores, outcome.patients)
-        errors = bootstrap_mae(*given, resamples=resamples, seed=seed, task=outcome.task)
+        errors = bootstrap_mae(*given, resamples=resamples, seed=seed)
         return Replicates(np.empty((0, resamples)), errors)
 
 
@@ -62,7 +62,6 @@ def bootstrap_mae(
     *,
     resamples: int,
     seed: int,
-    task: str,
 ) -> Floats:
     """Return shape (resample,): a regression's mean absolute error in every resample.
 
@@ -71,7 +70,7 @@ def bootstrap_mae(
     """
     truth, values = paired_values(y, predicted)
     ids, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
-    weights = patient_weights(len(ids), resamples, seed, task)
+    weights = patient_weights(ids.tolist(), resamples, seed)
     errors = np.bincount(patient, weights=np.abs(truth - values), minlength=len(ids))
     records = np.bincount(patient, minlength=len(ids)).astype(np.float64)
     return np.asarray(errors @ weights / (records @ weights))

@@ -189,7 +189,7 @@ EDITS = {
         [*EVALUATED, "baseline@*", "report"],
     ),
     "the bootstrap": (
-        ("evaluation/bootstrap.py", "sha256(task.encode())", "sha256(task.upper().encode())"),
+        ("evaluation/bootstrap.py", 'f"{seed} {patient}".encode()', 'f"{patient} {seed}".encode()'),
         [*EVALUATED, "baseline@*", "report"],
     ),
     "the probe": (

@@ -68,7 +68,7 @@ def test_no_patient_of_validation_or_test_was_pretrained_on(real):
     assert held_out
     for size in (16, 32, 64):
         records = pd.read_parquet(
-            real.root / "data" / "subsets" / f"n{size}-o0" / "records.parquet"
+            real.root / "data" / "subsets" / f"n{size}" / "o0" / "records.parquet"
         )
         assert records["patient_id"].nunique() == size
         assert not held_out & set(records["patient_id"])

@@ -20,9 +20,11 @@ pytestmark = pytest.mark.long
 SOURCE = str(Path(ecgscale.__file__).parents[1])
 STARTED = "while [ ! -s pid ]; do sleep 0.1; done;"  # the stage that never ends
 OWNER = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from ecgscale.pipeline import shards
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, or in the background, both are ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 root = Path(sys.argv[1])
 with shards.owner_of(root) as owner:
     shard = shards.start(["long"], root, dict(os.environ), "long", owner)

@@ -7,11 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
 import pandas as pd
 import pytest
+
+from support.server import wait_for
 
 REPORT = ("correlations.csv", "metrics.json", "report.md")
 
@@ -102,17 +102,6 @@ def test_the_mlflow_pages_show_the_runs(small, chromium):
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-
-
-def wait_for(url):
-    for _ in range(900):
-        try:
-            urllib.request.urlopen(url, timeout=1)
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(f"{url} did not answer")
 
 
 def test_a_second_run_repeats_nothing(small):

@@ -38,14 +38,15 @@ def mlflow_server(folder):
         start_new_session=True,
     )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health")
+        wait_for(f"http://127.0.0.1:{port}/health")
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _wait_for(url):
+def wait_for(url):
+    """Wait until a server answers."""
     for _ in range(1200):
         try:
             urllib.request.urlopen(url, timeout=1)

@@ -25,6 +25,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 
@@ -588,9 +590,7 @@ def _mend(client: "MlflowClient", run: "Run", record: RunRecord, root: Path) -> 
 def _local_artifacts(run: "Run") -> Path | None:
     uri = run.info.artifact_uri or ""
     if uri.startswith("file://"):
-        from mlflow.utils.file_utils import local_file_uri_to_path
-
-        return Path(local_file_uri_to_path(uri))  # type: ignore[no-untyped-call]
+        return Path(url2pathname(urlsplit(uri).path))
     return Path(uri) if uri.startswith("/") else None
 
 

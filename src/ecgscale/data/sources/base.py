@@ -714,10 +714,12 @@ def parse_likelihoods(text: str) -> tuple[dict[str, float], tuple[str, ...]]:
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(tree, ast.Dict):
+            raise TypeError(f"{type(tree).__name__} is no dict")
         stated: dict[Any, Any] = ast.literal_eval(tree)
         codes = [str(code).strip() for code in stated]
         values = [math.nan if isinstance(x, bool) else float(x) for x in stated.values()]
-        repeated = len(tree.keys) != len(set(codes))  # type: ignore[attr-defined]
+        repeated = len(tree.keys) != len(set(codes))
     except _NOT_A_DICT:
         raise QuarantineError("bad-metadata", f"the labels are {text[:80]!r}") from None
     if repeated:

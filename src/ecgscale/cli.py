@@ -46,6 +46,9 @@ CARRYING = ("repro", "report", "sync")
 
 StudyFile = Annotated[Path, typer.Option("--study", help="The study file.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes.")]
+CELLS = (
+    "<objective>/<encoder>/n<size>-o<order>-s<seed>, or <objective>/<encoder>: all that are due."
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -215,8 +218,15 @@ def subset(
 
 
 @app.command()
-def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
-    """Pretrain one cell, <objective>/<encoder>/n<size>-o<order>-s<seed>; continues after a kill."""
+def pretrain(
+    cell: Annotated[str, typer.Argument(help=CELLS)],
+    study: StudyFile = PARAMS,
+    jobs: Jobs = CORES,
+) -> None:
+    """Pretrain a cell, or all of an objective and encoder; continues after a kill."""
+    if _is_curve(cell):
+        _make_curve("pretrain", cell, study, jobs)
+        return
     from ecgscale.runs.cell import Cell
     from ecgscale.study.resolve import pretraining
     from ecgscale.training.stage import pretrain as run
@@ -226,7 +236,7 @@ def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
 
 @app.command()
 def evaluate(
-    cell: Annotated[str | None, typer.Argument(help="A cell of the study.")] = None,
+    cell: Annotated[str | None, typer.Argument(help=CELLS)] = None,
     encoder: Annotated[
         Path | None, typer.Option(help="Any encoder directory (models/external/...) instead.")
     ] = None,
@@ -234,8 +244,12 @@ def evaluate(
         str | None, typer.Option(help="With --encoder: the suite to run. Default: the study's.")
     ] = None,
     study: StudyFile = PARAMS,
+    jobs: Jobs = CORES,
 ) -> None:
     """Evaluate an encoder on downstream tasks: a cell's on the study's, or any on a suite's."""
+    if cell is not None and _is_curve(cell) and not suite and not encoder:
+        _make_curve("evaluate", cell, study, jobs)
+        return
     from ecgscale.study.resolve import evaluation
 
     if (cell is None) == (encoder is None) or (suite and cell):
@@ -440,13 +454,23 @@ def repro(
         Path | None, typer.Option("--study", help="Make this study file the active one first.")
     ] = None,
     jobs: Jobs = CORES,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")
+    ] = False,
 ) -> None:
     """Run the whole study: what is out of date, several cells at once; then show the answer."""
+    from ecgscale.pipeline import repro as pipeline
     from ecgscale.pipeline.repro import activate
     from ecgscale.pipeline.repro import repro as run
 
     activate(study or PARAMS, ROOT)
     settings = load_study(PARAMS)
+    if dry_run:
+        stages, tasks = pipeline.dry_run(settings, ROOT)
+        for title in (*stages, *(task.title for task in tasks)):
+            print(title)
+        out.print(f"{len(stages)} stages of data and {len(tasks)} records are out of date")
+        return
     run(settings, ROOT, jobs)
     _show_answer(settings)
     _show_waiting()
@@ -478,6 +502,18 @@ def doctor(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
             out.print(f"{state} {finding.what}: {finding.detail}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def _is_curve(name: str) -> bool:
+    """Whether it names an objective with an encoder, and no cell of theirs."""
+    return name.count("/") == 1
+
+
+def _make_curve(phase: Any, curve: str, study: Path, jobs: int) -> None:
+    from ecgscale.pipeline.cells import make_curve
+
+    made = make_curve(phase, curve, study, ROOT, jobs)
+    out.print(f"{phase} {curve}: {made} cells made, the others were up to date", highlight=False)
 
 
 def _entry(section: dict[str, Any], name: str, key: str, study: Path) -> Any:

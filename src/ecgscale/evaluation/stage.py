@@ -27,7 +27,7 @@ from ecgscale.evaluation.readouts.base import Predictions, parse_settings
 from ecgscale.evaluation.result import TaskResult, check_table, minimum_positives, task_result
 from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.progress import Bars
-from ecgscale.runs.cell import Cell, subset_place
+from ecgscale.runs.cell import Cell, baseline_reads, evaluation_reads, subset_place
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
 from ecgscale.settings import digest_of
@@ -58,6 +58,8 @@ class Subject:
         What belongs to it beside the evaluation's own.
     details
         Beside ``tasks``.
+    reads
+        What decides the results, relative to the project.
     """
 
     cell: str
@@ -65,6 +67,7 @@ class Subject:
     params: dict[str, Scalar] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    reads: Sequence[str] = ("data/tasks",)
 
 
 def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) -> RunRecord:
@@ -106,7 +109,7 @@ def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) 
     directory = root / "models" / cell.name
     tags = {"subset_digest": subset_digest, "model_digest": model_digest(directory)}
     tables = [read_targets(root / "data/tasks", name) for name in plan.settings.tasks]
-    subject = Subject(cell.name, axes | scale, tags=tags)
+    subject = Subject(cell.name, axes | scale, tags=tags, reads=evaluation_reads(cell))
     return _evaluated(plan, subject, directory, tables, root)
 
 
@@ -197,7 +200,8 @@ def evaluate_baseline(plan: Evaluation, name: str, root: Path) -> RunRecord:
             for table in tables
         }
 
-    return _recorded(plan, Subject(f"baseline/{name}", axes), tables, root, results)
+    subject = Subject(f"baseline/{name}", axes, reads=baseline_reads(name))
+    return _recorded(plan, subject, tables, root, results)
 
 
 def _evaluated(
@@ -268,7 +272,7 @@ def _recorded(
             )
             for table in tables
         ],
-        reads=["data/tasks", f"models/{subject.cell}"],
+        reads=subject.reads,
     ) as run:
         found = results(run.kept("endpoints"))
         return run.finish(

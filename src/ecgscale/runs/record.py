@@ -79,6 +79,11 @@ class RunRecord(BaseModel):
     """What the report needs beyond scalars (per-label tables, bootstrap replicates)."""
     artifacts: list[str] = []
     """Files that belong to the run, relative to the project."""
+    made_from: dict[str, str] = {}
+    """What decided what the run wrote: files and folders, relative to the project, with their
+    digests (`ecgscale.files.path_digest`). While they are the same, so is what the run wrote."""
+    made: dict[str, str] = {}
+    """Files that it wrote beside this record, with their digests."""
     started: str
     ended: str
 
@@ -97,8 +102,9 @@ class RunRecord(BaseModel):
         return json.dumps(finite(self.model_dump(mode="python")), sort_keys=True, indent=1)
 
     def write(self, path: Path) -> None:
-        """Write atomically: a reader sees the old file or the new one, never a part."""
-        write_whole(path, self.to_json() + "\n")
+        """Write atomically, with the record's digest: what is changed afterwards is noticed."""
+        content = {**json.loads(self.to_json()), "digest": self.digest}
+        write_whole(path, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":
@@ -107,7 +113,7 @@ class RunRecord(BaseModel):
         Raises
         ------
         BadInputError
-            If the file is missing, not JSON, or not a run record.
+            If the file is missing, not JSON, not a run record, or was changed after it was written.
 
         Examples
         --------
@@ -138,9 +144,16 @@ class RunRecord(BaseModel):
                 name: [(step, math.nan if value is None else value) for step, value in points]
                 for name, points in raw.get("curves", {}).items()
             }
-            return cls(**raw)
+            stated = raw.pop("digest", None)  # a record from before it was written has none
+            record = cls(**raw)
         except (ValidationError, KeyError, TypeError, AttributeError) as error:
             raise BadInputError(f"{path} is not a run record: {error}") from error
+        if stated not in (None, record.digest):
+            raise BadInputError(
+                f"{path} was changed after it was written: `dvc checkout` brings it back, or "
+                "delete it, and `repro` makes it again"
+            )
+        return record
 
 
 def result_path(results: Path, phase: Phase, cell: str) -> Path:

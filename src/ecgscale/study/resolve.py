@@ -254,6 +254,8 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
     for size in grid.sizes:
         settings = {"pool": study.pool, "orders": orders, "parent": study.parent_size(size)}
         yield f"subsets/n{size}", _content(settings, closure("ecgscale.data.subsets:build_subsets"))
+    # What it decides is which cells there are, and nothing that one of them writes.
+    yield "grid", {"sizes": sorted(grid.sizes), "replicates": sorted(grid.blocks)}
     _check_labels(study)
     for objective, encoder in product((*grid.scaled, *grid.controls), grid.encoders):
         cell = Cell(objective, encoder, 0, 0, 0)

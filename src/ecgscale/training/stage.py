@@ -12,6 +12,7 @@ from ecgscale import distributed, encoders
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, Encoder, model_digest
 from ecgscale.objectives.base import objectives
+from ecgscale.runs.cell import pretraining_reads
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
 from ecgscale.settings import digest_of
@@ -76,7 +77,7 @@ def pretrain(plan: Pretraining, root: Path) -> RunRecord:
             params=_params(plan, seen, device),
             tags=_tags(plan, seen, device),
             inputs=_inputs(seen),
-            reads=[seen.place, *(["data/tasks"] if plan.tasks else [])],
+            reads=pretraining_reads(plan.cell, labelled=bool(plan.tasks) or not plan.cell.size),
         ) as run:
             encoder = initial_encoder(plan.encoder, plan.cell.seed)
             trained = (
@@ -88,11 +89,13 @@ def pretrain(plan: Pretraining, root: Path) -> RunRecord:
                 return run.awaited()
             model = Path("models") / plan.cell.name
             _write_model(plan, encoder, seen, trained, root / model)
+            files = [(model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)]
             return run.finish(
                 metrics={**(trained.metrics if trained else UNTRAINED), **_scale(seen)},
                 curves=trained.outcome.curves if trained else {},
                 tags={"model_digest": model_digest(root / model)},
-                artifacts=[(model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)],
+                artifacts=files,
+                made=files,
             )
 
 

@@ -1,0 +1,98 @@
+"""A process that makes records one after another, so that imports are paid for once.
+
+``python -m ecgscale.pipeline.worker STUDY CODE REPLIES`` reads tasks from its standard input, a
+line of JSON each, and writes a line of JSON about each to the file descriptor `REPLIES`. It ends
+when its standard input does, whatever it is doing: the system closes that even for a process that
+was killed, and so none trains on alone.
+
+All code that can make a record is imported before the first one, and its state is held against
+`CODE`, that of the package when the study was begun. An edit while the study runs therefore changes
+no record; it counts when the study is run again.
+"""
+
+import importlib
+import json
+import logging
+import os
+import pkgutil
+import queue
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ecgscale.code import PACKAGE, package_state
+from ecgscale.code import ROOT as ROOT_OF_CODE
+from ecgscale.errors import BadInputError
+from ecgscale.pipeline.work import Task, perform
+from ecgscale.runs.address import Redacting, tracking_uri
+from ecgscale.study.file import Study, load_study
+
+ROOT = Path()
+PACKAGES = (
+    *("data", "datasets", "encoders", "evaluation", "objectives"),
+    *("runs", "study", "tasks", "training"),
+)
+"""Rooms whose code makes records."""
+EDITED = "the code was edited while the study began; the same command begins again with all of it"
+
+
+def main() -> None:
+    """Serve until the standard input ends."""
+    handler = logging.StreamHandler()
+    handler.addFilter(Redacting())
+    logging.basicConfig(
+        level=os.environ.get("ECGSCALE_LOG", "WARNING"), format="%(message)s", handlers=[handler]
+    )
+    tracking_uri(ROOT)  # takes credentials out of the address, for all that follows
+    tasks: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read, args=(tasks,), daemon=True).start()
+    study, edited = load_study(Path(sys.argv[1])), not imported(sys.argv[2])
+    with os.fdopen(int(sys.argv[3]), "w") as replies:
+        while True:
+            asked = Task(**json.loads(tasks.get()))
+            said = {"bad": EDITED} if edited else answer(asked, study)
+            print(json.dumps(said), file=replies, flush=True)
+
+
+def _read(tasks: "queue.Queue[str]") -> None:
+    for line in sys.stdin:
+        tasks.put(line)
+    os._exit(0)  # whoever asked is gone, or has nothing more to ask
+
+
+def imported(code: str) -> bool:
+    """Import all that can make a record; return whether the package is in a certain state."""
+    for package in PACKAGES:
+        path = [str(ROOT_OF_CODE / package)]
+        for module in pkgutil.walk_packages(path, f"{PACKAGE}.{package}."):
+            importlib.import_module(module.name)
+    return package_state() == code
+
+
+def answer(task: Task, study: Study) -> dict[str, Any]:
+    """Perform a task and say how it went.
+
+    Returns
+    -------
+    dict
+        ``seconds``; ``bad``, a sentence, of bad input; ``failed``, the last line, of a failure,
+        which is printed whole.
+    """
+    begun = time.monotonic()
+    said: dict[str, Any] = {}
+    print(task.title, file=sys.stderr, flush=True)
+    try:
+        perform(task, study, ROOT)
+    except BadInputError as error:
+        said["bad"] = str(error)
+    except Exception as error:
+        traceback.print_exc()
+        said["failed"] = f"{type(error).__name__}: {error}"
+    return {**said, "seconds": time.monotonic() - begun}
+
+
+if __name__ == "__main__":
+    main()

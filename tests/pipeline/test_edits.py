@@ -165,7 +165,7 @@ EDITS = {
     # Encoders: training and, whatever trained them, evaluation.
     "a forward pass": (
         ("encoders/net1d.py", "F.silu(self.stem_norm(", "F.relu(self.stem_norm("),
-        [*(f"{stage}@*-net1d-tiny-*" for stage in OF_ENCODERS), *SEARCH],
+        [*(f"{stage}@*-net1d-tiny" for stage in OF_ENCODERS), *SEARCH],
     ),
     "another encoder": (
         (
@@ -173,7 +173,7 @@ EDITS = {
             "def frames(self, x",
             "def frames(self, _, x",
         ),
-        [f"{stage}@*-vit1d-tiny-*" for stage in OF_ENCODERS],
+        [f"{stage}@*-vit1d-tiny" for stage in OF_ENCODERS],
     ),
     "an encoder that is not asked for": (
         ("encoders/s4.py", "torch.exp(", "torch.expm1("),

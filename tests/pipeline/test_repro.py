@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from ecgscale.errors import BadInputError
-from ecgscale.pipeline.repro import activate, worker_count
+from ecgscale.pipeline.pool import worker_count
+from ecgscale.pipeline.repro import activate
 
 
 @pytest.fixture

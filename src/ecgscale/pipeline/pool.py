@@ -16,6 +16,8 @@ from ecgscale.pipeline.work import Task
 from ecgscale.runs.address import tracking_uri
 from ecgscale.study.file import Study
 
+MODULE = "ecgscale.pipeline.worker"
+
 GPUS = Path("/proc/driver/nvidia/gpus")
 """Where the driver lists its devices: to ask torch would import it where nothing is trained."""
 
@@ -214,7 +216,7 @@ def _start(
     with log.open("ab") as file:
         begun = file.tell()
         process = subprocess.Popen(
-            [sys.executable, "-m", "ecgscale.pipeline.worker", str(study), code, str(writing)],
+            [sys.executable, "-m", MODULE, str(study), code, str(writing)],
             cwd=root,
             env=dict(environment),
             stdin=subprocess.PIPE,

@@ -454,12 +454,19 @@ def repro(
         Path | None, typer.Option("--study", help="Make this study file the active one first.")
     ] = None,
     jobs: Jobs = CORES,
+    engine: Annotated[
+        str, typer.Option(help="processes, on this machine, or ray: a cluster (RAY_ADDRESS).")
+    ] = "processes",
+    gpus_per_cell: Annotated[
+        float, typer.Option(min=0, help="With ray: GPUs that a cell asks for; 0.5 shares one.")
+    ] = 0.0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")
     ] = False,
 ) -> None:
     """Run the whole study: what is out of date, several cells at once; then show the answer."""
     from ecgscale.pipeline import repro as pipeline
+    from ecgscale.pipeline.cells import Engine
     from ecgscale.pipeline.repro import activate
     from ecgscale.pipeline.repro import repro as run
 
@@ -471,7 +478,9 @@ def repro(
             print(title)
         out.print(f"{len(stages)} stages of data and {len(tasks)} records are out of date")
         return
-    run(settings, ROOT, jobs)
+    if engine not in ("processes", "ray"):
+        raise BadInputError(f"--engine {engine}: it is processes or ray")
+    run(settings, ROOT, Engine(jobs, engine == "ray", gpus_per_cell))
     _show_answer(settings)
     _show_waiting()
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from ecgscale.pipeline import pool
 from ecgscale.pipeline.work import Task
 pool.MODULE = "support.worker"
-pool.run([Task("pretrain", "long/e/n1-o0-s0")], 1, Path("params.yaml"), "", Path(sys.argv[1]),
-         dict(os.environ), print)
+pool.run([Task("pretrain", "long/e/n1-o0-s0")], Path("params.yaml"), "", Path(sys.argv[1]),
+         dict(os.environ), print, count=1)
 """
 
 
@@ -38,8 +38,9 @@ def run(root, *tasks, count=1, gpus=()):
     """Return what was said to be done, and what the workers saw: phase, name, process, device."""
     done = []
     pool.run(
-        *(tasks, count, Path("params.yaml"), "code", root, ENVIRONMENT),
+        *(tasks, Path("params.yaml"), "code", root, ENVIRONMENT),
         lambda task, seconds: done.append((task, seconds)),
+        count=count,
         gpus=gpus,
     )
     return done, [line.split() for line in (root / "seen").read_text().splitlines()]

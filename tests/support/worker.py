@@ -25,10 +25,9 @@ def main():
                 print("near its end", flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
             elif what == "bad":
-                said["bad"] = "data/tasks has no manifest.json"
+                said = {"bad": "data/tasks has no manifest.json"}
             elif what == "fails":
-                print("Traceback: because", flush=True)
-                said["failed"] = "because"
+                said = {"failed": "Traceback: because"}
             elif what == "long":
                 time.sleep(600)
             replies.write(json.dumps(said) + "\n")

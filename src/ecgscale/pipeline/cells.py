@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from ecgscale.code import package_state
@@ -17,6 +17,25 @@ from ecgscale.study.file import Study, load_study
 
 UNCOMMITTED = Path(".ecgscale") / "uncommitted.json"
 """Stages of which a record was made, or set aside, and that DVC has not been told of yet."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes the cells.
+
+    Attributes
+    ----------
+    jobs
+        Most processes on this machine.
+    on_ray
+        Whether a Ray cluster does it instead.
+    gpus_per_cell
+        What a cell asks the cluster for.
+    """
+
+    jobs: int
+    on_ray: bool = False
+    gpus_per_cell: float = 0.0
 
 
 class Cells:
@@ -58,21 +77,23 @@ class Cells:
         return due(asked, self._study, self._root)
 
     def make(
-        self, tasks: Sequence[Task], count: int, moved: Callable[[int], None], bars: Bars
+        self, tasks: Sequence[Task], engine: "Engine", moved: Callable[[int], None], bars: Bars
     ) -> None:
-        """Make the records of some tasks, up to `count` at once.
+        """Make the records of some tasks.
 
         Records that the study no longer asks for are set aside first.
 
         Parameters
         ----------
+        engine
+            By what they are computed.
         moved
             Called with the number of tasks that were done since the last call.
 
         Raises
         ------
         BadInputError, StageFailedError
-            As `ecgscale.pipeline.pool.run`.
+            As `ecgscale.pipeline.pool.run` or `ecgscale.pipeline.ray_engine.run`.
         """
         old = superseded(self._study, self._root)
         self._note([*tasks, *old])
@@ -95,11 +116,16 @@ class Cells:
                 f"about {_minutes(left)} left)"
             )
 
-        device = self._study.study.device
-        pool.run(
-            *(tasks, count, self._path, self._code, self._root, self._environment, done),
-            gpus=pool.devices(device, self._environment),
-        )
+        settings = self._study.study
+        given = (tasks, self._path, self._code, self._root, self._environment, done)
+        if engine.on_ray:
+            from ecgscale.pipeline import ray_engine
+
+            ray_engine.run(*given, threads=settings.threads, gpus=engine.gpus_per_cell)
+        else:
+            count = pool.worker_count(engine.jobs, settings.threads)
+            gpus = pool.devices(settings.device, self._environment)
+            pool.run(*given, count=count, gpus=gpus)
 
     def uncommitted(self) -> list[str]:
         """Return the stages of DVC that it has to be told of."""
@@ -157,13 +183,8 @@ def make_curve(phase: Phase, curve: str, path: Path, root: Path, jobs: int) -> i
     cells = Cells(study, path, package_state(), root, environment)
     tasks = cells.due(phase, curve)
     with Bars() as bars:
-        count = pool.worker_count(jobs, study.study.threads)
-        cells.make(tasks, count, partial(_nothing), bars)
+        cells.make(tasks, Engine(jobs), lambda _: None, bars)
     return len(tasks)
-
-
-def _nothing(_: int) -> None:
-    """There is no other bar to move."""
 
 
 def _minutes(seconds: float) -> str:

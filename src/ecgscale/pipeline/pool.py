@@ -114,12 +114,12 @@ def devices(device: str, environment: Mapping[str, str]) -> list[str]:
 
 def run(
     tasks: Sequence[Task],
-    count: int,
     study: Path,
     code: str,
     root: Path,
     environment: Mapping[str, str],
     done: Done,
+    count: int,
     gpus: Sequence[str] = (),
 ) -> None:
     """Have all tasks done by up to `count` processes; the first failure ends them all.
@@ -137,6 +137,8 @@ def run(
         The state of the package that the study was begun with (`ecgscale.code.package_state`).
     environment
         Of the processes.
+    count
+        Most processes.
     gpus
         Devices to give them in turn, one each.
 
@@ -187,7 +189,7 @@ def _hear(worker: Worker, done: Done) -> None:
         if "bad" in said:
             raise BadInputError(f"{task.title}: {said['bad']}")
         if "failed" in said:
-            raise StageFailedError(f"{task.title} failed ({worker.log}):\n{_tail(worker)}")
+            raise StageFailedError(f"{task.title} failed ({worker.log}):\n{said['failed']}")
         worker.waiting.pop(0)
         done(task, said["seconds"])
 

@@ -17,7 +17,7 @@ from rich.progress import TaskID
 from ecgscale.code import package_state
 from ecgscale.errors import BadInputError, StageFailedError
 from ecgscale.files import write_whole
-from ecgscale.pipeline.cells import Cells
+from ecgscale.pipeline.cells import Cells, Engine
 from ecgscale.pipeline.pool import environment_of, worker_count
 from ecgscale.pipeline.shards import Owner, follow, owner_of, start
 from ecgscale.pipeline.work import Task
@@ -47,8 +47,8 @@ ACTIVATED = Path(".ecgscale") / "activated.yaml"
 """What was last made the active study: while params.yaml is the same, nobody has edited it."""
 
 
-def repro(study: Study, root: Path, jobs: int) -> None:
-    """Bring the whole study up to date, up to `jobs` cells at once.
+def repro(study: Study, root: Path, engine: Engine) -> None:
+    """Bring the whole study up to date, several cells at once.
 
     DVC runs the stages of the data, those of one phase at the same time. The cells are made by
     processes that stay (`ecgscale.pipeline.pool`) and then committed to DVC, and one `dvc repro`
@@ -72,7 +72,7 @@ def repro(study: Study, root: Path, jobs: int) -> None:
     dvc = Dvc(root, environment_of(study, root))
     stages = dvc.stages()
     names = {phase: [s for kind in kinds for s in stages[kind]] for phase, kinds in DATA.items()}
-    workers = worker_count(jobs, study.study.threads)
+    workers = worker_count(engine.jobs, study.study.threads)
     with owner_of(root) as owner, Bars() as bars:
         with spool.carrying(root):
             study_bar = bars.bar("study", sum(map(len, names.values())) + 1)
@@ -80,7 +80,7 @@ def repro(study: Study, root: Path, jobs: int) -> None:
             cells = Cells(study, PARAMS, code, root, dvc.environment)
             tasks = cells.due()
             bars.more(study_bar, len(tasks))
-            cells.make(tasks, workers, partial(bars.advance, study_bar), bars)
+            cells.make(tasks, engine, partial(bars.advance, study_bar), bars)
             dvc.commit(cells.uncommitted())
             cells.committed()
         bar = bars.bar("report", 1)

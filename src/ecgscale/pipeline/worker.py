@@ -27,10 +27,12 @@ from ecgscale.code import PACKAGE, package_state
 from ecgscale.code import ROOT as ROOT_OF_CODE
 from ecgscale.errors import BadInputError
 from ecgscale.pipeline.work import Task, perform
-from ecgscale.runs.address import Redacting, tracking_uri
+from ecgscale.runs.address import Redacting, redacted, tracking_uri
 from ecgscale.study.file import Study, load_study
 
 ROOT = Path()
+LINES = 15
+"""Of a failure, that are handed on."""
 PACKAGES = (
     *("data", "datasets", "encoders", "evaluation", "objectives"),
     *("runs", "study", "tasks", "training"),
@@ -78,20 +80,20 @@ def answer(task: Task, study: Study) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``seconds``; ``bad``, a sentence, of bad input; ``failed``, the last line, of a failure,
-        which is printed whole.
+        ``seconds`` that it took; or ``bad``, a sentence, of bad input; or ``failed``, the last
+        lines of what is printed of a failure.
     """
     begun = time.monotonic()
-    said: dict[str, Any] = {}
     print(task.title, file=sys.stderr, flush=True)
     try:
         perform(task, study, ROOT)
     except BadInputError as error:
-        said["bad"] = str(error)
-    except Exception as error:
+        return {"bad": str(error)}
+    except Exception:
         traceback.print_exc()
-        said["failed"] = f"{type(error).__name__}: {error}"
-    return {**said, "seconds": time.monotonic() - begun}
+        lines = traceback.format_exc().splitlines()[-LINES:]
+        return {"failed": redacted("\n".join(lines))}
+    return {"seconds": time.monotonic() - begun}
 
 
 if __name__ == "__main__":

@@ -46,15 +46,15 @@ EVERY = {
     ),
     "a size in between": (
         lambda s: s["grid"]["sizes"].append(200),
-        {"subsets/n200", "subsets/n400", "report"},
+        {"grid", "subsets/n200", "subsets/n400", "report"},
     ),
     "a replicate with an order of its own": (
         lambda s: s["grid"]["replicates"].append({"order": 3, "seed": 3}),
-        {"subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
+        {"grid", "subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
     ),
     "a replicate of known orders": (
         lambda s: s["grid"].update(replicates=[{"order": 0, "seed": 0}, {"order": 1, "seed": 1}]),
-        {"subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
+        {"grid", "subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
     ),
     "what is changed of the records": (
         lambda s: s["objectives"]["simclr-surrogates"].update(data={}),

@@ -15,7 +15,7 @@ from pathlib import Path
 from ecgscale.errors import BadInputError
 from ecgscale.files import path_digest
 from ecgscale.runs.cell import Cell, baseline_reads, evaluation_reads, pretraining_reads
-from ecgscale.runs.record import Phase, RunRecord, result_path
+from ecgscale.runs.record import Origin, Phase, read_origin, result_path
 from ecgscale.settings import digest_of
 from ecgscale.study.cells import study_cells
 from ecgscale.study.file import Study
@@ -130,13 +130,13 @@ def is_current(task: Task, study: Study, root: Path, digests: Digests) -> bool:
     digests
         Of what it reads; what it wrote is looked at anew.
     """
-    record = _record(result_path(root / "results", task.phase, task.name))
+    origin = _origin(result_path(root / "results", task.phase, task.name))
     return (
-        record is not None
-        and record.study == study.study.name
-        and record.made_from == digests.of(reads(task, study))
-        and set(record.made_from) == set(reads(task, study))
-        and all(_is(root / path, digest) for path, digest in record.made.items())
+        origin is not None
+        and origin.study == study.study.name
+        and origin.made_from == digests.of(reads(task, study))
+        and set(origin.made_from) == set(reads(task, study))
+        and all(_is(root / path, digest) for path, digest in origin.made.items())
     )
 
 
@@ -182,14 +182,14 @@ def _make(task: Task, study: Study, root: Path) -> None:
 
 def set_aside(task: Task, root: Path) -> None:
     """Move a task's record and files to where they can be taken back from; delete a damaged one."""
-    record = _record(result_path(root / "results", task.phase, task.name))
-    whole = record is not None and all(_is(root / p, d) for p, d in record.made.items())
+    origin = _origin(result_path(root / "results", task.phase, task.name))
+    whole = origin is not None and all(_is(root / p, d) for p, d in origin.made.items())
     made = [path for path in task.made_in(root) if path.exists()]
-    if record is None or not whole or not record.made_from:
+    if origin is None or not whole or not origin.made_from:
         for path in made:
             _remove(path)
         return
-    place = _aside(task, record.made_from, root)
+    place = _aside(task, origin.made_from, root)
     _remove(place)
     place.mkdir(parents=True)
     for path in reversed(made):  # the record last: with it, all of it is there
@@ -230,9 +230,9 @@ def _aside(task: Task, made_from: dict[str, str], root: Path) -> Path:
     return root / ASIDE / digest_of([task.phase, task.name, made_from])[:32]
 
 
-def _record(path: Path) -> RunRecord | None:
+def _origin(path: Path) -> Origin | None:
     try:
-        return RunRecord.read(path)
+        return read_origin(path)
     except BadInputError:
         return None
 

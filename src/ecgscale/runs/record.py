@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +91,7 @@ class RunRecord(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 32 hexadecimal characters."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
+        return _digest(self.to_json())
 
     @property
     def identity(self) -> RunIdentity:
@@ -103,7 +104,7 @@ class RunRecord(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write atomically, with the record's digest: what is changed afterwards is noticed."""
-        content = {**json.loads(self.to_json()), "digest": self.digest}
+        content = {**finite(self.model_dump(mode="python")), "digest": self.digest}
         write_whole(path, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
     @classmethod
@@ -132,10 +133,9 @@ class RunRecord(BaseModel):
         >>> RunRecord.read(path).metrics
         {'chapman-38.macro_auroc': 0.7}
         """
+        text = _intact(path)
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise BadInputError(f"{path} does not exist") from error
+            raw = json.loads(text)
         except json.JSONDecodeError as error:
             raise BadInputError(f"{path} is not JSON: {error}") from error
         try:
@@ -144,16 +144,71 @@ class RunRecord(BaseModel):
                 name: [(step, math.nan if value is None else value) for step, value in points]
                 for name, points in raw.get("curves", {}).items()
             }
-            stated = raw.pop("digest", None)  # a record from before it was written has none
-            record = cls(**raw)
+            return cls(**raw)
         except (ValidationError, KeyError, TypeError, AttributeError) as error:
             raise BadInputError(f"{path} is not a run record: {error}") from error
-        if stated not in (None, record.digest):
-            raise BadInputError(
-                f"{path} was changed after it was written: `dvc checkout` brings it back, or "
-                "delete it, and `repro` makes it again"
-            )
-        return record
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of a record, what says whether it is up to date."""
+
+    study: str
+    made_from: dict[str, str]
+    made: dict[str, str]
+
+
+def read_origin(path: Path) -> Origin:
+    """Read what a record was made from, and leave the megabytes of its numbers alone.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, is not as `RunRecord.write` writes it, or was changed afterwards.
+    """
+    text = _intact(path)
+    parts = {key: _part(text, key) for key in ("study", "made_from", "made")}
+    try:
+        return Origin(**{key: json.loads(part) for key, part in parts.items()})
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{path} is not a run record as this version writes them") from error
+
+
+_DIGEST = re.compile(r'^ "digest": "([0-9a-f]{32})",\n', re.MULTILINE)
+"""The line of a record's own digest: what belongs to the record alone is indented by one."""
+
+
+def _intact(path: Path) -> str:
+    """Return a record's text without its digest, which must be that of the text.
+
+    A record from before digests were written has none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path} is not JSON: {error}") from error
+    stated = _DIGEST.search(text)
+    if stated is None:
+        return text
+    rest = text[: stated.start()] + text[stated.end() :]
+    if _digest(rest.removesuffix("\n")) != stated[1]:
+        raise BadInputError(
+            f"{path} was changed after it was written: `dvc checkout` brings it back, or "
+            "delete it, and `repro` makes it again"
+        )
+    return rest
+
+
+def _part(text: str, key: str) -> str:
+    """Return the value of a key of the record itself, or nothing."""
+    found = re.search(rf'^ "{key}": (\{{\}}|\{{.*?^ \}}|".*?"),?$', text, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def result_path(results: Path, phase: Phase, cell: str) -> Path:

@@ -1,5 +1,6 @@
 """A study file (params.yaml) as typed, validated settings; nothing else reads the file."""
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,6 +21,9 @@ from ecgscale.training.settings import DataConfig, TrainingConfig
 
 S = TypeVar("S", bound=Settings)
 PARAMS = Path("params.yaml")
+RESERVED = ("baseline", "external")
+"""Folders of results beside those of the objectives."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Replicate(Settings):
@@ -78,6 +82,13 @@ class Grid(Settings):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"grid names {name} in two of objectives, labelled and controls")
+        stages = [f"{name}-{encoder}" for name, encoder in product(names, self.encoders)]
+        for stage in stages:
+            if stages.count(stage) > 1:
+                raise ValueError(
+                    f"grid: two pairs of an objective and an encoder are both called {stage}: give "
+                    "one of them another name"
+                )
         if any(size < 1 for size in self.sizes):
             raise ValueError("grid.sizes must be positive")
         return self
@@ -216,6 +227,12 @@ class Study(Settings):
         _known("grid.encoders", self.grid.encoders, "encoders", self.encoders)
         objectives = (*self.grid.scaled, *self.grid.controls)
         _known("grid", objectives, "objectives", self.objectives)
+        for name in (*self.objectives, *self.encoders):
+            if name in RESERVED or not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"objectives and encoders: {name!r} cannot be a name: letters, digits, dots, "
+                    f"dashes and underscores, and none of {', '.join(RESERVED)}"
+                )
         parents = [o.control_of for o in self.objectives.values() if o.control_of]
         _known("objectives.*.control_of", parents, "objectives", self.objectives)
         _known(

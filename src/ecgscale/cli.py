@@ -96,10 +96,9 @@ def _before(context: typer.Context) -> None:
 @app.command()
 def resolve(study: StudyFile = PARAMS) -> None:
     """Write what decides each stage's output: settings, code, libraries (data/resolved)."""
-    from ecgscale.study.resolve import write_resolved
+    from ecgscale.study.resolve import RESOLVED, write_resolved
 
-    kept = ROOT / ".ecgscale" / "resolved.json"
-    write_resolved(load_study(study), ROOT / "data" / "resolved", kept)
+    write_resolved(load_study(study), ROOT / "data" / "resolved", ROOT / RESOLVED)
 
 
 @app.command()

@@ -26,7 +26,7 @@ from ecgscale.runs import spool
 from ecgscale.runs.lineage import is_saved
 from ecgscale.runs.tracking import StoreTroubleError, check_store
 from ecgscale.study.file import PARAMS, Grid, Study, TuneConfig, load_study
-from ecgscale.study.resolve import validate, write_resolved
+from ecgscale.study.resolve import RESOLVED, validate, write_resolved
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def repro(study: Study, root: Path, engine: Engine) -> None:
         If a stage or a cell fails; the message ends with its last lines.
     """
     code = package_state()
-    validate(study)
+    validate(study, root / RESOLVED)
     try:
         check_store(root)
     except StoreTroubleError as error:
@@ -99,9 +99,8 @@ def dry_run(study: Study, root: Path) -> tuple[list[str], list[Task]]:
     BadInputError
         As `repro`.
     """
-    validate(study)
+    write_resolved(study, root / "data" / "resolved", root / RESOLVED)
     dvc = Dvc(root, environment_of(study, root))
-    write_resolved(study, root / "data" / "resolved", root / ".ecgscale" / "resolved.json")
     stages = dvc.stages()
     names = [name for kinds in DATA.values() for kind in kinds for name in stages[kind]]
     changed = [name for name in dvc.changed(names) if name != "resolve"]

@@ -40,6 +40,9 @@ from ecgscale.study.file import Study
 from ecgscale.study.tasks import TaskBook, task_book
 from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObjective
 
+RESOLVED = Path(".ecgscale") / "resolved.json"
+"""What was resolved last, kept for as long as nothing that it follows from has changed."""
+
 UNTRAINED = {"ecgscale.training.trainer": "an objective without training never starts it"}
 """What the pretraining of an encoder that keeps its initial weights does not reach."""
 
@@ -167,16 +170,22 @@ def evaluation(study: Study, baseline: str | None = None) -> Evaluation:
     )
 
 
-def validate(study: Study) -> None:
+def validate(study: Study, kept: Path | None = None) -> None:
     """Check that all a study names exists and every parameter is in range, before anything runs.
+
+    Parameters
+    ----------
+    kept
+        As `write_resolved` leaves it: what was right there need not be looked at again.
 
     Raises
     ------
     BadInputError
         Naming the first key that is wrong.
     """
-    for _ in _contents(study):
-        pass
+    if kept is None or _unchanged(study, kept) is None:
+        for _ in _contents(study):
+            pass
 
 
 def write_resolved(study: Study, out: Path, kept: Path) -> None:

@@ -46,6 +46,9 @@ CARRYING = ("repro", "report", "sync")
 
 StudyFile = Annotated[Path, typer.Option("--study", help="The study file.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes.")]
+CellJobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Processes; default one a GPU, or a core.")
+]
 CELLS = (
     "<objective>/<encoder>/n<size>-o<order>-s<seed>, or <objective>/<encoder>: all that are due."
 )
@@ -220,7 +223,7 @@ def subset(
 def pretrain(
     cell: Annotated[str, typer.Argument(help=CELLS)],
     study: StudyFile = PARAMS,
-    jobs: Jobs = CORES,
+    jobs: CellJobs = None,
 ) -> None:
     """Pretrain a cell, or all of an objective and encoder; continues after a kill."""
     if _is_curve(cell):
@@ -243,7 +246,7 @@ def evaluate(
         str | None, typer.Option(help="With --encoder: the suite to run. Default: the study's.")
     ] = None,
     study: StudyFile = PARAMS,
-    jobs: Jobs = CORES,
+    jobs: CellJobs = None,
 ) -> None:
     """Evaluate an encoder on downstream tasks: a cell's on the study's, or any on a suite's."""
     if cell is not None and _is_curve(cell) and not suite and not encoder:
@@ -452,7 +455,7 @@ def repro(
     study: Annotated[
         Path | None, typer.Option("--study", help="Make this study file the active one first.")
     ] = None,
-    jobs: Jobs = CORES,
+    jobs: CellJobs = None,
     engine: Annotated[
         str, typer.Option(help="processes, on this machine, or ray: a cluster (RAY_ADDRESS).")
     ] = "processes",
@@ -517,7 +520,7 @@ def _is_curve(name: str) -> bool:
     return name.count("/") == 1
 
 
-def _make_curve(phase: Any, curve: str, study: Path, jobs: int) -> None:
+def _make_curve(phase: Any, curve: str, study: Path, jobs: int | None) -> None:
     from ecgscale.pipeline.cells import make_curve
 
     made = make_curve(phase, curve, study, ROOT, jobs)

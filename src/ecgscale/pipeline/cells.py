@@ -26,14 +26,14 @@ class Engine:
     Attributes
     ----------
     jobs
-        Most processes on this machine.
+        Most processes on this machine; None for one a GPU, or else as many as there are cores for.
     on_ray
         Whether a Ray cluster does it instead.
     gpus_per_cell
         What a cell asks the cluster for.
     """
 
-    jobs: int
+    jobs: int | None = None
     on_ray: bool = False
     gpus_per_cell: float = 0.0
 
@@ -123,8 +123,8 @@ class Cells:
 
             ray_engine.run(*given, threads=settings.threads, gpus=engine.gpus_per_cell)
         else:
-            count = pool.worker_count(engine.jobs, settings.threads)
             gpus = pool.devices(settings.device, self._environment)
+            count = pool.worker_count(engine.jobs or len(gpus) or None, settings.threads)
             pool.run(*given, count=count, gpus=gpus)
 
     def uncommitted(self) -> list[str]:
@@ -156,7 +156,7 @@ class Cells:
 _PHASES: tuple[Phase, ...] = ("pretrain", "evaluate")
 
 
-def make_curve(phase: Phase, curve: str, path: Path, root: Path, jobs: int) -> int:
+def make_curve(phase: Phase, curve: str, path: Path, root: Path, jobs: int | None) -> int:
     """Bring all cells of an objective with an encoder up to date: a stage of DVC.
 
     Parameters

@@ -64,7 +64,7 @@ def environment_of(study: Study, root: Path) -> dict[str, str]:
     }
 
 
-def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
+def worker_count(jobs: int | None, threads: int, cores: int | None = None) -> int:
     """Return how many processes of `threads` threads to run at once.
 
     Threads wait for each other by spinning: two processes with two threads each, on two cores, hold
@@ -73,7 +73,7 @@ def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
     Parameters
     ----------
     jobs
-        Most processes.
+        Most processes; None for as many as there are cores for.
     threads
         Threads of each.
     cores
@@ -86,7 +86,8 @@ def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
     """
     if cores is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(jobs, (cores or 1) // threads))
+    room = (cores or 1) // threads
+    return max(1, room if jobs is None else min(jobs, room))
 
 
 def chains(tasks: Sequence[Task]) -> list[list[Task]]:

@@ -10,6 +10,7 @@ All code that can make a record is imported before the first one, and its state 
 no record; it counts when the study is run again.
 """
 
+import gc
 import importlib
 import json
 import logging
@@ -93,7 +94,17 @@ def answer(task: Task, study: Study) -> dict[str, Any]:
         traceback.print_exc()
         lines = traceback.format_exc().splitlines()[-LINES:]
         return {"failed": redacted("\n".join(lines))}
+    finally:
+        _release()
     return {"seconds": time.monotonic() - begun}
+
+
+def _release() -> None:
+    """Give a GPU's memory back: other processes may share it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,17 @@ import pytest
 
 LAYERS = (
     *("errors", "files", "settings", "progress", "code", "registry", "distributed", "device"),
-    *("runs", "data", "tasks", "datasets", "encoders", "objectives", "training", "evaluation"),
+    *(
+        "runs",
+        "literature",
+        "data",
+        "tasks",
+        "datasets",
+        "encoders",
+        "objectives",
+        "training",
+        "evaluation",
+    ),
     *("scaling", "study", "report", "pipeline", "cli", "__main__"),
 )
 """Rooms and single modules, from the ground up."""

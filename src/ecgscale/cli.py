@@ -370,6 +370,25 @@ def report(study: StudyFile = PARAMS) -> None:
 
 
 @app.command()
+def literature(as_json: AsJson = False) -> None:
+    """List published results (literature/*.yaml), and import them into the tracking store."""
+    from ecgscale.literature.publication import FOLDER, published_rows, read_literature
+    from ecgscale.literature.records import write_records
+    from ecgscale.runs.tracking import sync as run
+
+    publications = read_literature(ROOT / FOLDER)
+    rows = [row.columns for row in published_rows(publications)]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        heading = ("publication", "model", "task", "metric", "readout", "value", "grade")
+        _show([heading, *(tuple(str(row[name]) for name in heading) for row in rows)])
+    written = write_records(ROOT)
+    run(ROOT / "results", ROOT)
+    err.print(f"{len(publications)} publications: {written} models are in the tracking store")
+
+
+@app.command()
 def plan(
     study: StudyFile = PARAMS,
     slope: Annotated[
@@ -460,7 +479,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     pages = experiment_pages(ROOT)
     out.print("MLflow UI, ready in a few seconds (Ctrl-C ends it):")
     for phase, page in pages.items():
-        out.print(f"{phase:<10}http://127.0.0.1:{port}/{page}", highlight=False, soft_wrap=True)
+        out.print(f"{phase:<12}http://127.0.0.1:{port}/{page}", highlight=False, soft_wrap=True)
     serve(ROOT, port)
 
 

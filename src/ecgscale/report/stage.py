@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from ecgscale.data.copies import IdentityManifest, read_identity
 from ecgscale.data.subsets import Overlap, SubsetManifest, read_overlaps, read_subset_manifest
+from ecgscale.literature.publication import FOLDER, Publication, read_literature
+from ecgscale.literature.records import write_records
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
 from ecgscale.report.further import further_frames
-from ecgscale.report.page import assemble, drawings, to_html, to_markdown
+from ecgscale.report.literature import literature_frames, literature_section, look_up
+from ecgscale.report.page import assemble, drawings, simulated_sources, to_html, to_markdown
 from ecgscale.report.provenance import with_runs
 from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import Phase, read_results
@@ -84,6 +87,8 @@ def build_report(study: Study, root: Path) -> ReportSummary:
         if record.study == study.study.name
     ]
     records.sort(key=lambda record: record.cell)
+    publications = read_literature(root / FOLDER)
+    write_records(root)
     runs, otherwise = with_runs(records, root)
     pretrain, evaluate = ([r for r in runs if r.record.phase == phase] for phase in PHASES)
     directory = root / "data" / "identity"
@@ -94,7 +99,9 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
     overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
     out = root / "reports"
-    return write_report(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise)
+    return write_report(
+        *(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise, publications)
+    )
 
 
 def write_report(
@@ -106,18 +113,22 @@ def write_report(
     overlaps: Sequence[Overlap] = (),
     subsets: Sequence[SubsetManifest] = (),
     otherwise: Sequence[str] = (),
+    publications: Sequence[Publication] = (),
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
     `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
     are what the subsets of each size share, and `subsets` their manifests; `otherwise` is what the
-    tracking store says that the records do not. Run ids stand only there, in
-    ``runs.csv`` and in the page's table of runs.
+    tracking store says that the records do not; `publications` are the published evidence. Run ids
+    stand only there, in ``runs.csv`` and in the page's table of runs.
     """
     design = study_design(study)
     analysis = analyse(design, study.report, pretrain, evaluate, subsets)
+    published = look_up(publications, study.report.confidence)
+    simulated = bool(simulated_sources(study))
+    sections = {"literature": literature_section(published, analysis.claims, simulated)}
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
+        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise, sections),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)
@@ -130,7 +141,10 @@ def write_report(
         "plots/scaling.csv": frames.plot_frame(analysis),
         **{
             f"further/{name}.csv": frame
-            for name, frame in further_frames(analysis.further, analysis.laws).items()
+            for name, frame in {
+                **further_frames(analysis.further, analysis.laws),
+                **literature_frames(published),
+            }.items()
         },
     }.items():
         frame.to_csv(out / name, index=False)

@@ -17,7 +17,7 @@ LAYERS = (
         "training",
         "evaluation",
     ),
-    *("scaling", "study", "report", "pipeline", "cli", "__main__"),
+    *("scaling", "ledger", "study", "report", "pipeline", "cli", "__main__"),
 )
 """Rooms and single modules, from the ground up."""
 

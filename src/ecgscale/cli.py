@@ -370,6 +370,25 @@ def report(study: StudyFile = PARAMS) -> None:
 
 
 @app.command()
+def claims(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
+    """Judge every claim of the ledger (claims.yaml) by the study at hand."""
+    from ecgscale.report.ledger import claims_frame, evidence_of, summary
+    from ecgscale.report.stage import judge_claims
+
+    judged = judge_claims(load_study(study), ROOT)
+    if as_json:
+        print(json.dumps(finite(claims_frame(judged).to_dict("records")), indent=1))
+        return
+    for one in judged:
+        out.print(f"[bold]{one.claim.id}[/bold]: {one.verdict}", highlight=False)
+        found = [finding.said for _, finding in one.findings]
+        for text in (one.claim.claim, *found, *filter(None, [one.claim.note])):
+            out.print(f"  {text}", highlight=False, markup=False)
+        out.print(f"  Evidence: {'; '.join(evidence_of(one))}", highlight=False, markup=False)
+    out.print(summary(judged))
+
+
+@app.command()
 def literature(as_json: AsJson = False) -> None:
     """List published results (literature/*.yaml), and import them into the tracking store."""
     from ecgscale.literature.publication import FOLDER, published_rows, read_literature

@@ -4,18 +4,7 @@
 of the study at hand; each module in `checks` is one kind of check, or a few that belong together.
 """
 
-from ecgscale.ledger.base import Check, Finding, checks
-from ecgscale.ledger.claims import CLAIMS, Judged, StatedClaim, judge, read_claims
-from ecgscale.ledger.study import StudyAtHand
+from pathlib import Path
 
-__all__ = [
-    "CLAIMS",
-    "Check",
-    "Finding",
-    "Judged",
-    "StatedClaim",
-    "StudyAtHand",
-    "checks",
-    "judge",
-    "read_claims",
-]
+CLAIMS = Path("claims.yaml")
+"""The ledger, in a project's folder."""

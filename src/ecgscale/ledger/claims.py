@@ -15,9 +15,6 @@ from ecgscale.ledger.base import Check, Finding, LedgerVerdict, checks
 from ecgscale.ledger.study import StudyAtHand
 from ecgscale.settings import Settings, first_problem, read_mapping
 
-CLAIMS = Path("claims.yaml")
-"""The ledger, in a project's folder."""
-
 log = logging.getLogger(__name__)
 
 ClaimKind = Literal["conceptual", "quantitative", "structural"]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ecgscale.ledger.claims import CLAIMS, Judged, StatedClaim, judge, read_claims
+from ecgscale.ledger import CLAIMS
+from ecgscale.ledger.claims import Judged, StatedClaim, judge, read_claims
 from ecgscale.literature.publication import FOLDER, Publication, read_literature
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.ledger import FILE as CLAIMS_FILE

@@ -1,4 +1,4 @@
-"""Where the size of an encoder stands among its family."""
+"""Where the size of an encoder stands among its published family."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,20 +14,23 @@ class EncoderSizeParams(CheckParams):
     """Parameters of `EncoderSize`."""
 
     encoder: str
-    size: str
-    above: str
-    """The size that it is larger than."""
-    below: str
-    """The size that it is smaller than."""
     params: dict[str, Any] = Field(default={})
     """Of the encoder."""
-    parameters: int | None = Field(default=None, ge=1)
-    """How many parameters the published network of this size has."""
+    publication: str
+    """Name of the file in ``literature/`` that knows the numbers of parameters."""
+    model: str
+    """The published model that the encoder stands for."""
+    above: str
+    """A published model that has fewer parameters."""
+    below: str
+    """One that has more."""
+    unused: int = Field(default=0, ge=0)
+    """Parameters that the published network has and never applies."""
 
 
 @checks.register("encoder-size")
 class EncoderSize(Check):
-    """An encoder's size lies between two others, and has the published number of parameters."""
+    """A published model lies between two others in size, and an encoder has its parameters."""
 
     Params: ClassVar[type[CheckParams]] = EncoderSizeParams
 
@@ -37,24 +40,23 @@ class EncoderSize(Check):
         return (encoders.get(given["encoder"]),)
 
     def run(self, study: StudyAtHand) -> Finding:
-        """Count the parameters of the three networks, which are not allocated."""
+        """Count the parameters of the encoder, and compare the published numbers."""
         params = self.params
+        publication = study.published(params.publication)
+        if publication is None:
+            raise LookupError(f"literature/ has no {params.publication}.yaml")
         small, own, large = (
-            self._count(size) for size in (params.above, params.size, params.below)
+            publication.models[name].parameters or 0
+            for name in (params.above, params.model, params.below)
         )
-        same = small < own < large and params.parameters in (None, own)
+        encoder = create(params.encoder, **params.params)
+        counted = sum(parameter.numel() for parameter in encoder.parameters())
+        same = counted == own - params.unused
         return Finding(
-            "supported" if same else "contradicted",
-            f"{params.encoder} {params.size} has {own:,} parameters, {params.above} {small:,} and "
-            f"{params.below} {large:,}"
-            + (f"; published: {params.parameters:,}." if params.parameters else "."),
-            value=float(own),
-            claimed=float(params.parameters or "nan"),
+            "supported" if same and small < own < large else "contradicted",
+            f"Of {params.model}, {own:,} parameters are published, more than the {small:,} of "
+            f"{params.above} and fewer than the {large:,} of {params.below}; it applies all but "
+            f"{params.unused:,}. The encoder of this project has {counted:,}.",
+            value=float(counted),
+            claimed=float(own - params.unused),
         )
-
-    def _count(self, size: str) -> int:
-        import torch
-
-        with torch.device("meta"):
-            encoder = create(self.params.encoder, size=size, **self.params.params)
-        return sum(parameter.numel() for parameter in encoder.parameters())

@@ -35,6 +35,16 @@ class LossTerms(Check):
 
     def run(self, study: StudyAtHand) -> Finding:
         """Run the loss on a small random batch, with each term and without it."""
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # on so few records, more of them only wait for each other
+        try:
+            return self._run()
+        finally:
+            torch.set_num_threads(threads)
+
+    def _run(self) -> Finding:
         parts, whole = self._gradient({})
         said, all_act = [], True
         for term, off in self.params.terms.items():

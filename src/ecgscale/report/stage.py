@@ -114,7 +114,7 @@ def write_report(
     overlaps: Sequence[Overlap] = (),
     subsets: Sequence[SubsetManifest] = (),
     otherwise: Sequence[str] = (),
-    beside: Beside = Beside(),  # noqa: B008
+    beside: Beside | None = None,
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
@@ -126,7 +126,8 @@ def write_report(
     design = study_design(study)
     analysis = analyse(design, study.report, pretrain, evaluate, subsets)
     tables = _tables(analysis)
-    sections, more = beside_sections(study, analysis, beside, simulated_sources(study), tables)
+    simulated = simulated_sources(study)
+    sections, more = beside_sections(study, analysis, beside or Beside(), simulated, tables)
     page, metrics = (
         assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise, sections),
         frames.metrics(analysis),

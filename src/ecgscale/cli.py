@@ -372,7 +372,7 @@ def report(study: StudyFile = PARAMS) -> None:
 @app.command()
 def claims(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
     """Judge every claim of the ledger (claims.yaml) by the study at hand."""
-    from ecgscale.report.ledger import claims_frame, evidence_of, summary
+    from ecgscale.report.ledger import claims_frame, evidence_of, said_of, summary
     from ecgscale.report.stage import judge_claims
 
     judged = judge_claims(load_study(study), ROOT)
@@ -381,10 +381,8 @@ def claims(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
         return
     for one in judged:
         out.print(f"[bold]{one.claim.id}[/bold]: {one.verdict}", highlight=False)
-        found = [finding.said for _, finding in one.findings]
-        for text in (one.claim.claim, *found, *filter(None, [one.claim.note])):
-            out.print(f"  {text}", highlight=False, markup=False)
-        out.print(f"  Evidence: {'; '.join(evidence_of(one))}", highlight=False, markup=False)
+        for text in (one.claim.claim, *said_of(one), f"Evidence: {'; '.join(evidence_of(one))}"):
+            out.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
     out.print(summary(judged))
 
 

@@ -1,4 +1,4 @@
-"""The claims ledger: its file, its verdicts on a small study, and what happens to a broken check."""
+"""The claims ledger: its file, its verdicts on a small study, and a check that is broken."""
 
 import dataclasses
 import math
@@ -209,7 +209,7 @@ def test_evidence_that_is_there_is_listed(tmp_path, at_hand):
     claims = read_claims(ledger(tmp_path, {**CLAIM, "evidence": links}))
     frame = claims_frame(judge(claims, at_hand, tmp_path, ["runs.csv"]))
     assert frame["evidence"].tolist() == [
-        "a test (made there); file page.md; symbol ecgscale.objectives.clef:alignment_loss; "
+        "made in a test; file page.md; symbol ecgscale.objectives.clef:alignment_loss; "
         "published clef; csv runs.csv"
     ]
 

@@ -35,7 +35,7 @@ def test_the_published_correlation_stands_beside_the_study_s_own(written, html):
     text = written.markdown.read_text(encoding="utf-8")
     for shown in (html, text):
         assert "Across 8 published models" in shown
-        assert "left out one at a time" in shown
+        assert "sizes [2nd]" in shown
         assert "In this study, where nothing but the number of patients changes" in shown
         assert "on simulated recordings is: clef" in shown
     rows = re.findall(r"^\| (across published models|within this study) \|.*$", text, re.MULTILINE)
@@ -53,8 +53,13 @@ def test_grades_and_sources_stay_visible(html):
 
 
 def test_every_claim_has_its_verdict_evidence_and_a_row(written, html):
-    ledger = re.search(r'<table id="claims">.*?</table>', html, re.DOTALL).group()
-    assert ledger.count('<th scope="row">') == 11
+    ledger = re.search(r'<dl class="claims">.*?</dl>', html, re.DOTALL).group()
+    assert re.findall(r'<b class="(\w+)">', ledger) == [
+        *("supported", "supported", "not", "not", "contradicted", "supported"),
+        *("not", "not", "not", "not", "supported"),
+    ]
+    assert '<a href="https://pmc.ncbi.nlm.nih.gov/articles/PMC11722092">' in ledger
+    assert "| supported |" in written.markdown.read_text(encoding="utf-8")
     assert "Of 11 claims, 4 supported, 1 contradicted and 6 not testable here." in html
     frame = pd.read_csv(written.html.parent / "further" / "claims.csv")
     assert frame["id"].nunique() == 11

@@ -71,7 +71,7 @@ def beside_sections(
         frames[CLAIMS_FILE] = claims_frame(judged)
     sections = {
         "literature": literature_section(published, analysis.claims, bool(simulated)),
-        "claims": claims_section(judged),
+        "claims": claims_section(judged, beside.publications),
     }
     return sections, frames
 

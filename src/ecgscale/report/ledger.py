@@ -2,14 +2,15 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import pandas as pd
 
 from ecgscale.ledger.base import LedgerVerdict
-from ecgscale.ledger.claims import Judged
+from ecgscale.ledger.claims import Evidence, Judged
 from ecgscale.ledger.study import StudyAtHand
+from ecgscale.literature.publication import Publication
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.tables import Table
 from ecgscale.report.words import count
@@ -17,6 +18,11 @@ from ecgscale.study.file import Study
 
 FILE = "further/claims.csv"
 """Below ``reports/``."""
+ABOUT = (
+    "Verdicts are computed by checks that ran when this report was made. A number is compared only "
+    "where this study has the data that it was claimed of; elsewhere it is not testable here, "
+    "whatever the measured value."
+)
 
 
 def study_at_hand(
@@ -46,15 +52,39 @@ def study_at_hand(
     )
 
 
-def claims_section(judged: Sequence[Judged]) -> dict[str, Any]:
+def claims_section(judged: Sequence[Judged], publications: Sequence[Publication]) -> dict[str, Any]:
     """Return what the section shows; empty where a project has no ledger."""
     if not judged:
         return {}
+    known = {publication.name: publication for publication in publications}
     return {
-        "sentence": summary(judged),
+        "sentence": f"{summary(judged)} {ABOUT}",
+        "entries": [
+            {
+                **{"id": one.claim.id, "claim": one.claim.claim, "verdict": one.verdict},
+                **{"found": said_of(one), "made_in": one.claim.made_in},
+                "links": [_link(link, known) for link in one.claim.evidence],
+                "evidence": [text for _, found in one.findings for text in found.evidence],
+            }
+            for one in judged
+        ],
         "table": claims_table(judged),
         "file": FILE,
     }
+
+
+def said_of(one: Judged) -> list[str]:
+    """Return what the checks of a claim found, and what its verdict leaves open."""
+    return [*(found.said for _, found in one.findings), *filter(None, [one.claim.note])]
+
+
+def _link(link: Evidence, known: Mapping[str, Publication]) -> dict[str, str]:
+    """Return a link of the page: its text, and an address where it has one."""
+    if link.published is not None:
+        publication = known[link.published]
+        return {"text": publication.identifier, "url": publication.url}
+    text = link.file or link.symbol or link.csv or ""
+    return {"text": text, "url": link.csv or ""}
 
 
 def summary(judged: Sequence[Judged]) -> str:
@@ -65,22 +95,13 @@ def summary(judged: Sequence[Judged]) -> str:
 
 
 def claims_table(judged: Sequence[Judged]) -> Table:
-    """Return the ledger: a row for each claim, with what its checks found."""
+    """Return the ledger as a table: a row for each claim, with what its checks found."""
     return Table(
         "claims",
-        "What was claimed, and what the checks of it found when this page was made. A number is "
-        "compared only where this study has the data that it was claimed of; elsewhere it is not "
-        "testable here, whatever the measured value.",
+        "Verdicts are computed by checks that ran when this report was made.",
         ("Claim", "Verdict", "What the checks found", "Evidence"),
         [
-            [
-                one.claim.claim,
-                one.verdict,
-                " ".join(
-                    [*(found.said for _, found in one.findings), *filter(None, [one.claim.note])]
-                ),
-                "; ".join(evidence_of(one)),
-            ]
+            [one.claim.claim, one.verdict, " ".join(said_of(one)), "; ".join(evidence_of(one))]
             for one in judged
         ],
     )
@@ -88,7 +109,7 @@ def claims_table(judged: Sequence[Judged]) -> Table:
 
 def evidence_of(one: Judged) -> list[str]:
     """Return where a claim can be looked up, as text."""
-    links = [f"{one.claim.made_in} (made there)", *(link.text for link in one.claim.evidence)]
+    links = [f"made in {one.claim.made_in}", *(link.text for link in one.claim.evidence)]
     links += [text for _, found in one.findings for text in found.evidence]
     return list(dict.fromkeys(links))
 

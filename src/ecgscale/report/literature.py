@@ -1,7 +1,7 @@
 """Published evidence on the page: what other models show, beside what this study shows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +67,9 @@ def literature_section(
         return {}
     first = _first_test(found.across)
     return {
-        "sentences": [*_across_sentences(first), *_controlled_sentences(claims, simulated)],
+        "sentences": [*_across_sentences(found, first), *_controlled_sentences(claims, simulated)],
         "beside": _beside_table(first, claims),
-        "reasons": _reasons(first, claims),
+        "reasons": _reasons(found, first, claims),
         "across": _across_table(found.across),
         "findings": [
             {"text": finding.text, "grade": finding.grade, "source": publication.identifier}
@@ -96,21 +96,26 @@ def _first_test(across: Sequence[AcrossModels]) -> list[AcrossModels]:
     return [one for one in across if one.results == across[0].results]
 
 
-def _across_sentences(first: Sequence[AcrossModels]) -> list[str]:
+def _across_sentences(found: Published, first: Sequence[AcrossModels]) -> list[str]:
     if not first:
         return []
-    values = ", ".join(
-        f"{signed(one.whole.rho, 2)} {READOUTS[one.readout]} "
-        f"({ends(one.whole.low, one.whole.high, 2)}; p {p_text(one.whole.p)})"
-        for one in first
-    )
+    values = ", ".join(f"{signed(one.whole.rho, 2)} ({READOUTS[one.readout]})" for one in first)
     lowest = min(first, key=lambda one: one.range_without[0][1])
     highest = max(first, key=lambda one: one.range_without[1][1])
     (without_low, low), (without_high, high) = lowest.range_without[0], highest.range_without[1]
+    rows = [row for row in found.rows if row.results == first[0].results and row.of.records]
+    sized = "".join(f"[{grade}]" for grade in sorted({row.of.grade for row in rows}))
+    (source,) = {
+        publication.identifier
+        for publication in found.publications
+        if publication.name == first[0].publication
+    }
     return [
-        f"Across {first[0].whole.n} published models, Spearman's \u03c1 of the AUROC on "
-        f"{first[0].results.task} with the number of pretraining recordings is {values}.",
-        f"One model decides its sign: left out one at a time, \u03c1 runs from {signed(low, 2)} "
+        f"Across {first[0].whole.n} published models ({source}; scores [{first[0].results.grade}], "
+        f"sizes {sized}), Spearman's \u03c1 of the AUROC on \u201c{first[0].results.task}\u201d with "
+        f"the number of pretraining recordings is {values}; the smallest p is "
+        f"{min(one.whole.p for one in first):.2g}.",
+        f"Single models move it: left out one at a time, \u03c1 runs from {signed(low, 2)} "
         f"({READOUTS[lowest.readout]}, without {without_low}) to {signed(high, 2)} "
         f"({READOUTS[highest.readout]}, without {without_high}).",
         *_exposure_sentence(first),
@@ -195,33 +200,66 @@ def _sizes(sizes: Sequence[int], noun: str) -> str:
     return f"{min(sizes):,} to {max(sizes):,} {noun}"
 
 
-def _reasons(first: Sequence[AcrossModels], claims: Sequence[Claim]) -> list[str]:
-    """Return why the two correlations may differ; numbers where there are any."""
+def _reasons(found: Published, first: Sequence[AcrossModels], claims: Sequence[Claim]) -> list[str]:
+    """Return why the two correlations may differ, with numbers where there are any."""
     reasons = [
         "Models differ in architecture, objective, recipe, input length and number of parameters. "
         "Each of these can outweigh the amount of data, and goes with it.",
-        "Some are supervised, on labels that are close to those of the tests.",
-        "Some were pretrained on recordings of the test sets; those are among the smaller ones.",
         "Published sizes count recordings, of one or of many hospitals, and are second-hand; this "
         "study counts patients of one pool.",
-        "Near the ceiling of a test, there is little left for data to add: without any "
-        "pretraining, networks reach almost the same.",
         "Which models were published, and which of them were compared, is no random choice.",
     ]
-    if first and not math.isnan(first[0].whole.needed):
-        whole = first[0].whole
+    if not first:
+        return reasons
+    whole = first[0].whole
+    if not math.isnan(whole.needed):
         reasons.append(
             f"{whole.n} models are few: only a \u03c1 of {whole.needed:.2f} or more would have "
             "p of at most .05. Such a result speaks neither for nor against an effect of data."
         )
+    reasons += _reasons_of_models(found, first[0])
     sizes = [size for claim in claims for size in claim.group.sizes.tolist()]
-    if first and sizes:
+    if sizes:
         reasons.append(
             f"This study's sizes end at {max(sizes):,} patients, the published ones begin at "
             f"{min(first[0].sizes):,} recordings: a curve can rise in the one range and be flat in "
             "the other."
         )
     return reasons
+
+
+def _reasons_of_models(found: Published, one: AcrossModels) -> list[str]:
+    """Return what is known of single models of a test: labels, exposure, and the ceiling."""
+    rows = [row for row in found.rows if row.results == one.results]
+    pretrained = {row.of.title: row for row in rows if row.of.records}
+    supervised = [name for name, row in pretrained.items() if row.of.supervised]
+    seen = {name: row for name, row in pretrained.items() if row.exposure == "seen"}
+    plain = [row for row in rows if row.readout == "scratch"]
+    reasons = []
+    if supervised:
+        reasons.append(
+            f"{', '.join(supervised)} learned from labels, which are close to those of the tests."
+        )
+    if seen:
+        sizes = [row.of.records or 0 for row in seen.values()]
+        reasons.append(
+            f"{', '.join(seen)} were pretrained on recordings of the test set too; they are of "
+            f"{_sizes(sizes, 'recordings')}, where the largest models have {max(one.sizes):,}."
+        )
+    if plain:
+        best, top = (
+            max(some, key=lambda row: row.value) for some in (plain, list(_not_scratch(rows)))
+        )
+        reasons.append(
+            f"Near the ceiling, little is left for data to add: the best network without "
+            f"pretraining reaches {best.value:.3f} in this test, the best pretrained one "
+            f"{top.value:.3f}."
+        )
+    return reasons
+
+
+def _not_scratch(rows: Sequence[Row]) -> Iterator[Row]:
+    return (row for row in rows if row.readout != "scratch")
 
 
 def _across_table(across: Sequence[AcrossModels]) -> Table:

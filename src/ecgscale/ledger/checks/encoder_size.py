@@ -45,17 +45,16 @@ class EncoderSize(Check):
         publication = study.published(params.publication)
         if publication is None:
             raise LookupError(f"literature/ has no {params.publication}.yaml")
-        small, own, large = (
-            publication.models[name].parameters or 0
-            for name in (params.above, params.model, params.below)
-        )
+        models = [publication.models[n] for n in (params.above, params.model, params.below)]
+        titles = [model.title for model in models]
+        small, own, large = (model.parameters or 0 for model in models)
         encoder = create(params.encoder, **params.params)
         counted = sum(parameter.numel() for parameter in encoder.parameters())
         same = counted == own - params.unused
         return Finding(
             "supported" if same and small < own < large else "contradicted",
-            f"Of {params.model}, {own:,} parameters are published, more than the {small:,} of "
-            f"{params.above} and fewer than the {large:,} of {params.below}; it applies all but "
+            f"Of {titles[1]}, {own:,} parameters are published, more than the {small:,} of "
+            f"{titles[0]} and fewer than the {large:,} of {titles[2]}; it applies all but "
             f"{params.unused:,}. The encoder of this project has {counted:,}.",
             value=float(counted),
             claimed=float(own - params.unused),

@@ -66,7 +66,6 @@ class LossTerms(Check):
             "supported" if all_act else "contradicted",
             f"Run on {RECORDS} random records, the loss of {self.params.objective} has these "
             f"parts: {'; '.join(said)}.",
-            evidence=(f"{objectives.get(self.params.objective).__module__}",),
         )
 
     def _gradient(self, changes: Mapping[str, Any]) -> tuple[dict[str, float], Any]:

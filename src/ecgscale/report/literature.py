@@ -112,8 +112,8 @@ def _across_sentences(found: Published, first: Sequence[AcrossModels]) -> list[s
     }
     return [
         f"Across {first[0].whole.n} published models ({source}; scores [{first[0].results.grade}], "
-        f"sizes {sized}), Spearman's \u03c1 of the AUROC on \u201c{first[0].results.task}\u201d with "
-        f"the number of pretraining recordings is {values}; the smallest p is "
+        f"sizes {sized}), Spearman's \u03c1 of the AUROC on \u201c{first[0].results.task}\u201d "
+        f"with the number of pretraining recordings is {values}; the smallest p is "
         f"{min(one.whole.p for one in first):.2g}.",
         f"Single models move it: left out one at a time, \u03c1 runs from {signed(low, 2)} "
         f"({READOUTS[lowest.readout]}, without {without_low}) to {signed(high, 2)} "

@@ -2,11 +2,16 @@
 
 import dataclasses
 import math
+import re
 
+import numpy as np
 import pytest
 import yaml
 
+from ecgscale.data.recipe import Recipe
+from ecgscale.data.record import CLINICAL_FIELDS, LEADS
 from ecgscale.data.risk import RISK_FACTORS
+from ecgscale.data.store import StoreWriter
 from ecgscale.errors import BadInputError, StageFailedError
 from ecgscale.ledger.base import Check, CheckParams, Finding, checks, held_against
 from ecgscale.ledger.claims import ClaimCheckError, judge, read_claims
@@ -15,6 +20,7 @@ from ecgscale.report.analysis import analyse
 from ecgscale.report.ledger import claims_frame, study_at_hand, summary
 from ecgscale.study.design import study_design
 from support import runs as synthetic
+from support.stores import finish
 
 CLAIM = {
     "id": "mine",
@@ -256,3 +262,72 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path):
         read_claims(path)
     path.unlink()
     assert read_claims(path) == []
+
+
+def write_store(folder, leads, seconds, sbp=140.0):
+    """A store of two recordings, the second as long as the first or not."""
+    folder.mkdir(parents=True)
+    recipe = Recipe(leads=leads, seconds=1.0, minimum_seconds=0.5)
+    writer = StoreWriter(folder, leads, recipe.n_samples)
+    for number, length in enumerate(seconds):
+        row = {
+            **{"record_id": str(number), "patient_id": f"clinic:{number}", "source": "clinic"},
+            **{"age": 60.0, "sex": "F", "fold": None, "split": None, "labels": ["AF"]},
+            **{"likelihoods": [100.0], "split_labels": [], "unit": "mV", "fs_original": 100.0},
+            **{"seconds": length, "valid_samples": recipe.n_samples, "notes": []},
+            **{"signal_digest": str(number), **dict.fromkeys(CLINICAL_FIELDS, None), "sbp": sbp},
+        }
+        writer.add(row, np.zeros((len(leads), recipe.n_samples), dtype=np.int16))
+    finish(writer, "clinic", recipe)
+
+
+@pytest.mark.parametrize(
+    ("leads", "seconds", "simulated", "verdict_of_both"),
+    [
+        (LEADS, (10.0, 10.0), False, "supported"),
+        (LEADS, (10.0, 30.0), False, "contradicted"),
+        (("I", "II"), (10.0, 10.0), False, "contradicted"),
+        (LEADS, (10.0, 10.0), True, "not testable here"),
+    ],
+)
+def test_recordings_are_looked_at_one_by_one(
+    tmp_path, at_hand, leads, seconds, simulated, verdict_of_both
+):
+    write_store(tmp_path / "clinic", leads, seconds)
+    here = dataclasses.replace(
+        at_hand,
+        pool=("clinic",),
+        readers={"clinic": "mimic-iv-ecg"},
+        simulated=frozenset({"clinic"} if simulated else ()),
+        stores=tmp_path,
+    )
+    check = {"check": "recordings", "leads": 12, "seconds": 10}
+    for stated in (check, {**check, "reader": "mimic-iv-ecg"}):
+        found, said = verdict(tmp_path, here, stated)
+        assert found == verdict_of_both
+        assert f"2 {'simulated ' if simulated else ''}recordings, {len(leads)} leads" in said.said
+    other = verdict(tmp_path, here, {**check, "reader": "heedb"})
+    assert other[0] == "not testable here"
+    found, said = verdict(
+        tmp_path, here, {"check": "metadata-fields", "fields": ["age", "sbp", "dbp", "risk"]}
+    )
+    assert found == "supported"
+    assert "age 100%, sbp 100%, dbp 0%, risk 100%" in said.said
+
+
+def test_the_examples_of_the_page_work(project, tmp_path, at_hand):
+    page = (project / "docs" / "claims.md").read_text(encoding="utf-8")
+    example, code = (
+        re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL).group(1) for kind in ("yaml", "python")
+    )
+    path = tmp_path / "claims.yaml"
+    path.write_text(example, encoding="utf-8")
+    (judged,) = judge(read_claims(path), at_hand, project, ["correlations.csv"])
+    # The interval over so few sizes holds the bound.
+    assert (judged.claim.id, judged.verdict) == ("simclr-gains", "not testable here")
+    exec(compile(code, "docs/claims.md", "exec"), {"__name__": "of_the_page"})
+    check = {"check": "small-study", "patients": 2048}
+    assert verdict(tmp_path, at_hand, check)[0] == "supported"
+    assert verdict(tmp_path, at_hand, {**check, "patients": 2047})[0] == "contradicted"
+    listed = set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE))
+    assert listed == set(checks.names()) - {"of-a-test", "small-study"}

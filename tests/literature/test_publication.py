@@ -2,10 +2,11 @@
 
 import copy
 import json
+import re
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecgscale.errors import BadInputError
@@ -123,7 +124,7 @@ PLACES = [
 ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(PLACES), json_values)
 def test_whatever_stands_at_a_key_is_read_or_refused_in_one_sentence(
     tmp_path_factory, place, value
@@ -137,6 +138,13 @@ def test_whatever_stands_at_a_key_is_read_or_refused_in_one_sentence(
         said = str(error)
     assert all(-1 <= row.value <= 1 for row in rows)
     assert not said or (said.startswith(f"{path}: ") and "\n" not in said)
+
+
+def test_the_example_of_the_page_is_read(project, tmp_path):
+    page = (project / "docs" / "literature.md").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL).group(1), encoding="utf-8")
+    assert len(published_rows([read_publication(path)])) == 2
 
 
 def test_a_project_without_literature_has_none(tmp_path):

@@ -34,7 +34,7 @@ def study_at_hand(
     ----------
     simulated
         Sources that hold a simulated cohort.
-    more
+    **more
         ``stores`` and ``publications`` of `StudyAtHand`.
     """
     return StudyAtHand(

@@ -6,8 +6,18 @@ import pytest
 
 LAYERS = (
     *("errors", "files", "settings", "progress", "code", "registry", "distributed", "device"),
-    *("runs", "data", "tasks", "datasets", "encoders", "objectives", "training", "evaluation"),
-    *("scaling", "study", "report", "pipeline", "cli", "__main__"),
+    *(
+        "runs",
+        "literature",
+        "data",
+        "tasks",
+        "datasets",
+        "encoders",
+        "objectives",
+        "training",
+        "evaluation",
+    ),
+    *("scaling", "ledger", "study", "report", "pipeline", "cli", "__main__"),
 )
 """Rooms and single modules, from the ground up."""
 

@@ -386,6 +386,42 @@ def report(study: StudyFile = PARAMS) -> None:
 
 
 @app.command()
+def claims(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
+    """Judge every claim of the ledger (claims.yaml) by the study at hand."""
+    from ecgscale.report.ledger import claims_frame, evidence_of, said_of, summary
+    from ecgscale.report.stage import judge_claims
+
+    judged = judge_claims(load_study(study), ROOT)
+    if as_json:
+        print(json.dumps(finite(claims_frame(judged).to_dict("records")), indent=1))
+        return
+    for one in judged:
+        out.print(f"[bold]{one.claim.id}[/bold]: {one.verdict}", highlight=False)
+        for text in (one.claim.claim, *said_of(one), f"Evidence: {'; '.join(evidence_of(one))}"):
+            out.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+    out.print(summary(judged))
+
+
+@app.command()
+def literature(as_json: AsJson = False) -> None:
+    """List published results (literature/*.yaml), and import them into the tracking store."""
+    from ecgscale.literature.publication import FOLDER, published_rows, read_literature
+    from ecgscale.literature.records import write_records
+    from ecgscale.runs.tracking import sync as run
+
+    publications = read_literature(ROOT / FOLDER)
+    rows = [row.columns for row in published_rows(publications)]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        heading = ("publication", "model", "task", "metric", "readout", "value", "grade")
+        _show([heading, *(tuple(str(row[name]) for name in heading) for row in rows)])
+    written = write_records(ROOT)
+    run(ROOT / "results", ROOT)
+    err.print(f"{len(publications)} publications: {written} models are in the tracking store")
+
+
+@app.command()
 def plan(
     study: StudyFile = PARAMS,
     slope: Annotated[
@@ -495,7 +531,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     pages = experiment_pages(ROOT)
     out.print("MLflow UI, ready in a few seconds (Ctrl-C ends it):")
     for phase, page in pages.items():
-        out.print(f"{phase:<10}http://127.0.0.1:{port}/{page}", highlight=False, soft_wrap=True)
+        out.print(f"{phase:<12}http://127.0.0.1:{port}/{page}", highlight=False, soft_wrap=True)
     serve(ROOT, port)
 
 

@@ -337,3 +337,21 @@ def test_a_newcomers_study_needs_few_keys(study):
     assert list(made.pool) == list(study["sources"])
     assert made.sources["sim-music"].watch == made.sources["sim-music"].root
     validate(made)
+
+
+def test_claims_and_literature_decide_the_report_alone(resolved, project, tmp_path, monkeypatch):
+    for name in ("claims.yaml", "literature"):
+        os.symlink(project / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    before = resolved()
+    assert {"ecgscale.objectives.clef", "ecgscale.ledger.checks.loss_terms"} <= set(
+        before["report"]["modules"]
+    )
+    stated = yaml.safe_load((project / "claims.yaml").read_text())["claims"]
+    for name in ("claims.yaml", "literature"):
+        (tmp_path / name).unlink()
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": stated[:1]}))
+    after = resolved()
+    assert changed(before, after) == {"report"}
+    assert before["report"]["settings"]["literature"] != after["report"]["settings"]["literature"]
+    assert "ecgscale.ledger.checks.loss_terms" not in after["report"]["modules"]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ecgscale.errors import BadInputError
 from ecgscale.files import write_whole
 
-Phase = Literal["pretrain", "evaluate", "tune"]
+Phase = Literal["pretrain", "evaluate", "tune", "literature"]
 Scalar = str | int | float | bool | None
 
 

@@ -58,7 +58,7 @@ SUPERSEDED = "ecgscale.superseded_by"
 PRETRAIN_RUN = "pretrain_run_id"
 RECORD_FILE = "record.json"
 ENCODER_FOLDER = "encoder"
-PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune")
+PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune", "literature")
 
 BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
 """What MLflow accepts in one call."""
@@ -681,6 +681,8 @@ def _pretrain_run(client: "MlflowClient", record: RunRecord) -> str | None:
 def _source(record: RunRecord) -> str:
     """Return the command that did the work."""
     command, cell = record.phase, record.cell
+    if command == "literature":
+        return "python -m ecgscale literature"
     if cell.startswith("baseline/"):
         return f"python -m ecgscale {cell.replace('/', ' ')}"
     return f"python -m ecgscale {command} {cell.rpartition('/')[0] if command == 'tune' else cell}"

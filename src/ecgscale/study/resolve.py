@@ -31,6 +31,8 @@ from ecgscale.code import (
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.files import file_digest, write_whole
+from ecgscale.ledger import CLAIMS
+from ecgscale.literature.publication import FOLDER, read_literature
 from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
 from ecgscale.settings import digest_of
@@ -229,8 +231,9 @@ def _state(study: Study) -> str:
         reader = sources.get(config.reader)
         if issubclass(reader, Folder) and reader.described_in:
             paths.add(config.root / reader.described_in)
+    paths |= {CLAIMS, *Path(FOLDER).glob("*.yaml")}
     roots = sorted(str(x.root) for x in study.sources.values() if x.root.is_dir())
-    read = {str(path): file_digest(path) for path in paths if path.is_file()}
+    read = {str(path): file_digest(path) for path in sorted(paths) if path.is_file()}
     return digest_of([_plain(study), package_state(), read, roots])
 
 
@@ -421,6 +424,7 @@ def _report(study: Study, book: TaskBook) -> Content:
     from ecgscale.evaluation.baselines import baselines
     from ecgscale.evaluation.metrics import metrics
     from ecgscale.evaluation.readouts.base import readouts
+    from ecgscale.ledger.claims import code_of, read_claims
     from ecgscale.tasks import SUITES, tasks
 
     evaluation = study.evaluation
@@ -438,9 +442,12 @@ def _report(study: Study, book: TaskBook) -> Content:
     # The words and digits of the page.
     for kind in (*(metric for _, metric in metrics.items()), *map(readouts.get, sorted(used))):
         named += _modules(kind)
+    claims, publications = read_claims(CLAIMS), read_literature(Path(FOLDER))
+    named += map(entry_of, code_of(claims))
     entry = "ecgscale.report.stage:build_report"
     code = _evaluation_code(entry, sorted(used), study.grid.baselines, *named)
-    return _content({**settings, **_own(study, book)}, code)
+    beside = {"claims": claims, "literature": digest_of(_plain(publications))}
+    return _content({**settings, **_own(study, book), **beside}, code)
 
 
 def _modules(kind: type) -> list[str]:

@@ -131,13 +131,13 @@ def test_pretraining_takes_the_winner_when_the_study_asks(tuned):
     ],
 )
 def test_whatever_decides_a_trial_makes_another_search(prepared, changed):
-    from ecgscale.pipeline.tuning import _Search
+    from ecgscale.pipeline.tuning.search import Search
 
     study = load_study(prepared.root / "params.yaml")
     other = study.model_copy(update={"evaluation": study.evaluation.model_copy(update=changed)})
     longer = study.model_copy(update={"tune": study.tune.model_copy(update={"trials": 99})})
     name, changed_name, longer_name = (
-        _Search(each, "simclr", prepared.root).name for each in (study, other, longer)
+        Search(each, "simclr", prepared.root).name for each in (study, other, longer)
     )
     assert changed_name != name == longer_name
 

@@ -34,6 +34,7 @@ from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest, is_full
 from ecgscale.runs import agreement, spool
 from ecgscale.runs.address import (
+    driver_trouble,
     is_server,
     redacted,
     sqlite_file,
@@ -789,7 +790,7 @@ def _reachable(root: Path) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         raise StoreTroubleError(f"{name} {store_trouble(_first_line(error))}") from error
     except ImportError as error:  # a database's driver
-        raise StoreTroubleError(f"{name} cannot be used: {error}") from error
+        raise StoreTroubleError(f"{name} cannot be used: {driver_trouble(error)}") from error
     except Timeout as error:
         told = "is being written to by another process of this project"
         raise StoreTroubleError(f"{name} {told}") from error

@@ -52,6 +52,7 @@ UNSEARCHED = {
     "ecgscale.data.simulate": "a cohort is made by its own stage",
     "ecgscale.data.sources": "a source is read by its own stage",
     "ecgscale.scaling": "what the report declares",
+    "ecgscale.pipeline.tuning.storage": "keeps trials, and suggests none",
 }
 """What a search reads of a study file and does not use."""
 
@@ -353,8 +354,8 @@ def _own(study: Study, book: TaskBook) -> Content:
 def _pretraining(study: Study, cell: Cell) -> Content:
     winner = study.objectives[cell.objective].tuned
     if winner and not winner.is_file():
-        pretraining(_untuned(study, cell.objective), cell)
-        return {"waits_for": str(winner)}  # so that `dvc repro tune` can run at all
+        pretraining(untuned(study, cell.objective), cell)
+        return {"waits_for": str(winner)}  # so that the search for it can run at all
     plan = pretraining(study, cell)
     return _content(_of_all_cells(plan), _pretraining_code(plan.objective, plan.encoder.kind))
 
@@ -388,8 +389,8 @@ def tuning(study: Study, name: str) -> Content:
     from ecgscale.objectives.base import objectives
 
     tune, config = study.search, study.evaluation
-    cell = Cell(name, tune.encoder, tune.size, tune.order, tune.seed)
-    plan = pretraining(_untuned(study, name), cell)
+    cell = Cell(name, tune.encoder, tune.smallest, tune.order, tune.seed)
+    plan = pretraining(untuned(study, name), cell)
     settings = {
         "tune": tune.model_dump(mode="json", exclude={"objectives"}),
         "pretraining": _of_all_cells(plan),
@@ -397,7 +398,12 @@ def tuning(study: Study, name: str) -> Content:
         **config.model_dump(include={"lead", "batch_size", "minimum_positives"}),
     }
     kind, encoder = objectives.get(plan.objective.kind), encoders.get(plan.encoder.kind)
-    entries = ("ecgscale.pipeline.tuning", entry_of(kind), entry_of(encoder), *_modules(kind))
+    entries = (
+        "ecgscale.pipeline.tuning.search",
+        entry_of(kind),
+        entry_of(encoder),
+        *_modules(kind),
+    )
     return _content(
         settings,
         closure(
@@ -494,8 +500,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _untuned(study: Study, name: str) -> Study:
-    """Return the study as it is before an objective's tuned winner exists."""
+def untuned(study: Study, name: str) -> Study:
+    """Return the study without what a search has found for an objective."""
     config = study.objectives[name]
     objectives = {**study.objectives, name: config.model_copy(update={"tuned": None})}
     return study.model_copy(update={"objectives": objectives})
@@ -505,7 +511,7 @@ def _winner(name: str, path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BadInputError(
             f"objective {name} asks for the tuned parameters in {path}, which does not exist: "
-            "run `dvc repro tune` first"
+            f"run `python -m ecgscale tune {name}` first, or `dvc pull` where it was run"
         )
     winner: dict[str, Any] = RunRecord.read(path).details["winner"]
     return winner

@@ -14,6 +14,7 @@ from ecgscale.report.overlap import finite_pool, overlap_table
 from ecgscale.report.provenance import provenance, run_links
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.report.svg import Drawing
+from ecgscale.report.tuning import SearchTransfer, transfers_table
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.file import Study
 
@@ -45,12 +46,13 @@ def assemble(
     identity: IdentityManifest | None = None,
     overlaps: Sequence[Overlap] = (),
     otherwise: Sequence[str] = (),
+    transfers: Sequence[SearchTransfer] = (),
 ) -> Page:
     """Return everything that the page shows, in the order of its sections, of all tracked runs.
 
     `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
     are what the subsets of each size share; `otherwise` is what the tracking store says that the
-    records do not.
+    records do not; `transfers` is what became at larger sizes of what searches found.
     """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
@@ -113,6 +115,9 @@ def assemble(
         "missing_tasks": missing_tasks(study.evaluation.tasks, study.evaluation.data),
         # Over tasks, from zero data on, shape, rivals, other axes
         "further": further_tables(analysis.further, primary.name),
+        # Settings that a search found, at larger sizes
+        "transfers": [one.sentence for one in transfers],
+        "tuning": transfers_table(transfers),
         # Laws, tasks and data
         "laws": tables.laws_table(analysis),
         "tasks": tables.tasks_table(analysis),

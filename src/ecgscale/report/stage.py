@@ -15,6 +15,7 @@ from ecgscale.report.analysis import analyse
 from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
 from ecgscale.report.provenance import with_runs
+from ecgscale.report.tuning import SearchTransfer, read_transfers, transfers_frame
 from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import Phase, read_results
 from ecgscale.scaling.claims import Claim
@@ -93,8 +94,17 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     folders = [root / subset_place(size, order) for size, order in drawn]
     subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
     overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
-    out = root / "reports"
-    return write_report(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise)
+    return write_report(
+        study,
+        pretrain,
+        evaluate,
+        root / "reports",
+        identity,
+        overlaps,
+        subsets,
+        otherwise,
+        read_transfers(study, root / "results"),
+    )
 
 
 def write_report(
@@ -106,18 +116,20 @@ def write_report(
     overlaps: Sequence[Overlap] = (),
     subsets: Sequence[SubsetManifest] = (),
     otherwise: Sequence[str] = (),
+    transfers: Sequence[SearchTransfer] = (),
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
     `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
     are what the subsets of each size share, and `subsets` their manifests; `otherwise` is what the
-    tracking store says that the records do not. Run ids stand only there, in
+    tracking store says that the records do not; `transfers` is what became at larger sizes of what
+    searches found. Run ids stand only there, in
     ``runs.csv`` and in the page's table of runs.
     """
     design = study_design(study)
     analysis = analyse(design, study.report, pretrain, evaluate, subsets)
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
+        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise, transfers),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)
@@ -128,6 +140,7 @@ def write_report(
         "correlations.csv": frames.correlations_frame(analysis),
         "comparisons.csv": frames.comparisons_frame(analysis),
         "plots/scaling.csv": frames.plot_frame(analysis),
+        "further/tuning.csv": transfers_frame(transfers),
         **{
             f"further/{name}.csv": frame
             for name, frame in further_frames(analysis.further, analysis.laws).items()

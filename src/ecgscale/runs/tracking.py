@@ -58,7 +58,7 @@ SUPERSEDED = "ecgscale.superseded_by"
 """Tag of a finished run of this project that its cell's record is not of: digest of that record."""
 PRETRAIN_RUN = "pretrain_run_id"
 RECORD_FILE = "record.json"
-ENCODER_FOLDER = "encoder"
+ENCODER_FOLDER, FIGURE_FOLDER = "encoder", "figures"
 PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune")
 
 BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
@@ -657,7 +657,8 @@ def _mend_links(client: "MlflowClient", root: Path) -> None:
 def _nest_trials(client: "MlflowClient", root: Path) -> None:
     """Point this project's trials at the newest winner of the same search."""
     project = spool.project_id(root)
-    runs = [run for run in _runs(client, "tune") if run.data.tags.get(PROJECT) == project]
+    every = _runs(client, "tune", status=None)  # those that failed too
+    runs = [run for run in every if run.data.tags.get(PROJECT) == project]
     winners = {
         run.data.tags.get("search"): run.info.run_id
         for run in sorted(runs, key=_age)
@@ -953,7 +954,13 @@ def _log_artifacts(client: "MlflowClient", run_id: str, record: RunRecord, root:
 def _artifacts(record: RunRecord, root: Path) -> dict[str, Path]:
     """Return the files of a run beside its record, by their places among its artifacts."""
     paths = [root / name for name in record.artifacts]
-    return {f"{ENCODER_FOLDER}/{path.name}": path for path in paths if path.is_file()}
+    return {_artifact_place(path): path for path in paths if path.is_file()}
+
+
+def _artifact_place(path: Path) -> str:
+    """Return where a file lies among a run's artifacts; a picture is shown there by MLflow."""
+    folder = FIGURE_FOLDER if path.suffix in (".png", ".svg") else ENCODER_FOLDER
+    return f"{folder}/{path.name}"
 
 
 def _artifact_problems(

@@ -221,9 +221,10 @@ def _state(study: Study) -> str:
         reader = sources.get(config.reader)
         if issubclass(reader, Folder) and reader.described_in:
             paths.add(config.root / reader.described_in)
+    searched = _searched(study)
     roots = sorted(str(x.root) for x in study.sources.values() if x.root.is_dir())
     read = {str(path): file_digest(path) for path in paths if path.is_file()}
-    return digest_of([_plain(study), package_state(), read, roots])
+    return digest_of([_plain(study), package_state(), read, searched, roots])
 
 
 def _unchanged(study: Study, kept: Path) -> dict[str, Content] | None:
@@ -435,7 +436,15 @@ def _report(study: Study, book: TaskBook) -> Content:
         named += _modules(kind)
     entry = "ecgscale.report.stage:build_report"
     code = _evaluation_code(entry, sorted(used), study.grid.baselines, *named)
-    return _content({**settings, **_own(study, book)}, code)
+    searched = {"searched": read} if (read := _searched(study)) else {}
+    return _content({**settings, **_own(study, book), **searched}, code)
+
+
+def _searched(study: Study) -> dict[str, str]:
+    """Return the digests of what searches found: no stage makes it, and the report reads it."""
+    names = study.tune.objectives if study.tune else ()
+    found = (path for name in names for path in Path("results/tune", name).rglob("*.json"))
+    return {str(path): file_digest(path) for path in sorted(found)}
 
 
 def _modules(kind: type) -> list[str]:

@@ -168,7 +168,10 @@ def driver_trouble(error: ImportError) -> str:
     >>> driver_trouble(ModuleNotFoundError("No module named 'psycopg'", name="psycopg"))
     "it needs the driver psycopg: pip install 'ecgscale[postgres]'"
     """
-    name = error.name or ""
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, ImportError) and cause.name):
+        cause = cause.__cause__ or cause.__context__
+    name = cause.name or "" if isinstance(cause, ImportError) else ""
     hint = "pip install 'ecgscale[postgres]'"
     if name == "psycopg":
         return f"it needs the driver psycopg: {hint}"

@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,7 @@ def retry(study: "optuna.Study", trial: "FrozenTrial", most: int | None = RETRIE
     """Put the values of a trial that was killed back into the queue, so often at most."""
     from optuna.storages import RetryHeartbeatStaleTrialCallback
 
-    again = copy(trial)
+    again = deepcopy(trial)  # Optuna adds to lists of the one it is given
     again.user_attrs = {}  # what was said of the one that was killed
     RetryHeartbeatStaleTrialCallback(most)(study, again)
 

@@ -11,6 +11,7 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from time import sleep
 
 from ecgscale.errors import BadInputError, StageFailedError
 from ecgscale.pipeline.tuning.search import Search
@@ -33,7 +34,6 @@ def run_trials(search: Search) -> None:
     StageFailedError
         If a worker ends by an error that is not a trial's, or none gets as far as a trial.
     """
-    pause = threading.Event()
     while True:
         search.settle(alive=())
         if search.left():
@@ -43,7 +43,7 @@ def run_trials(search: Search) -> None:
             else:
                 _supervise(search, count)
         elif search.is_running():
-            pause.wait(BEAT)
+            sleep(BEAT)
         else:
             return
 

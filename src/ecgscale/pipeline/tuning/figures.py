@@ -1,11 +1,13 @@
 """Pictures of a search: its history, how each rung went, what was varied and what mattered."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ecgscale.objectives.search_space import Choice, FloatRange, IntRange
 from ecgscale.pipeline.tuning.search import Search
 from ecgscale.report.svg import INK, MUTED, SERIES, blank, styled
 
@@ -49,6 +51,8 @@ def draw(search: Search, folder: Path) -> list[Path]:
 
 
 def _history(search: Search) -> "Figure":
+    from matplotlib.ticker import MaxNLocator
+
     figure = blank(6.4, 3.6)
     axes = figure.add_subplot(title=f"{search.objective}: trials in the order of their beginning")
     ends = search.by_end()
@@ -65,6 +69,7 @@ def _history(search: Search) -> "Figure":
             at = [trial.number for trial in ends[end]]
             axes.plot(at, [low] * len(at), mark, color=INK, ls="", label=f"{end} (no value)")
     _label(axes, "Trial")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8.5)
     figure.tight_layout()
     return figure
@@ -80,6 +85,7 @@ def _rungs(search: Search) -> "Figure":
             marked = "o" if end == "complete" else "x"
             axes.plot(steps, values, f"-{marked}", color=colour, lw=1, ms=4, label=label)
     _label(axes, "Step")
+    axes.set_xticks(sorted({s for t in search.by_end()["complete"] for s in t.intermediate_values}))
     axes.legend(frameon=False, fontsize=8.5)
     figure.tight_layout()
     return figure
@@ -96,8 +102,7 @@ def _slices(search: Search) -> "Figure":
             if not all(isinstance(value, (int, float)) for value in given):
                 given = [str(value) for value in given]
             _points(axes, given, ends[end], end, colour, mark)
-        if getattr(search.search_space[name], "log", False):
-            axes.set_xscale("log")
+        _set_span(axes, search.search_space[name])
         _label(axes, name)
         if (place - 1) % 3:
             axes.set_ylabel("")
@@ -111,7 +116,7 @@ def _importance(search: Search) -> "Figure":
 
     found = get_param_importances(search.optuna, evaluator=PedAnovaImportanceEvaluator())
     figure = blank(6.4, 0.9 + 0.35 * len(found))
-    axes = figure.add_subplot(title=f"{search.objective}: what the values hang on")
+    axes = figure.add_subplot(title=f"{search.objective}: importance of each parameter")
     names = sorted(found, key=lambda name: found[name])
     axes.barh(names, [found[name] for name in names], color=SERIES[0], height=0.6)
     axes.set_xlabel(f"Share of importance, {len(search.by_end()['complete'])} finished trials")
@@ -131,6 +136,19 @@ def _points(
     if trials:
         values = [float(trial.value if trial.value is not None else np.nan) for trial in trials]
         axes.plot(at, values, mark, color=colour, ms=5, label=label)
+
+
+def _set_span(axes: "Axes", span: FloatRange | IntRange | Choice) -> None:
+    """Show all that is tried, with three ticks on a logarithmic axis: more would not fit."""
+    from matplotlib.ticker import NullLocator
+
+    if isinstance(span, Choice) or not span.log:
+        return
+    axes.set_xscale("log")
+    ticks = [span.low, math.sqrt(span.low * span.high), span.high]
+    axes.set_xticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(span.low / 1.1, span.high * 1.1)
 
 
 def _label(axes: "Axes", below: str) -> None:

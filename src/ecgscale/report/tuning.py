@@ -32,7 +32,7 @@ class SearchTransfer:
         held = (
             f"won at {found.large:,} patients too"
             if found.wins
-            else f"came {rank:g}. of {many} at {found.large:,} patients "
+            else f"ranked {rank:g} of {many} at {found.large:,} patients "
             + (
                 "(a training of it failed there)"
                 if found.regret != found.regret

@@ -697,7 +697,10 @@ def _client(root: Path) -> "MlflowClient":
     logging.getLogger("mlflow.store").setLevel(logging.WARNING)
     uri = tracking_uri(root)
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    # That the database's server is there is known by now; MLflow would ask for two minutes.
+    utils.MAX_RETRY_COUNT = 3
     lock = root / ".ecgscale" / "tracking.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):

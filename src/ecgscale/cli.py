@@ -345,7 +345,7 @@ def tune(
     study: StudyFile = PARAMS,
 ) -> None:
     """Search hyper-parameters on validation data; the winner goes to results/tune."""
-    from ecgscale.pipeline.tuning import tune as run
+    from ecgscale.pipeline.tuning.run import tune as run
 
     settings = load_study(study)
     for name in [objective] if objective else settings.search.objectives:

@@ -124,7 +124,7 @@ def study(recipe):
             "readouts": {"linear": {"penalties": [1e-3, 1e-1]}},
         },
         report={"primary_task": TASKS[0]},
-        tune={"objectives": ["simclr"], "encoder": "small", "size": 20, "task": TASKS[0]},
+        tune={"objectives": ["simclr"], "encoder": "small", "sizes": [20], "task": TASKS[0]},
     )
 
 

@@ -31,8 +31,8 @@ def edited(checkout, project, tmp_path_factory):
     made.environment["PYTHONPATH"] = str(source)
     made.source = source / "ecgscale"
     made.run("repro", "--jobs", "2")
-    made.dvc("repro", "tune")
-    made.stages = made.dvc("stage", "list", "--name-only").split()
+    made.searches = searches(made)
+    made.stages = [*made.dvc("stage", "list", "--name-only").split(), *made.searches]
     assert out_of_date(made) == set()
     return made
 
@@ -49,16 +49,24 @@ def _of_two_encoders(study):
     study["tune"]["trials"] = 2
 
 
+def searches(made):
+    """Return what decides each search: another content is another search."""
+    folder = made.root / "data/resolved/tune"
+    return {f"tune@{path.stem}": path.read_text() for path in folder.iterdir()}
+
+
 def out_of_date(made):
-    """Return the stages whose inputs are not those of their last run."""
+    """Return the stages whose inputs are not those of their last run, and searches made others."""
     made.run("resolve")
+    now = searches(made)
+    others = {name for name in now if now[name] != made.searches[name]}
     found = json.loads(made.dvc("status", "--json") or "{}")
     changed = {
         stage
         for stage, reasons in found.items()
         if any("changed deps" in reason for reason in reasons if isinstance(reason, dict))
     }
-    return changed - {"resolve"}
+    return changed - {"resolve"} | others
 
 
 def replace(made, name, old, new):

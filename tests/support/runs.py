@@ -67,7 +67,7 @@ def make_study(
             "smallest_effect": 0.04 if tasks[0] in REGRESSIONS else None,
             **report,
         },
-        tune={"encoder": "net1d-tiny", "size": sizes[0], "task": tasks[0]},
+        tune={"encoder": "net1d-tiny", "sizes": sizes[:1], "task": tasks[0]},
     )
 
 

@@ -15,6 +15,7 @@ from ecgscale.report.overlap import finite_pool, overlap_table
 from ecgscale.report.provenance import provenance, run_links
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.report.svg import Drawing
+from ecgscale.report.tuning import SearchTransfer, transfers_table
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.file import Study
 
@@ -47,13 +48,15 @@ def assemble(
     overlaps: Sequence[Overlap] = (),
     otherwise: Sequence[str] = (),
     sections: Mapping[str, Any] = MappingProxyType({}),
+    transfers: Sequence[SearchTransfer] = (),
 ) -> Page:
     """Return everything that the page shows, in the order of its sections, of all tracked runs.
 
     `sections` are those that modules of their own make ("literature", "claims"), each by the name
     that its template knows it under. `identity` is what the study's recordings were compared with,
     None if they were not; `overlaps` are what the subsets of each size share; `otherwise` is what
-    the tracking store says that the records do not.
+    the tracking store says that the records do not; `transfers` is what became at larger sizes of
+    what searches found.
     """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
@@ -118,6 +121,9 @@ def assemble(
         "further": further_tables(analysis.further, primary.name),
         # Published evidence, claims
         **{name: sections.get(name, {}) for name in ("literature", "claims")},
+        # Settings that a search found, at larger sizes
+        "transfers": [one.sentence for one in transfers],
+        "tuning": transfers_table(transfers),
         # Laws, tasks and data
         "laws": tables.laws_table(analysis),
         "tasks": tables.tasks_table(analysis),

@@ -19,6 +19,7 @@ from ecgscale.report.beside import Beside, beside_sections, judged_claims, read_
 from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, simulated_sources, to_html, to_markdown
 from ecgscale.report.provenance import with_runs
+from ecgscale.report.tuning import SearchTransfer, read_transfers, transfers_frame
 from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import Phase, read_results
 from ecgscale.runs.tracking import TrackedRecord
@@ -99,9 +100,9 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     folders = [root / subset_place(size, order) for size, order in drawn]
     subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
     overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
-    out = root / "reports"
+    out, transfers = root / "reports", read_transfers(study, root / "results")
     return write_report(
-        *(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise, beside)
+        *(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise, transfers, beside)
     )
 
 
@@ -114,14 +115,16 @@ def write_report(
     overlaps: Sequence[Overlap] = (),
     subsets: Sequence[SubsetManifest] = (),
     otherwise: Sequence[str] = (),
+    transfers: Sequence[SearchTransfer] = (),
     beside: Beside | None = None,
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
     `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
     are what the subsets of each size share, and `subsets` their manifests; `otherwise` is what the
-    tracking store says that the records do not; `beside` are the published evidence and the claims
-    to judge. Run ids stand only there, in ``runs.csv`` and in the page's table of runs.
+    tracking store says that the records do not; `transfers` is what became at larger sizes of what
+    searches found; `beside` are the published evidence and the claims to judge. Run ids stand only
+    there, in ``runs.csv`` and in the page's table of runs.
     """
     design = study_design(study)
     analysis = analyse(design, study.report, pretrain, evaluate, subsets)
@@ -129,12 +132,16 @@ def write_report(
     simulated = simulated_sources(study)
     sections, more = beside_sections(study, analysis, beside or Beside(), simulated, tables)
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise, sections),
+        assemble(
+            *(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
+            *(sections, transfers),
+        ),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)
     for folder in (out, out / "figures", out / "plots", out / "further"):
         folder.mkdir(parents=True, exist_ok=True)
+    tables["further/tuning.csv"] = transfers_frame(transfers)
     for name, frame in {**tables, **more}.items():
         frame.to_csv(out / name, index=False)
     for name, text in {

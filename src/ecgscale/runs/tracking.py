@@ -34,6 +34,7 @@ from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest, is_full
 from ecgscale.runs import agreement, spool
 from ecgscale.runs.address import (
+    driver_trouble,
     is_server,
     redacted,
     sqlite_file,
@@ -57,7 +58,7 @@ SUPERSEDED = "ecgscale.superseded_by"
 """Tag of a finished run of this project that its cell's record is not of: digest of that record."""
 PRETRAIN_RUN = "pretrain_run_id"
 RECORD_FILE = "record.json"
-ENCODER_FOLDER = "encoder"
+ENCODER_FOLDER, FIGURE_FOLDER = "encoder", "figures"
 PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune", "literature")
 
 BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
@@ -656,7 +657,8 @@ def _mend_links(client: "MlflowClient", root: Path) -> None:
 def _nest_trials(client: "MlflowClient", root: Path) -> None:
     """Point this project's trials at the newest winner of the same search."""
     project = spool.project_id(root)
-    runs = [run for run in _runs(client, "tune") if run.data.tags.get(PROJECT) == project]
+    every = _runs(client, "tune", status=None)  # those that failed too
+    runs = [run for run in every if run.data.tags.get(PROJECT) == project]
     winners = {
         run.data.tags.get("search"): run.info.run_id
         for run in sorted(runs, key=_age)
@@ -697,7 +699,10 @@ def _client(root: Path) -> "MlflowClient":
     logging.getLogger("mlflow.store").setLevel(logging.WARNING)
     uri = tracking_uri(root)
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    # That the database's server is there is known by now; MLflow would ask for two minutes.
+    utils.MAX_RETRY_COUNT = 3
     lock = root / ".ecgscale" / "tracking.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -791,7 +796,7 @@ def _reachable(root: Path) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         raise StoreTroubleError(f"{name} {store_trouble(_first_line(error))}") from error
     except ImportError as error:  # a database's driver
-        raise StoreTroubleError(f"{name} cannot be used: {error}") from error
+        raise StoreTroubleError(f"{name} cannot be used: {driver_trouble(error)}") from error
     except Timeout as error:
         told = "is being written to by another process of this project"
         raise StoreTroubleError(f"{name} {told}") from error
@@ -954,7 +959,13 @@ def _log_artifacts(client: "MlflowClient", run_id: str, record: RunRecord, root:
 def _artifacts(record: RunRecord, root: Path) -> dict[str, Path]:
     """Return the files of a run beside its record, by their places among its artifacts."""
     paths = [root / name for name in record.artifacts]
-    return {f"{ENCODER_FOLDER}/{path.name}": path for path in paths if path.is_file()}
+    return {_artifact_place(path): path for path in paths if path.is_file()}
+
+
+def _artifact_place(path: Path) -> str:
+    """Return where a file lies among a run's artifacts; a picture is shown there by MLflow."""
+    folder = FIGURE_FOLDER if path.suffix in (".png", ".svg") else ENCODER_FOLDER
+    return f"{folder}/{path.name}"
 
 
 def _artifact_problems(

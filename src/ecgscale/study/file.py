@@ -171,10 +171,10 @@ class TuneConfig(Settings):
     """A hyper-parameter search on validation data."""
 
     objectives: Annotated[tuple[str, ...], BeforeValidator(_keys)] = ("clef",)
-    """Written as a set, {clef, simclr}: dvc.yaml can add nothing to a list, but an empty mapping
-    for a study without this section."""
+    """A list, or a set {clef, simclr}."""
     encoder: str
-    size: int = Field(ge=1)
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    """Patients. The search runs at the smallest; its best settings are trained at all of them."""
     order: int = 0
     seed: int = 0
     trials: int = Field(default=8, ge=1)
@@ -183,8 +183,30 @@ class TuneConfig(Settings):
     """How often the validation probe is read (and a trial may be pruned)."""
     startup_trials: int = Field(default=4, ge=1)
     workers: int = Field(default=1, ge=1)
+    transfer: int = Field(default=5, ge=2)
+    """How many of the best settings are trained at every size, beside the study's own; only where
+    there are several sizes."""
+    transfer_seeds: int = Field(default=1, ge=1)
+    """How often each of these, with other seeds than the search's."""
     task: str
     """Its validation split decides; its test split is never read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_sizes(cls, given: Any) -> Any:
+        """Refuse the key that the list of sizes stands for now."""
+        if isinstance(given, dict) and "size" in given:
+            size = given["size"]
+            raise ValueError(
+                f"tune.size: sizes are one list now, for instance sizes: [{size}], or with a "
+                "larger one to see whether what wins at the smallest wins there too"
+            )
+        return given
+
+    @property
+    def smallest(self) -> int:
+        """The size that the search runs at."""
+        return min(self.sizes)
 
 
 class Study(Settings):
@@ -255,7 +277,9 @@ class Study(Settings):
         _known("tune.objectives", tune.objectives, "objectives", self.objectives)
         _known("tune.encoder", [tune.encoder], "encoders", self.encoders)
         _known("tune.task", [tune.task], "evaluation.tasks", self.evaluation.tasks)
-        _known("tune.size", [tune.size], "grid.sizes", self.grid.sizes)
+        _known("tune.sizes", tune.sizes, "grid.sizes", self.grid.sizes)
+        if len(set(tune.sizes)) < len(tune.sizes):
+            raise ValueError("tune.sizes repeats a value")
         _known("tune.order", [tune.order], "the orders of grid.replicates", self.grid.orders)
         for name in tune.objectives:
             if name in self.grid.labelled or self.objectives[name].data.is_changed:

@@ -57,6 +57,7 @@ UNSEARCHED = {
     "ecgscale.data.simulate": "a cohort is made by its own stage",
     "ecgscale.data.sources": "a source is read by its own stage",
     "ecgscale.scaling": "what the report declares",
+    "ecgscale.pipeline.tuning.storage": "keeps trials, and suggests none",
 }
 """What a search reads of a study file and does not use."""
 
@@ -232,9 +233,10 @@ def _state(study: Study) -> str:
         if issubclass(reader, Folder) and reader.described_in:
             paths.add(config.root / reader.described_in)
     paths |= {CLAIMS, *Path(FOLDER).glob("*.yaml")}
+    searched = _searched(study)
     roots = sorted(str(x.root) for x in study.sources.values() if x.root.is_dir())
     read = {str(path): file_digest(path) for path in sorted(paths) if path.is_file()}
-    return digest_of([_plain(study), package_state(), read, roots])
+    return digest_of([_plain(study), package_state(), read, searched, roots])
 
 
 def _unchanged(study: Study, kept: Path) -> dict[str, Content] | None:
@@ -367,8 +369,8 @@ def _own(study: Study, book: TaskBook) -> Content:
 def _pretraining(study: Study, cell: Cell) -> Content:
     winner = study.objectives[cell.objective].tuned
     if winner and not winner.is_file():
-        pretraining(_untuned(study, cell.objective), cell)
-        return {"waits_for": str(winner)}  # so that `dvc repro tune` can run at all
+        pretraining(untuned(study, cell.objective), cell)
+        return {"waits_for": str(winner)}  # so that the search for it can run at all
     plan = pretraining(study, cell)
     return _content(_of_all_cells(plan), _pretraining_code(plan.objective, plan.encoder.kind))
 
@@ -402,8 +404,8 @@ def tuning(study: Study, name: str) -> Content:
     from ecgscale.objectives.base import objectives
 
     tune, config = study.search, study.evaluation
-    cell = Cell(name, tune.encoder, tune.size, tune.order, tune.seed)
-    plan = pretraining(_untuned(study, name), cell)
+    cell = Cell(name, tune.encoder, tune.smallest, tune.order, tune.seed)
+    plan = pretraining(untuned(study, name), cell)
     settings = {
         "tune": tune.model_dump(mode="json", exclude={"objectives"}),
         "pretraining": _of_all_cells(plan),
@@ -411,7 +413,12 @@ def tuning(study: Study, name: str) -> Content:
         **config.model_dump(include={"lead", "batch_size", "minimum_positives"}),
     }
     kind, encoder = objectives.get(plan.objective.kind), encoders.get(plan.encoder.kind)
-    entries = ("ecgscale.pipeline.tuning", entry_of(kind), entry_of(encoder), *_modules(kind))
+    entries = (
+        "ecgscale.pipeline.tuning.search",
+        entry_of(kind),
+        entry_of(encoder),
+        *_modules(kind),
+    )
     return _content(
         settings,
         closure(
@@ -447,7 +454,15 @@ def _report(study: Study, book: TaskBook) -> Content:
     entry = "ecgscale.report.stage:build_report"
     code = _evaluation_code(entry, sorted(used), study.grid.baselines, *named)
     beside = {"claims": claims, "literature": digest_of(_plain(publications))}
-    return _content({**settings, **_own(study, book), **beside}, code)
+    searched = {"searched": read} if (read := _searched(study)) else {}
+    return _content({**settings, **_own(study, book), **beside, **searched}, code)
+
+
+def _searched(study: Study) -> dict[str, str]:
+    """Return the digests of what searches found: no stage makes it, and the report reads it."""
+    names = study.tune.objectives if study.tune else ()
+    found = (path for name in names for path in Path("results/tune", name).rglob("*.json"))
+    return {str(path): file_digest(path) for path in sorted(found)}
 
 
 def _modules(kind: type) -> list[str]:
@@ -512,8 +527,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _untuned(study: Study, name: str) -> Study:
-    """Return the study as it is before an objective's tuned winner exists."""
+def untuned(study: Study, name: str) -> Study:
+    """Return the study without what a search has found for an objective."""
     config = study.objectives[name]
     objectives = {**study.objectives, name: config.model_copy(update={"tuned": None})}
     return study.model_copy(update={"objectives": objectives})
@@ -523,7 +538,7 @@ def _winner(name: str, path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BadInputError(
             f"objective {name} asks for the tuned parameters in {path}, which does not exist: "
-            "run `dvc repro tune` first"
+            f"run `python -m ecgscale tune {name}` first, or `dvc pull` where it was run"
         )
     winner: dict[str, Any] = RunRecord.read(path).details["winner"]
     return winner

@@ -259,15 +259,7 @@ def _recorded(
         axes=subject.axes,
         params={**_params(plan, tables), **subject.params},
         tags={"recipe_digest": plan.recipe.digest, "code_digest": plan.code, **subject.tags},
-        inputs=[
-            DatasetInput(
-                name=table.task,
-                digest=table.digest,
-                context="test",
-                source=f"data/tasks/{table.task}.parquet",
-            )
-            for table in tables
-        ],
+        inputs=_inputs(tables),
         reads=["data/tasks", f"models/{subject.cell}"],
     ) as run:
         found = results(run.kept("endpoints"))
@@ -282,6 +274,20 @@ def _recorded(
                 **subject.details,
             },
         )
+
+
+def _inputs(tables: Sequence[TaskTable]) -> list[DatasetInput]:
+    """Return the three parts of every task's table; that of the test examples has its name."""
+    return [
+        DatasetInput(
+            name=table.task if context == "test" else f"{table.task}/{context}",
+            digest=table.digest,
+            context=context,
+            source=f"data/tasks/{table.task}.parquet",
+        )
+        for table in tables
+        for context in ("training", "validation", "test")
+    ]
 
 
 def _baseline_result(

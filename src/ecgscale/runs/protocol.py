@@ -7,7 +7,7 @@ from typing import Any
 
 from ecgscale import distributed
 from ecgscale.runs import resume
-from ecgscale.runs.lineage import dvc_tags, lineage_tags
+from ecgscale.runs.lineage import dvc_tags, lineage_tags, state_files
 from ecgscale.runs.record import (
     WORK,
     DatasetInput,
@@ -148,12 +148,13 @@ class ActiveRun:
         Parameters are those of `RunRecord`; `tags` join those known from the beginning.
         """
         assert self._tracked is not None  # the first process alone finishes
+        tags = {**self._known["tags"], **(tags or {})}
         record = RunRecord(
-            **{**self._known, "tags": {**self._known["tags"], **(tags or {})}},
+            **{**self._known, "tags": tags},
             metrics=metrics,
             curves=curves or {},
             details=details or {},
-            artifacts=list(artifacts),
+            artifacts=[*artifacts, *state_files(tags).values()],
             ended=resume.now(),
         )
         record.write(self._result)

@@ -79,6 +79,9 @@ class RunRecord(BaseModel):
     """What the report needs beyond scalars (per-label tables, bootstrap replicates)."""
     artifacts: list[str] = []
     """Files that belong to the run, relative to the project."""
+    made_from: dict[str, str] = {}
+    """Path, relative to the project, to the digest of every file or folder that decided what the
+    run wrote."""
     started: str
     ended: str
 

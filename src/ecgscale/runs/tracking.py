@@ -1,4 +1,4 @@
-"""MLflow, and nothing else of the project imports it.
+"""MLflow, which nothing else of the project imports but `ecgscale.runs.models`, beside it.
 
 Every run of a study is one MLflow run, a view of its `RunRecord`. No run ever waits for the
 tracking store: what it says lies in the spool (`ecgscale.runs.spool`) until a courier, the next
@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest, is_full
-from ecgscale.runs import agreement, spool
+from ecgscale.runs import agreement, models, spool
 from ecgscale.runs.address import (
     is_server,
     redacted,
@@ -41,6 +41,7 @@ from ecgscale.runs.address import (
     tracking_uri,
     trouble,
 )
+from ecgscale.runs.lineage import state_files
 from ecgscale.runs.record import Phase, RunIdentity, RunRecord, Scalar, read_results, result_path
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ SUPERSEDED = "ecgscale.superseded_by"
 """Tag of a finished run of this project that its cell's record is not of: digest of that record."""
 PRETRAIN_RUN = "pretrain_run_id"
 RECORD_FILE = "record.json"
-ENCODER_FOLDER = "encoder"
+ENCODER_FOLDER, STATE_FOLDER = "encoder", "state"
 PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune")
 
 BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
@@ -431,6 +432,7 @@ def sync(results: Path, root: Path, hurry: bool = False) -> SyncSummary:
         for phase in PHASES:
             _mark_superseded(client, phase, records[phase], root)
         _mend_links(client, root)
+        _register_encoders(client, records["pretrain"], records["evaluate"], root)
         _nest_trials(client, root)
         _analyze(root)
     return SyncSummary(created, present)
@@ -572,6 +574,9 @@ def _write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "R
     link = _pretrain_run(client, record)
     tags = {**record.tags, **_commit(record), **_note(record, root), RECORD: record.digest}
     _log_tags(client, run_id, {**tags, PRETRAIN_RUN: link} if link else tags)
+    if models.is_encoder(record):
+        logged = models.LoggedModels(client, _experiment_id(client, "pretrain"), record.digest)
+        logged.of(record, run_id, spool.project_id(root))
     client.set_terminated(run_id, "FINISHED", _milliseconds(record.ended))
 
 
@@ -651,6 +656,35 @@ def _mend_links(client: "MlflowClient", root: Path) -> None:
         is_linked = run.data.tags.get(PRETRAIN_RUN) in sources
         if sources and not is_linked and run.data.tags.get(PROJECT) == project:
             client.set_tag(run.info.run_id, PRETRAIN_RUN, sources[0])
+
+
+def _register_encoders(
+    client: "MlflowClient",
+    pretrained: Sequence[RunRecord],
+    evaluated: Sequence[RunRecord],
+    root: Path,
+) -> None:
+    """Log and register the encoders of all records, and link them with their evaluations."""
+    project, found = spool.project_id(root), Found(client, "pretrain")
+    evaluations = {_weights(record): record for record in evaluated}
+    logged = models.LoggedModels(client, _experiment_id(client, "pretrain"))
+    registered = []
+    for record in filter(models.is_encoder, pretrained):
+        run = found.of(record)
+        if run is not None and run.data.tags.get(PROJECT) == project:
+            model_id = logged.of(record, run.info.run_id, project)
+            evaluation = evaluations.get(_weights(record))
+            registered.append(models.Registered(record, run.info.run_id, model_id, evaluation))
+    models.register(client, registered, project)
+    runs = Found(client, "evaluate") if registered else None
+    for encoder in registered:
+        run = runs.of(encoder.evaluation) if runs and encoder.evaluation else None
+        if run is not None:
+            models.use(client, run, encoder.model_id)
+
+
+def _weights(record: RunRecord) -> tuple[str, str, str]:
+    return record.study, record.cell, record.tags.get("model_digest", "")
 
 
 def _nest_trials(client: "MlflowClient", root: Path) -> None:
@@ -951,8 +985,13 @@ def _log_artifacts(client: "MlflowClient", run_id: str, record: RunRecord, root:
 
 def _artifacts(record: RunRecord, root: Path) -> dict[str, Path]:
     """Return the files of a run beside its record, by their places among its artifacts."""
-    paths = [root / name for name in record.artifacts]
-    return {f"{ENCODER_FOLDER}/{path.name}": path for path in paths if path.is_file()}
+    states = state_files(record.tags)
+    folders = dict.fromkeys(states.values(), STATE_FOLDER)
+    return {
+        f"{folders.get(name, ENCODER_FOLDER)}/{Path(name).name}": root / name
+        for name in record.artifacts
+        if (root / name).is_file()
+    }
 
 
 def _artifact_problems(

@@ -10,7 +10,7 @@ import torch
 
 from ecgscale import distributed, encoders
 from ecgscale.device import device_name, study_device
-from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, Encoder, model_digest
+from ecgscale.encoders.base import CARD, CONFIG, Encoder, model_digest
 from ecgscale.objectives.base import objectives
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
@@ -92,7 +92,9 @@ def pretrain(plan: Pretraining, root: Path) -> RunRecord:
                 metrics={**(trained.metrics if trained else UNTRAINED), **_scale(seen)},
                 curves=trained.outcome.curves if trained else {},
                 tags={"model_digest": model_digest(root / model)},
-                artifacts=[(model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)],
+                details={"embed_dim": encoder.embed_dim},
+                # DVC holds the weights; the tracking store points at them.
+                artifacts=[(model / name).as_posix() for name in (CONFIG, CARD)],
             )
 
 
@@ -168,6 +170,7 @@ def _params(plan: Pretraining, seen: TrainedOn, device: torch.device) -> dict[st
     return _flat(
         {
             "seed": plan.cell.seed,
+            **({"lead": plan.lead} if plan.lead else {}),
             "threads": plan.study.threads,
             "processes": distributed.world_size(),
             "device": device.type,

@@ -116,15 +116,20 @@ def dvc_tags(root: Path, *paths: str) -> dict[str, str]:
 
     A path inside an output has that output's tag, one that no stage has written has none.
     """
+    known = locked(root)
+    own = {place for path in paths for place in (path, *map(str, PurePosixPath(path).parents))}
+    return {f"dvc.{path}": known[path] for path in known if path in own}
+
+
+def locked(root: Path) -> dict[str, str]:
+    """Return the digest that DVC's lock file holds of every output, by its path."""
     lock = root / "dvc.lock"
     if not lock.is_file():
         return {}
     with lock.open(encoding="utf-8") as file:
         stages = (yaml.load(file, _Loader) or {}).get("stages", {})
     outputs = (item for stage in stages.values() for item in stage.get("outs", []))
-    known = {item["path"]: item["md5"] for item in outputs if "md5" in item}
-    own = {place for path in paths for place in (path, *map(str, PurePosixPath(path).parents))}
-    return {f"dvc.{path}": known[path] for path in known if path in own}
+    return {item["path"]: item["md5"] for item in outputs if "md5" in item}
 
 
 def _git(root: Path, *arguments: str) -> str | None:

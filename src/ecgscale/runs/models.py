@@ -87,7 +87,6 @@ class LoggedModels:
 
     def of(self, record: RunRecord, run_id: str, project: str) -> str:
         """Return the id of a record's model, which is logged now if it is not there."""
-        from mlflow.entities import LoggedModelOutput
         from mlflow.entities.logged_model_status import LoggedModelStatus
 
         model = self._found.get(record.digest)
@@ -104,8 +103,7 @@ class LoggedModels:
             with TemporaryDirectory() as aside:
                 write_model(record, Path(aside), model.model_id, run_id)
                 self._client.log_model_artifacts(model.model_id, aside)
-            self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+            model = self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._found[record.digest] = model
         return str(model.model_id)
 
@@ -117,7 +115,9 @@ def write_model(record: RunRecord, folder: Path, model_id: str, run_id: str) -> 
 
     (folder / "data").mkdir()
     (folder / "data" / POINTER).write_text(Pointer.of(record).to_json(), encoding="utf-8")
-    (folder / _EXAMPLE).write_text(json.dumps(_example(record)), encoding="utf-8")
+    (folder / _EXAMPLE).write_text(
+        json.dumps(_example(record), separators=(",", ":")), encoding="utf-8"
+    )
     needed = ["ecgscale", f"torch=={record.tags['torch']}" if "torch" in record.tags else "torch"]
     (folder / "requirements.txt").write_text("\n".join(needed) + "\n", encoding="utf-8")
     model = Model(model_id=model_id, run_id=run_id, signature=_signature(record))
@@ -153,7 +153,7 @@ def _example(record: RunRecord) -> dict[str, Any]:
     chosen = [name for name in ("V5", "II", "I") if name in leads] or leads[:1]
     seconds = float(record.params.get("recipe.minimum_seconds") or 5.0)
     beat = [_beat(step / 100 % 0.8) for step in range(round(100 * seconds))]
-    signal = [[round(scale * x, 3) for x in beat] for scale in (1.0, 0.9, 0.7)[: len(chosen)]]
+    signal = [[round(scale * x, 2) for x in beat] for scale in (1.0, 0.9, 0.7)[: len(chosen)]]
     return {"columns": ["signal", "fs", "leads"], "index": [0], "data": [[signal, 100.0, chosen]]}
 
 
@@ -207,8 +207,8 @@ def register(client: "MlflowClient", encoders: Sequence[Registered], project: st
     """Register encoders, and let the aliases name the best of each size and of all.
 
     The best is the one with the highest `validation_score` among those that were evaluated alike:
-    on the same tables, in the study of the newest evaluation. An alias that names a version of
-    another project, as in a shared store, is left as it is.
+    on the same tables, in the study of the newest evaluation. An alias that names another project's
+    version, as in a shared store, is left as it is.
 
     Parameters
     ----------
@@ -227,7 +227,8 @@ def register(client: "MlflowClient", encoders: Sequence[Registered], project: st
             for encoder in sorted(group, key=lambda e: (e.record.started, e.record.cell))
         }
         wanted = {alias: mine[best.record.digest].version for alias, best in _best(group).items()}
-        _point(client, name, wanted, project)
+        ours = {version.version for version in mine.values()}
+        _point(client, name, wanted, ours, project)
 
 
 def _versions(
@@ -302,28 +303,44 @@ def _how(encoder: Registered) -> str:
     return digest_of([record.study, sorted((item.name, item.digest) for item in record.inputs)])
 
 
-def _point(client: "MlflowClient", name: str, wanted: Mapping[str, str], project: str) -> None:
+def _point(
+    client: "MlflowClient", name: str, wanted: Mapping[str, str], ours: set[str], project: str
+) -> None:
     there = client.get_registered_model(name).aliases
     for alias, version in sorted(wanted.items()):
         now = there.get(alias)
-        if now is None or str(now) == str(version):
-            others = False
+        if now == version:
+            continue
+        holder = client.get_model_version(name, now) if now and now not in ours else None
+        if holder and holder.tags.get(PROJECT) != project:
+            said = "the alias %s of %s names version %s, of another project, and stays as it is"
+            log.warning(said, alias, name, now)
         else:
-            tags = client.get_model_version(name, now).tags
-            others = tags.get(PROJECT) not in (project, None)
-        if others:
-            log.warning(
-                "the alias %s of %s names version %s, of another project, and is left as it is",
-                *(alias, name, now),
-            )
-        elif str(now) != str(version):
             client.set_registered_model_alias(name, alias, version)
 
 
-def use(client: "MlflowClient", run: "Run", model_id: str) -> None:
-    """Show that an evaluation run has read a model."""
-    from mlflow.entities import LoggedModelInput
+def link(client: "MlflowClient", model_id: str, wrote: "Run | str", read: "Run | None") -> None:
+    """Show a model as what a pretraining run has written, and an evaluation run has read.
 
-    read = run.inputs.model_inputs if run.inputs else []
-    if model_id not in {item.model_id for item in read}:
-        client.log_inputs(run.info.run_id, models=[LoggedModelInput(model_id)])
+    Parameters
+    ----------
+    wrote
+        The run, or the id of a new one.
+    read
+        None where there is none.
+    """
+    from mlflow.entities import LoggedModelInput, LoggedModelOutput
+
+    if isinstance(wrote, str) or model_id not in _written(wrote):
+        run_id = wrote if isinstance(wrote, str) else wrote.info.run_id
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
+    if read is not None and model_id not in _read(read):
+        client.log_inputs(read.info.run_id, models=[LoggedModelInput(model_id)])
+
+
+def _written(run: "Run") -> set[str]:
+    return {item.model_id for item in run.outputs.model_outputs} if run.outputs else set()
+
+
+def _read(run: "Run") -> set[str]:
+    return {item.model_id for item in run.inputs.model_inputs} if run.inputs else set()

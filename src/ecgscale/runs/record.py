@@ -97,7 +97,10 @@ class RunRecord(BaseModel):
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, non-finite numbers as null."""
-        return json.dumps(finite(self.model_dump(mode="python")), sort_keys=True, indent=1)
+        # Records of before `made_from` keep their digest, by which the store knows them.
+        without = None if self.made_from else {"made_from"}
+        content = finite(self.model_dump(mode="python", exclude=without))
+        return json.dumps(content, sort_keys=True, indent=1)
 
     def write(self, path: Path) -> None:
         """Write atomically: a reader sees the old file or the new one, never a part."""

@@ -514,6 +514,25 @@ def query(
     return sorted(found.values(), key=lambda tracked: tracked.cell)
 
 
+def run_ids(root: Path) -> dict[str, str]:
+    """Return the id of the run of every finished record that the store holds, by its digest.
+
+    Raises
+    ------
+    StoreTroubleError
+        If the store cannot be used.
+    """
+    with _reachable(root):
+        client = _client(root)
+        runs = [run for phase in PHASES for run in _runs(client, phase, status=None)]
+    # The oldest stands, as in `Found`.
+    return {
+        run.data.tags[RECORD]: run.info.run_id
+        for run in sorted(runs, key=_age, reverse=True)
+        if RECORD in run.data.tags
+    }
+
+
 def nest_trials(root: Path) -> None:
     """Put the trials of every search under its winner's run, as MLflow nests runs."""
     try:
@@ -576,7 +595,8 @@ def _write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "R
     _log_tags(client, run_id, {**tags, PRETRAIN_RUN: link} if link else tags)
     if models.is_encoder(record):
         logged = models.LoggedModels(client, _experiment_id(client, "pretrain"), record.digest)
-        logged.of(record, run_id, spool.project_id(root))
+        model_id = logged.of(record, run_id, spool.project_id(root))
+        models.link(client, model_id, run_id, None)
     client.set_terminated(run_id, "FINISHED", _milliseconds(record.ended))
 
 
@@ -665,22 +685,23 @@ def _register_encoders(
     root: Path,
 ) -> None:
     """Log and register the encoders of all records, and link them with their evaluations."""
-    project, found = spool.project_id(root), Found(client, "pretrain")
-    evaluations = {_weights(record): record for record in evaluated}
+    project = spool.project_id(root)
+    pretrainings, evaluations = Found(client, "pretrain"), Found(client, "evaluate")
+    evaluated_as = {_weights(record): record for record in evaluated}
     logged = models.LoggedModels(client, _experiment_id(client, "pretrain"))
     registered = []
     for record in filter(models.is_encoder, pretrained):
-        run = found.of(record)
-        if run is not None and run.data.tags.get(PROJECT) == project:
-            model_id = logged.of(record, run.info.run_id, project)
-            evaluation = evaluations.get(_weights(record))
-            registered.append(models.Registered(record, run.info.run_id, model_id, evaluation))
-    models.register(client, registered, project)
-    runs = Found(client, "evaluate") if registered else None
-    for encoder in registered:
-        run = runs.of(encoder.evaluation) if runs and encoder.evaluation else None
+        run = pretrainings.of(record)
         if run is not None:
-            models.use(client, run, encoder.model_id)
+            model_id = logged.of(record, run.info.run_id, project)
+            evaluation = evaluated_as.get(_weights(record))
+            registered.append(models.Registered(record, run.info.run_id, model_id, evaluation))
+            reader = evaluations.of(evaluation) if evaluation else None
+            # Links are written into runs, and so into this project's own alone.
+            if run.data.tags.get(PROJECT) == project:
+                is_own = reader is not None and reader.data.tags.get(PROJECT) == project
+                models.link(client, model_id, run, reader if is_own else None)
+    models.register(client, registered, project)
 
 
 def _weights(record: RunRecord) -> tuple[str, str, str]:

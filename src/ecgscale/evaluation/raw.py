@@ -22,7 +22,7 @@ from ecgscale.data.preprocess import STEP, keep, process, quantise, saturation_n
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.record import Record, canonical_lead
 from ecgscale.data.sources.base import QuarantineError
-from ecgscale.encoders.base import Encoder, model_digest, read_config
+from ecgscale.encoders.base import CONFIG, WEIGHTS, Encoder, model_digest, read_config
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.embed import Embeddings, input_leads
 from ecgscale.runs.pointer import Pointer
@@ -173,6 +173,9 @@ def load_pointed(pointer: Pointer) -> RawEmbedder:
         If it is not there, or not what the pointer was made for.
     """
     directory = _directory(pointer)
+    absent = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
+    if absent:
+        raise BadInputError(f"{directory} has no {absent[0]}: run `dvc pull {pointer.path}`")
     config = read_config(directory)
     found = {
         "weights": (model_digest(directory), pointer.model_digest),

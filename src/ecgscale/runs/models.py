@@ -36,6 +36,8 @@ SCORE = "ecgscale.validation_score"
 """Tag of a version: by which the best one is found."""
 BEST = "best"
 _EXAMPLE = "input_example.json"
+_VERSIONS = "mlflow.modelVersions"
+"""Tag by which MLflow's pages find the versions of a logged model."""
 
 
 def registered_name(record: RunRecord) -> str:
@@ -85,8 +87,8 @@ class LoggedModels:
             if not token:
                 break
 
-    def of(self, record: RunRecord, run_id: str, project: str) -> str:
-        """Return the id of a record's model, which is logged now if it is not there."""
+    def of(self, record: RunRecord, run_id: str, project: str) -> "LoggedModel":
+        """Return a record's model, which is logged now if it is not there."""
         from mlflow.entities.logged_model_status import LoggedModelStatus
 
         model = self._found.get(record.digest)
@@ -105,7 +107,7 @@ class LoggedModels:
                 self._client.log_model_artifacts(model.model_id, aside)
             model = self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._found[record.digest] = model
-        return str(model.model_id)
+        return model
 
 
 def write_model(record: RunRecord, folder: Path, model_id: str, run_id: str) -> None:
@@ -193,7 +195,7 @@ class Registered:
     record: RunRecord
     """Of its pretraining."""
     run_id: str
-    model_id: str
+    model: "LoggedModel"
     evaluation: RunRecord | None
     """Of the same weights; None if they were not evaluated."""
 
@@ -267,14 +269,19 @@ def _version(
     score = f"{encoder.score:.6f}"
     version = versions.get(record.digest)
     if version is None:
-        return client.create_model_version(
+        model = encoder.model
+        version = client.create_model_version(
             name,
-            f"models:/{encoder.model_id}",
+            # Its place, as MLflow looks up a name like models:/m-1 in the process's own store.
+            model.artifact_location,
             run_id=encoder.run_id,
-            tags={**_tags(record, project), SCORE: score},
+            tags={**_tags(record, project), SCORE: score, "ecgscale.model": model.model_id},
             description=f"{record.cell} of study {record.study}; its weights are in DVC.",
-            model_id=encoder.model_id,
+            model_id=model.model_id,
         )
+        told = json.dumps([{"name": name, "version": version.version}])
+        client.set_logged_model_tags(model.model_id, {_VERSIONS: told})
+        return version
     if version.tags.get(SCORE) != score:
         client.set_model_version_tag(name, version.version, SCORE, score)
     return version

@@ -595,8 +595,8 @@ def _write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "R
     _log_tags(client, run_id, {**tags, PRETRAIN_RUN: link} if link else tags)
     if models.is_encoder(record):
         logged = models.LoggedModels(client, _experiment_id(client, "pretrain"), record.digest)
-        model_id = logged.of(record, run_id, spool.project_id(root))
-        models.link(client, model_id, run_id, None)
+        model = logged.of(record, run_id, spool.project_id(root))
+        models.link(client, model.model_id, run_id, None)
     client.set_terminated(run_id, "FINISHED", _milliseconds(record.ended))
 
 
@@ -693,14 +693,14 @@ def _register_encoders(
     for record in filter(models.is_encoder, pretrained):
         run = pretrainings.of(record)
         if run is not None:
-            model_id = logged.of(record, run.info.run_id, project)
+            model = logged.of(record, run.info.run_id, project)
             evaluation = evaluated_as.get(_weights(record))
-            registered.append(models.Registered(record, run.info.run_id, model_id, evaluation))
+            registered.append(models.Registered(record, run.info.run_id, model, evaluation))
             reader = evaluations.of(evaluation) if evaluation else None
             # Links are written into runs, and so into this project's own alone.
             if run.data.tags.get(PROJECT) == project:
                 is_own = reader is not None and reader.data.tags.get(PROJECT) == project
-                models.link(client, model_id, run, reader if is_own else None)
+                models.link(client, model.model_id, run, reader if is_own else None)
     models.register(client, registered, project)
 
 

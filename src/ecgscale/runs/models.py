@@ -34,6 +34,8 @@ RECORD, PROJECT = "ecgscale.record", "ecgscale.project"
 """Tags of a model and of its versions: digest of the pretraining record, and whose it is."""
 SCORE = "ecgscale.validation_score"
 """Tag of a version: by which the best one is found."""
+MODEL = "ecgscale.model"
+"""Tag of a version, and of a run that has read it: id of the logged model."""
 BEST = "best"
 _EXAMPLE = "input_example.json"
 _VERSIONS = "mlflow.modelVersions"
@@ -275,7 +277,7 @@ def _version(
             # Its place, as MLflow looks up a name like models:/m-1 in the process's own store.
             model.artifact_location,
             run_id=encoder.run_id,
-            tags={**_tags(record, project), SCORE: score, "ecgscale.model": model.model_id},
+            tags={**_tags(record, project), SCORE: score, MODEL: model.model_id},
             description=f"{record.cell} of study {record.study}; its weights are in DVC.",
             model_id=model.model_id,
         )
@@ -341,8 +343,11 @@ def link(client: "MlflowClient", model_id: str, wrote: "Run | str", read: "Run |
     if isinstance(wrote, str) or model_id not in _written(wrote):
         run_id = wrote if isinstance(wrote, str) else wrote.info.run_id
         client.log_outputs(run_id, [LoggedModelOutput(model_id, 0)])
-    if read is not None and model_id not in _read(read):
-        client.log_inputs(read.info.run_id, models=[LoggedModelInput(model_id)])
+    # A search for runs does not answer with the models that they read, so a tag says it too.
+    if read is not None and read.data.tags.get(MODEL) != model_id:
+        if model_id not in _read(client.get_run(read.info.run_id)):
+            client.log_inputs(read.info.run_id, models=[LoggedModelInput(model_id)])
+        client.set_tag(read.info.run_id, MODEL, model_id)
 
 
 def _written(run: "Run") -> set[str]:

@@ -29,9 +29,9 @@ from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.progress import Bars
 from ecgscale.runs.cell import Cell, subset_place
 from ecgscale.runs.protocol import open_run
-from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
+from ecgscale.runs.record import RunRecord, Scalar
 from ecgscale.settings import digest_of
-from ecgscale.tasks.targets import TaskTable, read_manifest, read_targets
+from ecgscale.tasks.targets import TaskTable, part_of, read_manifest, read_targets
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +259,11 @@ def _recorded(
         axes=subject.axes,
         params={**_params(plan, tables), **subject.params},
         tags={"recipe_digest": plan.recipe.digest, "code_digest": plan.code, **subject.tags},
-        inputs=_inputs(tables),
+        inputs=[
+            part_of(table.task, table.digest, context)
+            for table in tables
+            for context in ("training", "validation", "test")
+        ],
         reads=["data/tasks", f"models/{subject.cell}"],
     ) as run:
         found = results(run.kept("endpoints"))
@@ -274,20 +278,6 @@ def _recorded(
                 **subject.details,
             },
         )
-
-
-def _inputs(tables: Sequence[TaskTable]) -> list[DatasetInput]:
-    """Return the three parts of every task's table; that of the test examples has its name."""
-    return [
-        DatasetInput(
-            name=table.task if context == "test" else f"{table.task}/{context}",
-            digest=table.digest,
-            context=context,
-            source=f"data/tasks/{table.task}.parquet",
-        )
-        for table in tables
-        for context in ("training", "validation", "test")
-    ]
 
 
 def _baseline_result(

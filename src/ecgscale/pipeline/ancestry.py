@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ecgscale.errors import BadInputError
 from ecgscale.runs.lineage import DIFF, ENVIRONMENT, locked, state_files
-from ecgscale.runs.record import Phase, RunRecord, read_results
+from ecgscale.runs.record import DatasetInput, Phase, RunRecord, read_results
 
 Kind = Literal[
     "raw files",
@@ -238,7 +238,7 @@ def _tasks(
     path = root / "data/tasks/manifest.json"
     found = {}
     for name, said in sorted(_json(path).items()) if path.is_file() else ():
-        counts = {key: f"{said[key]:,}" for key in ("train", "validation", "test") if key in said}
+        counts = {split: f"{count:,}" for split, count in sorted(said["counts"].items())}
         task = Thing("task", name, f"data/tasks/{name}.parquet", said["digest"], counts)
         parents = [_store(graph, stores, said["source"], said["store_digest"])]
         found[task.path, task.digest] = graph.add(task, parents)
@@ -263,24 +263,33 @@ def _inputs(
     graph: Ancestry, record: RunRecord, known: dict[tuple[str, str], Thing]
 ) -> Iterator[Thing]:
     """Iterate over the data and the settings that a run has read, as its record names them."""
-    places = set()
-    for item in record.inputs:
-        source = item.source.removesuffix("/records.parquet")
-        if source == "data/tasks":  # of records that name the folder alone
-            source = f"data/tasks/{item.name}.parquet"
-        places.add(source)
-        thing = known.get((source, item.digest))
+    inputs = record.inputs
+    if record.phase == "pretrain" and len(inputs) > 1:
+        inputs = inputs[1:]  # the first is the list that was put together from the others
+    for item in inputs:
+        place = _place(item)
+        thing = known.get((place, item.digest))
         if thing is None:
-            kind: Kind = "task" if source.startswith("data/tasks") else "subset"
-            there = next((d for place, d in known if place == source), "nothing")
-            name = item.name.partition("/")[0]
-            thing = graph.add(Thing(kind, name, source, item.digest, {"here now": there[:12]}))
-            if source not in {place for place, _ in known}:
-                known[source, item.digest] = thing
+            kind: Kind = "task" if place.startswith("data/tasks") else "subset"
+            thing = Thing(kind, item.name.partition("/")[0], place, item.digest)
+            now = [digest for at, digest in known if at == place]
+            thing.facts |= {"here now": now[0][:12]} if now else {}
+            thing = graph.add(thing)
         yield thing
+    # The rest of what decided it; data sets and the encoder are named by their content already.
+    places = [*map(_place, inputs), f"models/{record.cell}"]
     for path, digest in sorted(record.made_from.items()):
-        if not any(path == place or path.startswith(f"{place}/") for place in places):
+        if not any(f"{place}/".startswith(f"{path}/") for place in places) and not any(
+            path.startswith(f"{place}/") for place in places
+        ):
             yield graph.add(Thing(_kind_of(path), path, path, digest))
+
+
+def _place(item: DatasetInput) -> str:
+    """Return where what a run has read lies; some records name the folder of a table alone."""
+    if item.source == "data/tasks":
+        return f"data/tasks/{item.name}.parquet"
+    return item.source.removesuffix("/records.parquet")
 
 
 def _kind_of(path: str) -> Kind:

@@ -207,6 +207,43 @@ class Registered:
         return validation_score(self.evaluation) if self.evaluation else math.nan
 
 
+def carry(
+    client: "MlflowClient",
+    experiment_id: str,
+    pretrained: "Sequence[tuple[RunRecord, Run | None]]",
+    evaluated: "Sequence[tuple[RunRecord, Run | None]]",
+    project: str,
+) -> None:
+    """Log and register the encoders of a project, and link each with the runs of its own.
+
+    Parameters
+    ----------
+    experiment_id
+        Of the pretraining runs, where models are logged.
+    pretrained, evaluated
+        Each record with its run, None where the store has none.
+    project
+        What tells its runs and versions from others', into which nothing is written.
+    """
+    logged = LoggedModels(client, experiment_id)
+    readers = {_weights(record): (record, run) for record, run in evaluated}
+    encoders = []
+    for record, run in pretrained:
+        if run is None:
+            continue
+        model = logged.of(record, run.info.run_id, project)
+        evaluation, reader = readers.get(_weights(record), (None, None))
+        encoders.append(Registered(record, run.info.run_id, model, evaluation))
+        if run.data.tags.get(PROJECT) == project:
+            is_own = reader is not None and reader.data.tags.get(PROJECT) == project
+            link(client, model.model_id, run, reader if is_own else None)
+    register(client, encoders, project)
+
+
+def _weights(record: RunRecord) -> tuple[str, str, str]:
+    return record.study, record.cell, record.tags.get("model_digest", "")
+
+
 def register(client: "MlflowClient", encoders: Sequence[Registered], project: str) -> None:
     """Register encoders, and let the aliases name the best of each size and of all.
 

@@ -579,7 +579,9 @@ def _write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "R
     """Write a whole run from its record, into `run`, that of its own attempt, if it has begun."""
     if run is None:
         start = _milliseconds(record.started)
-        run_id = _create_run(client, record.identity, start, root, _source(record))
+        encoder = record.params.get("directory", "")
+        said = f"python -m ecgscale evaluate --encoder {encoder}"
+        run_id = _create_run(client, record.identity, start, root, said)
         last_step: dict[str, int] = {}
     elif run.data.tags.get(RECORD) == record.digest and run.info.status == "FINISHED":
         return
@@ -684,28 +686,17 @@ def _register_encoders(
     evaluated: Sequence[RunRecord],
     root: Path,
 ) -> None:
-    """Log and register the encoders of all records, and link them with their evaluations."""
-    project = spool.project_id(root)
-    pretrainings, evaluations = Found(client, "pretrain"), Found(client, "evaluate")
-    evaluated_as = {_weights(record): record for record in evaluated}
-    logged = models.LoggedModels(client, _experiment_id(client, "pretrain"))
-    registered = []
-    for record in filter(models.is_encoder, pretrained):
-        run = pretrainings.of(record)
-        if run is not None:
-            model = logged.of(record, run.info.run_id, project)
-            evaluation = evaluated_as.get(_weights(record))
-            registered.append(models.Registered(record, run.info.run_id, model, evaluation))
-            reader = evaluations.of(evaluation) if evaluation else None
-            # Links are written into runs, and so into this project's own alone.
-            if run.data.tags.get(PROJECT) == project:
-                is_own = reader is not None and reader.data.tags.get(PROJECT) == project
-                models.link(client, model.model_id, run, reader if is_own else None)
-    models.register(client, registered, project)
-
-
-def _weights(record: RunRecord) -> tuple[str, str, str]:
-    return record.study, record.cell, record.tags.get("model_digest", "")
+    """Log and register the encoders of all records, and link them with their runs."""
+    of_phase: tuple[tuple[Phase, Sequence[RunRecord]], ...] = (
+        ("pretrain", [record for record in pretrained if models.is_encoder(record)]),
+        ("evaluate", evaluated),
+    )
+    wrote, read = (
+        [(record, found.of(record)) for record in records]
+        for phase, records in of_phase
+        for found in [Found(client, phase)]
+    )
+    models.carry(client, _experiment_id(client, "pretrain"), wrote, read, spool.project_id(root))
 
 
 def _nest_trials(client: "MlflowClient", root: Path) -> None:
@@ -733,12 +724,11 @@ def _pretrain_run(client: "MlflowClient", record: RunRecord) -> str | None:
     return None
 
 
-def _source(record: RunRecord) -> str:
-    """Return the command that did the work."""
-    command, cell = record.phase, record.cell
+def _source(phase: Phase, cell: str) -> str:
+    """Return the command that does the work of a cell, whichever process does it or shows it."""
     if cell.startswith("baseline/"):
         return f"python -m ecgscale {cell.replace('/', ' ')}"
-    return f"python -m ecgscale {command} {cell.rpartition('/')[0] if command == 'tune' else cell}"
+    return f"python -m ecgscale {phase} {cell.rpartition('/')[0] if phase == 'tune' else cell}"
 
 
 def _client(root: Path) -> "MlflowClient":
@@ -859,12 +849,14 @@ def _first_line(error: Exception) -> str:
 
 
 def _create_run(
-    client: "MlflowClient", identity: RunIdentity, start: int, root: Path, source: str
+    client: "MlflowClient", identity: RunIdentity, start: int, root: Path, said: str
 ) -> str:
+    """Begin a run; `said` is the command of one that is no cell of a study."""
+    is_external = identity.cell.startswith("external/")
     tags = {
         **_identity_tags(identity),
         PROJECT: spool.project_id(root),
-        "mlflow.source.name": source,
+        "mlflow.source.name": said if is_external else _source(identity.phase, identity.cell),
         "mlflow.source.type": "LOCAL",
     }
     run = client.create_run(

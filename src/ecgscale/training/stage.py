@@ -144,9 +144,10 @@ def _write_model(
 def _inputs(seen: TrainedOn) -> list[DatasetInput]:
     if not seen.records:
         return []
-    return [
-        DatasetInput(name=seen.name, digest=seen.digest, context="pretraining", source=seen.place)
-    ]
+    whole = DatasetInput(
+        name=seen.name, digest=seen.digest, context="pretraining", source=seen.place
+    )
+    return [whole, *seen.parts]
 
 
 def _axes(plan: Pretraining, seen: TrainedOn) -> dict[str, Scalar]:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from os.path import normpath
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,17 +125,15 @@ class Ancestry:
 
     def _at(self, asked: str, root: Path) -> list[Thing]:
         """Return the thing at a path, or the one that a file is part of; newest state first."""
-        place, home = Path(asked), root.resolve()
-        whole = place if place.is_absolute() else home / place
-        if not whole.is_relative_to(home):
-            return []
-        path = whole.relative_to(home).as_posix()
-        for part in (path, *(parent.as_posix() for parent in Path(path).parents)):
-            here = [thing for thing in self.things.values() if thing.path == part and part != "."]
+        home = root.resolve()
+        wanted = Path(normpath(home / asked))
+        things = [(Path(normpath(home / x.path)), x) for x in self.things.values() if x.path]
+        for part in (wanted, *wanted.parents):
+            here = [thing for place, thing in things if place == part]
             current = [thing for thing in here if "here now" not in thing.facts]
             if here:
                 return current[:1] or here[:1]
-        inside = [x for x in self.things.values() if x.path.startswith(f"{path}/")]
+        inside = [thing for place, thing in things if wanted in place.parents and wanted != home]
         return [thing for thing in inside if "here now" not in thing.facts]
 
     def _named(self, asked: str) -> list[Thing]:

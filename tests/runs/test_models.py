@@ -205,6 +205,25 @@ def test_what_a_kill_left_half_logged_is_made_whole(root, monkeypatch):
     assert client(root).list_logged_model_artifacts(model.model_id)
 
 
+def test_a_slow_store_is_left_in_time_and_gone_on_with(root, monkeypatch, caplog):
+    keep(root, pretrained())
+    monkeypatch.setattr(tracking.spool, "LAST_MINUTE", -1.0)
+    tracking.sync(root / "results", root, hurry=True)
+    assert not versions(root)
+    assert "not all encoders are registered now" in caplog.text
+    sync(root)
+    assert len(versions(root)) == 1
+
+
+def test_a_moved_project_has_its_models_with_it(root):
+    study(root, {(64, 0): 0.8})
+    there = root.rename(root.with_name("moved"))
+    tracking.check_store(there)
+    place = client(there).get_model_version_download_uri(NAME, "1")
+    assert place.startswith(there.as_uri())
+    assert Model.load(place).signature is not None
+
+
 def test_a_lost_registry_is_written_again(root):
     study(root, {(64, 0): 0.8, (64, 1): 0.9})
     client(root).delete_registered_model(NAME)

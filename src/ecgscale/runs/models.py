@@ -8,6 +8,7 @@ written again.
 import json
 import logging
 import math
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -213,6 +214,7 @@ def carry(
     pretrained: "Sequence[tuple[RunRecord, Run | None]]",
     evaluated: "Sequence[tuple[RunRecord, Run | None]]",
     project: str,
+    until: float | None = None,
 ) -> None:
     """Log and register the encoders of a project, and link each with the runs of its own.
 
@@ -224,6 +226,8 @@ def carry(
         Each record with its run, None where the store has none.
     project
         What tells its runs and versions from others', into which nothing is written.
+    until
+        Time (`time.monotonic`) after which the rest is left to the next ``sync``.
     """
     logged = LoggedModels(client, experiment_id)
     readers = {_weights(record): (record, run) for record, run in evaluated}
@@ -231,20 +235,37 @@ def carry(
     for record, run in pretrained:
         if run is None:
             continue
+        if _is_late(until):
+            return
         model = logged.of(record, run.info.run_id, project)
         evaluation, reader = readers.get(_weights(record), (None, None))
         encoders.append(Registered(record, run.info.run_id, model, evaluation))
         if run.data.tags.get(PROJECT) == project:
             is_own = reader is not None and reader.data.tags.get(PROJECT) == project
             link(client, model.model_id, run, reader if is_own else None)
-    register(client, encoders, project)
+    register(client, encoders, project, until)
+
+
+def _is_late(until: float | None) -> bool:
+    if until is None or time.monotonic() < until:
+        return False
+    log.warning(
+        "the tracking store is slow: not all encoders are registered now; "
+        "`python -m ecgscale sync` goes on with it"
+    )
+    return True
 
 
 def _weights(record: RunRecord) -> tuple[str, str, str]:
     return record.study, record.cell, record.tags.get("model_digest", "")
 
 
-def register(client: "MlflowClient", encoders: Sequence[Registered], project: str) -> None:
+def register(
+    client: "MlflowClient",
+    encoders: Sequence[Registered],
+    project: str,
+    until: float | None = None,
+) -> None:
     """Register encoders, and let the aliases name the best of each size and of all.
 
     The best is the one with the highest `validation_score` among those that were evaluated alike:
@@ -257,11 +278,15 @@ def register(client: "MlflowClient", encoders: Sequence[Registered], project: st
         All of the project, in no order.
     project
         What tells its versions from others'.
+    until
+        As for `carry`; names are done one after the other, and the aliases of each with it.
     """
     groups: dict[str, list[Registered]] = defaultdict(list)
     for encoder in encoders:
         groups[registered_name(encoder.record)].append(encoder)
     for name, group in sorted(groups.items()):
+        if _is_late(until):
+            return
         versions = _versions(client, name, group)
         mine = {
             encoder.record.digest: _version(client, name, encoder, versions, project)

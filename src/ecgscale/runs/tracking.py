@@ -432,7 +432,8 @@ def sync(results: Path, root: Path, hurry: bool = False) -> SyncSummary:
         for phase in PHASES:
             _mark_superseded(client, phase, records[phase], root)
         _mend_links(client, root)
-        _register_encoders(client, records["pretrain"], records["evaluate"], root)
+        until = time.monotonic() + spool.LAST_MINUTE if hurry else None
+        _register_encoders(client, records["pretrain"], records["evaluate"], root, until)
         _nest_trials(client, root)
         _analyze(root)
     return SyncSummary(created, present)
@@ -685,6 +686,7 @@ def _register_encoders(
     pretrained: Sequence[RunRecord],
     evaluated: Sequence[RunRecord],
     root: Path,
+    until: float | None,
 ) -> None:
     """Log and register the encoders of all records, and link them with their runs."""
     of_phase: tuple[tuple[Phase, Sequence[RunRecord]], ...] = (
@@ -696,7 +698,8 @@ def _register_encoders(
         for phase, records in of_phase
         for found in [Found(client, phase)]
     )
-    models.carry(client, _experiment_id(client, "pretrain"), wrote, read, spool.project_id(root))
+    experiment, project = _experiment_id(client, "pretrain"), spool.project_id(root)
+    models.carry(client, experiment, wrote, read, project, until)
 
 
 def _nest_trials(client: "MlflowClient", root: Path) -> None:

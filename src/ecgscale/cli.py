@@ -524,6 +524,30 @@ def repro(
 
 
 @app.command()
+def lineage(
+    asked: Annotated[
+        str, typer.Argument(help="A file or folder, a run's id, a cell, or (part of) a digest.")
+    ],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show more than 12 of a kind beside each other.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what something was made of, up to the raw files, and all that was made of it."""
+    from ecgscale.pipeline import ancestry
+
+    graph = ancestry.ancestry(ROOT, _run_ids())
+    thing = graph.find(asked, ROOT)
+    if as_json:
+        print(json.dumps(ancestry.to_json(graph, thing), indent=1))
+        return
+    print(ancestry.line(thing))
+    for title, is_up in (("made of", True), ("used by", False)):
+        rows = list(ancestry.tree(graph, thing, is_up, None if everything else 12))
+        print("\n".join([title, *(rows or ["└─ nothing that this project knows of"])]))
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Open the study's tracking store in the MLflow UI, on this machine only."""
     from ecgscale.runs.tracking import experiment_pages, serve
@@ -561,6 +585,17 @@ def _make_curve(phase: Any, curve: str, study: Path, jobs: int | None) -> None:
 
     made = make_curve(phase, curve, study, ROOT, jobs)
     out.print(f"{phase} {curve}: {made} cells made, the others were up to date", highlight=False)
+
+
+def _run_ids() -> dict[str, str]:
+    """Return the tracked run of every record by its digest; none while the store is away."""
+    from ecgscale.runs.tracking import StoreTroubleError, run_ids
+
+    try:
+        return run_ids(ROOT)
+    except StoreTroubleError as error:
+        err.print(f"{error}; runs are shown without their ids", highlight=False, soft_wrap=True)
+        return {}
 
 
 def _entry(section: dict[str, Any], name: str, key: str, study: Path) -> Any:

@@ -29,9 +29,9 @@ from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.progress import Bars
 from ecgscale.runs.cell import Cell, baseline_reads, evaluation_reads, subset_place
 from ecgscale.runs.protocol import open_run
-from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
+from ecgscale.runs.record import RunRecord, Scalar
 from ecgscale.settings import digest_of
-from ecgscale.tasks.targets import TaskTable, read_manifest, read_targets
+from ecgscale.tasks.targets import TaskTable, part_of, read_manifest, read_targets
 
 log = logging.getLogger(__name__)
 
@@ -264,13 +264,9 @@ def _recorded(
         params={**_params(plan, tables), **subject.params},
         tags={"recipe_digest": plan.recipe.digest, "code_digest": plan.code, **subject.tags},
         inputs=[
-            DatasetInput(
-                name=table.task,
-                digest=table.digest,
-                context="test",
-                source=f"data/tasks/{table.task}.parquet",
-            )
+            part_of(table.task, table.digest, context)
             for table in tables
+            for context in ("training", "validation", "test")
         ],
         reads=subject.reads,
     ) as run:

@@ -8,7 +8,7 @@ from typing import Any
 from ecgscale import distributed
 from ecgscale.files import path_digest
 from ecgscale.runs import resume
-from ecgscale.runs.lineage import dvc_tags, lineage_tags
+from ecgscale.runs.lineage import dvc_tags, lineage_tags, state_files
 from ecgscale.runs.record import (
     WORK,
     DatasetInput,
@@ -164,12 +164,13 @@ class ActiveRun:
         names the files whose digests are taken.
         """
         assert self._tracked is not None  # the first process alone finishes
+        tags = {**self._known["tags"], **(tags or {})}
         record = RunRecord(
-            **{**self._known, "tags": {**self._known["tags"], **(tags or {})}},
+            **{**self._known, "tags": tags},
             metrics=metrics,
             curves=curves or {},
             details=details or {},
-            artifacts=list(artifacts),
+            artifacts=[*artifacts, *state_files(tags).values()],
             made=digests_of(self._root, made),
             ended=resume.now(),
         )

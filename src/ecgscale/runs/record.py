@@ -100,11 +100,18 @@ class RunRecord(BaseModel):
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, non-finite numbers as null."""
-        return json.dumps(finite(self.model_dump(mode="python")), sort_keys=True, indent=1)
+        return json.dumps(self._content(), sort_keys=True, indent=1)
+
+    def _content(self) -> dict[str, Any]:
+        # Records of before these keys keep their digest, by which the store knows them.
+        held = {"made_from": self.made_from, "made": self.made}
+        without = {key for key, value in held.items() if not value}
+        content: dict[str, Any] = finite(self.model_dump(mode="python", exclude=without))
+        return content
 
     def write(self, path: Path) -> None:
         """Write atomically, with the record's digest: what is changed afterwards is noticed."""
-        content = {**finite(self.model_dump(mode="python")), "digest": self.digest}
+        content = {**self._content(), "digest": self.digest}
         write_whole(path, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
     @classmethod
@@ -167,7 +174,8 @@ def read_origin(path: Path) -> Origin:
         If the file is missing, is not as `RunRecord.write` writes it, or was changed afterwards.
     """
     text = _intact(path)
-    parts = {key: _part(text, key) for key in ("study", "made_from", "made")}
+    parts = {"study": "", "made_from": "{}", "made": "{}"}
+    parts = {key: _part(text, key) or absent for key, absent in parts.items()}
     try:
         return Origin(**{key: json.loads(part) for key, part in parts.items()})
     except json.JSONDecodeError as error:

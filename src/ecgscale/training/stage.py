@@ -94,7 +94,9 @@ def pretrain(plan: Pretraining, root: Path) -> RunRecord:
                 metrics={**(trained.metrics if trained else UNTRAINED), **_scale(seen)},
                 curves=trained.outcome.curves if trained else {},
                 tags={"model_digest": model_digest(root / model)},
-                artifacts=files,
+                details={"embed_dim": encoder.embed_dim},
+                # DVC holds the weights; the tracking store points at them.
+                artifacts=[path for path in files if not path.endswith(WEIGHTS)],
                 made=files,
             )
 
@@ -145,9 +147,10 @@ def _write_model(
 def _inputs(seen: TrainedOn) -> list[DatasetInput]:
     if not seen.records:
         return []
-    return [
-        DatasetInput(name=seen.name, digest=seen.digest, context="pretraining", source=seen.place)
-    ]
+    whole = DatasetInput(
+        name=seen.name, digest=seen.digest, context="pretraining", source=seen.place
+    )
+    return [whole, *seen.parts]
 
 
 def _axes(plan: Pretraining, seen: TrainedOn) -> dict[str, Scalar]:
@@ -171,6 +174,7 @@ def _params(plan: Pretraining, seen: TrainedOn, device: torch.device) -> dict[st
     return _flat(
         {
             "seed": plan.cell.seed,
+            **({"lead": plan.lead} if plan.lead else {}),
             "threads": plan.study.threads,
             "processes": distributed.world_size(),
             "device": device.type,

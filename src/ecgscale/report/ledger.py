@@ -38,7 +38,6 @@ def study_at_hand(
         ``stores`` and ``publications`` of `StudyAtHand`.
     """
     return StudyAtHand(
-        name=study.study.name,
         confidence=study.report.confidence,
         design=analysis.design,
         collection=analysis.collection,
@@ -46,7 +45,6 @@ def study_at_hand(
         encoders={name: (one.kind, one.params) for name, one in study.encoders.items()},
         readers={name: source.reader for name, source in study.sources.items()},
         pool=tuple(study.pool),
-        data=study.evaluation.data,
         simulated=frozenset(simulated),
         **more,
     )

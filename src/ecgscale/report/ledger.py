@@ -73,7 +73,8 @@ def claims_section(judged: Sequence[Judged], publications: Sequence[Publication]
 
 def said_of(one: Judged) -> list[str]:
     """Return what the checks of a claim found, and what its verdict leaves open."""
-    return [*(found.said for _, found in one.findings), *filter(None, [one.claim.note])]
+    said = [*(found.said for _, found in one.findings), *filter(None, [one.claim.note])]
+    return list(dict.fromkeys(said))
 
 
 def _link(link: Evidence, known: Mapping[str, Publication]) -> dict[str, str]:

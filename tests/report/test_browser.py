@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from ecgscale.report.beside import read_beside
 from ecgscale.report.stage import write_report
 from support import runs as synthetic
 
@@ -21,9 +22,11 @@ OUTSIDE = """svg => {
 
 
 @pytest.fixture(scope="module")
-def page_file(tmp_path_factory):
+def page_file(tmp_path_factory, project):
     study = synthetic.make_study()
-    return write_report(study, *synthetic.make_runs(study), tmp_path_factory.mktemp("page")).html
+    out = tmp_path_factory.mktemp("page")
+    runs = synthetic.make_runs(study)
+    return write_report(study, *runs, out, beside=read_beside(project)).html
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,7 @@ def test_page_reads_well(browser, page_file, width, scheme):
     page.goto(page_file.as_uri())
     assert trouble == []
     assert [url for url in requests if not url.startswith("data:")] == [page_file.as_uri()]
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.get_by_text("accuracy rises").first.is_visible()
     shown = "wide" if width > 640 else "narrow"

@@ -19,6 +19,8 @@ class StudyAtHand:
 
     Attributes
     ----------
+    confidence
+        Of every interval.
     results
         Every group with its correlation, None where the group has a problem.
     encoders
@@ -27,8 +29,6 @@ class StudyAtHand:
         Source to the name of its reader.
     pool
         Sources that pretraining draws from.
-    data
-        Data set, as tasks name it, to the source that holds it.
     simulated
         Sources that hold a simulated cohort.
     stores
@@ -37,7 +37,6 @@ class StudyAtHand:
         The literature of the project.
     """
 
-    name: str
     confidence: float
     design: Design
     collection: Collection
@@ -45,7 +44,6 @@ class StudyAtHand:
     encoders: Mapping[str, tuple[str, Mapping[str, Any]]]
     readers: Mapping[str, str]
     pool: Sequence[str]
-    data: Mapping[str, str]
     simulated: frozenset[str]
     stores: Path
     publications: Sequence[Publication] = field(default=())

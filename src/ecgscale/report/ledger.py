@@ -38,7 +38,6 @@ def study_at_hand(
         ``stores`` and ``publications`` of `StudyAtHand`.
     """
     return StudyAtHand(
-        name=study.study.name,
         confidence=study.report.confidence,
         design=analysis.design,
         collection=analysis.collection,
@@ -46,7 +45,6 @@ def study_at_hand(
         encoders={name: (one.kind, one.params) for name, one in study.encoders.items()},
         readers={name: source.reader for name, source in study.sources.items()},
         pool=tuple(study.pool),
-        data=study.evaluation.data,
         simulated=frozenset(simulated),
         **more,
     )
@@ -75,7 +73,8 @@ def claims_section(judged: Sequence[Judged], publications: Sequence[Publication]
 
 def said_of(one: Judged) -> list[str]:
     """Return what the checks of a claim found, and what its verdict leaves open."""
-    return [*(found.said for _, found in one.findings), *filter(None, [one.claim.note])]
+    said = [*(found.said for _, found in one.findings), *filter(None, [one.claim.note])]
+    return list(dict.fromkeys(said))
 
 
 def _link(link: Evidence, known: Mapping[str, Publication]) -> dict[str, str]:

@@ -221,6 +221,7 @@ def test_the_best_settings_are_trained_anew_at_every_size(study, tmp_path, train
     assert (tmp_path / "results/tune/clef/winner.json").read_bytes() == before
 
 
+@pytest.mark.long
 def test_pictures_show_every_trial(study, tmp_path, trained, monkeypatch):
     from PIL import Image
 

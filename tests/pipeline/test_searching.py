@@ -50,6 +50,9 @@ def trained(monkeypatch):
     monkeypatch.setattr(Trainings, "train", train)
     monkeypatch.setattr(Trainings, "subset_digest", "d" * 32)
     monkeypatch.setattr(Trainings, "table", SimpleNamespace(digest="t" * 32))
+    # What takes seconds and is tested elsewhere: what decides a search, pictures, the store.
+    monkeypatch.setattr("ecgscale.pipeline.tuning.search.tuning", lambda *_: {"settings": {}})
+    monkeypatch.setattr(run, "draw", lambda *_: [])
     monkeypatch.setattr(run.tracking, "nest_trials", lambda root: None)
     monkeypatch.delenv(storage.VARIABLE, raising=False)
     return SimpleNamespace(seen=seen, outcomes=outcomes)
@@ -218,9 +221,13 @@ def test_the_best_settings_are_trained_anew_at_every_size(study, tmp_path, train
     assert (tmp_path / "results/tune/clef/winner.json").read_bytes() == before
 
 
-def test_pictures_show_every_trial(study, tmp_path, trained):
+@pytest.mark.long
+def test_pictures_show_every_trial(study, tmp_path, trained, monkeypatch):
     from PIL import Image
 
+    from ecgscale.pipeline.tuning.figures import draw
+
+    monkeypatch.setattr(run, "draw", draw)
     trained.outcomes[1] = TrainingDivergedError("the loss is nan")
     run.tune(with_search(study, trials=6), "clef", tmp_path)
     record = RunRecord.read(tmp_path / "results/tune/clef/winner.json")

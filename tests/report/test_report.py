@@ -15,7 +15,10 @@ from ecgscale.report.svg import SERIES, VARIABLES
 from ecgscale.runs import tracking
 from support import runs as synthetic
 
-FURTHER = ("axes", "beaten", "composition", "gains", "laws", "pooled", "ranks", "rivals", "shapes")
+FURTHER = (
+    *("axes", "beaten", "composition", "gains", "laws", "pooled", "ranks", "rivals", "shapes"),
+    "tuning",
+)
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 

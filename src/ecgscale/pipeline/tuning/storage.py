@@ -57,13 +57,16 @@ def open_study(root: Path, name: str, pruner: "optuna.pruners.BasePruner") -> "o
     waiting = {"connect_args": {"timeout": BUSY}} if url.startswith("sqlite") else {}
     # The first use makes the tables, which two processes cannot do at once.
     with usable(root), FileLock(root / ".ecgscale" / "optuna.lock"):
-        storage = optuna.storages.RDBStorage(
-            url,
-            engine_kwargs={"pool_pre_ping": True, **waiting},
-            heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-            heartbeat_stale_trial_callback=retry,
-        )
+        try:
+            storage = optuna.storages.RDBStorage(
+                url,
+                engine_kwargs={"pool_pre_ping": True, **waiting},
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=retry,
+            )
+        except ImportError as error:
+            raise BadInputError(_unusable(root, driver_trouble(error))) from error
         return optuna.create_study(
             study_name=name,
             storage=storage,
@@ -89,18 +92,19 @@ def usable(root: Path) -> Iterator[None]:
     Raises
     ------
     BadInputError
-        If the block ends by an error of the database or of its driver.
+        If the block ends by an error of the database.
     """
-    said = f"the trials' storage {redacted(storage_url(root))} cannot be used: "
     try:
         yield
-    except ImportError as error:
-        raise BadInputError(said + driver_trouble(error)) from error
     except Exception as error:
         if is_full(error) or not is_trouble(error):
             raise
         cause = error.__cause__ or error
-        raise BadInputError(said + redacted(str(cause).strip().splitlines()[0])) from error
+        raise BadInputError(_unusable(root, str(cause).strip().splitlines()[0])) from error
+
+
+def _unusable(root: Path, why: str) -> str:
+    return redacted(f"the trials' storage {storage_url(root)} cannot be used: {why}")
 
 
 def is_trouble(error: BaseException) -> bool:

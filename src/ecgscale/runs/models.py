@@ -154,16 +154,18 @@ def _signature(record: RunRecord) -> Any:
 
 def _tags(record: RunRecord, project: str) -> dict[str, str]:
     return {
-        RECORD: record.digest,
-        PROJECT: project,
+        **_whose(record, project),
         "ecgscale.study": record.study,
-        "ecgscale.cell": record.cell,
         **{
             name: record.tags[name]
             for name in ("model_digest", "subset_digest", "recipe_digest", "git_commit")
             if name in record.tags
         },
     }
+
+
+def _whose(record: RunRecord, project: str) -> dict[str, str]:
+    return {RECORD: record.digest, PROJECT: project, "ecgscale.cell": record.cell}
 
 
 def _texts(record: RunRecord) -> dict[str, str]:
@@ -320,7 +322,8 @@ def _version(
             # Its place, as MLflow looks up a name like models:/m-1 in the process's own store.
             model.artifact_location,
             run_id=encoder.run_id,
-            tags={**_tags(record, project), SCORE: score, MODEL: model.model_id},
+            # Few, as the page of all versions shows them all; the model has the others.
+            tags={**_whose(record, project), SCORE: score, MODEL: model.model_id},
             description=f"{record.cell} of study {record.study}; its weights are in DVC.",
             model_id=model.model_id,
         )

@@ -534,9 +534,9 @@ def lineage(
     as_json: AsJson = False,
 ) -> None:
     """Say what something was made of, up to the raw files, and all that was made of it."""
-    from ecgscale.pipeline import ancestry
+    from ecgscale.pipeline import ancestry, origins
 
-    graph = ancestry.ancestry(ROOT, _run_ids())
+    graph = origins.ancestry(ROOT, _run_ids())
     thing = graph.find(asked, ROOT)
     if as_json:
         print(json.dumps(ancestry.to_json(graph, thing), indent=1))

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ecgscale.errors import BadInputError
-from ecgscale.pipeline.ancestry import ancestry, line, to_json, tree
+from ecgscale.pipeline.ancestry import line, to_json, tree
+from ecgscale.pipeline.origins import ancestry
 from ecgscale.runs.record import DatasetInput
 from support.tracked import keep, record
 

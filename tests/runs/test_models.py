@@ -168,7 +168,8 @@ def test_a_cell_trained_again_has_a_version_more_which_the_aliases_name(root):
     sync(root)
     assert len(versions(root)) == 2
     version = client(root).get_model_version_by_alias(NAME, "best")
-    assert version.tags["model_digest"] == "m2"
+    model = client(root).get_logged_model(version.tags["ecgscale.model"])
+    assert model.tags["model_digest"] == "m2"
 
 
 def test_an_alias_of_another_project_stays(root, tmp_path, monkeypatch, caplog):

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ecgscale.runs import agreement
-from ecgscale.runs.pointer import POINTER, Pointer
+from ecgscale.runs.pointer import POINTER, Pointer, example_input
 from ecgscale.runs.record import RunRecord
 from ecgscale.settings import digest_of
 
@@ -121,7 +121,7 @@ def write_model(record: RunRecord, folder: Path, model_id: str, run_id: str) -> 
     (folder / "data").mkdir()
     (folder / "data" / POINTER).write_text(Pointer.of(record).to_json(), encoding="utf-8")
     (folder / _EXAMPLE).write_text(
-        json.dumps(_example(record), separators=(",", ":")), encoding="utf-8"
+        json.dumps(example_input(record), separators=(",", ":")), encoding="utf-8"
     )
     needed = ["ecgscale", f"torch=={record.tags['torch']}" if "torch" in record.tags else "torch"]
     (folder / "requirements.txt").write_text("\n".join(needed) + "\n", encoding="utf-8")
@@ -152,37 +152,20 @@ def _signature(record: RunRecord) -> Any:
     return ModelSignature(inputs=Schema(inputs), outputs=Schema([embedding]))
 
 
-def _example(record: RunRecord) -> dict[str, Any]:
-    """Return a table of one made-up recording: 100 Hz, a few leads, in no standard order."""
-    leads = json.loads(str(record.params.get("recipe.leads", '["I"]')))
-    chosen = [name for name in ("V5", "II", "I") if name in leads] or leads[:1]
-    seconds = float(record.params.get("recipe.minimum_seconds") or 5.0)
-    beat = [_beat(step / 100 % 0.8) for step in range(round(100 * seconds))]
-    signal = [[round(scale * x, 2) for x in beat] for scale in (1.0, 0.9, 0.7)[: len(chosen)]]
-    return {"columns": ["signal", "fs", "leads"], "index": [0], "data": [[signal, 100.0, chosen]]}
-
-
-def _beat(second: float) -> float:
-    """Return mV of a made-up beat: P, QRS and T as bells (centre, width in s, height in mV)."""
-    bells = (
-        *((0.1, 0.02, 0.12), (0.27, 0.008, -0.1), (0.3, 0.011, 1.1)),
-        *((0.33, 0.01, -0.25), (0.55, 0.04, 0.3)),
-    )
-    return sum(height * math.exp(-(((second - at) / wide) ** 2) / 2) for at, wide, height in bells)
-
-
 def _tags(record: RunRecord, project: str) -> dict[str, str]:
     return {
-        RECORD: record.digest,
-        PROJECT: project,
+        **_whose(record, project),
         "ecgscale.study": record.study,
-        "ecgscale.cell": record.cell,
         **{
             name: record.tags[name]
             for name in ("model_digest", "subset_digest", "recipe_digest", "git_commit")
             if name in record.tags
         },
     }
+
+
+def _whose(record: RunRecord, project: str) -> dict[str, str]:
+    return {RECORD: record.digest, PROJECT: project, "ecgscale.cell": record.cell}
 
 
 def _texts(record: RunRecord) -> dict[str, str]:
@@ -339,7 +322,8 @@ def _version(
             # Its place, as MLflow looks up a name like models:/m-1 in the process's own store.
             model.artifact_location,
             run_id=encoder.run_id,
-            tags={**_tags(record, project), SCORE: score, MODEL: model.model_id},
+            # Few, as the page of all versions shows them all; the model has the others.
+            tags={**_whose(record, project), SCORE: score, MODEL: model.model_id},
             description=f"{record.cell} of study {record.study}; its weights are in DVC.",
             model_id=model.model_id,
         )

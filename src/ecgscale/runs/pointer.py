@@ -1,6 +1,9 @@
-"""What MLflow holds of an encoder: where DVC keeps it, and by which digests it is known again."""
+"""What MLflow holds of an encoder: where it lies, by what it is known again, and an example."""
 
+import json
+import math
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -56,3 +59,25 @@ class Pointer(BaseModel):
     def to_json(self) -> str:
         """Return the content of the file."""
         return self.model_dump_json(indent=1) + "\n"
+
+
+def example_input(record: RunRecord) -> dict[str, Any]:
+    """Return one made-up recording: 100 Hz, a few of an encoder's leads, in no standard order.
+
+    A table as pandas reads it, orientation "split".
+    """
+    leads = json.loads(str(record.params.get("recipe.leads", '["I"]')))
+    chosen = [name for name in ("V5", "II", "I") if name in leads] or leads[:1]
+    seconds = float(record.params.get("recipe.minimum_seconds") or 5.0)
+    beat = [_beat(step / 100 % 0.8) for step in range(round(100 * seconds))]
+    signal = [[round(scale * x, 2) for x in beat] for scale in (1.0, 0.9, 0.7)[: len(chosen)]]
+    return {"columns": ["signal", "fs", "leads"], "index": [0], "data": [[signal, 100.0, chosen]]}
+
+
+def _beat(second: float) -> float:
+    """Return mV of a made-up beat: P, QRS and T as bells (centre, width in s, height in mV)."""
+    bells = (
+        *((0.1, 0.02, 0.12), (0.27, 0.008, -0.1), (0.3, 0.011, 1.1)),
+        *((0.33, 0.01, -0.25), (0.55, 0.04, 0.3)),
+    )
+    return sum(height * math.exp(-(((second - at) / wide) ** 2) / 2) for at, wide, height in bells)

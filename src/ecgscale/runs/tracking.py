@@ -32,7 +32,7 @@ from filelock import FileLock, Timeout
 
 from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest, is_full
-from ecgscale.runs import agreement, models, spool
+from ecgscale.runs import agreement, models, moved, spool
 from ecgscale.runs.address import (
     driver_trouble,
     is_server,
@@ -755,7 +755,7 @@ def _client(root: Path) -> "MlflowClient":
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         if sqlite_file(uri) == root.resolve() / "mlflow.db":
-            _follow_project(root)
+            moved.follow(root, [experiment_name(phase) for phase in PHASES])
         client = MlflowClient(tracking_uri=uri)
         for phase in PHASES:
             experiment = client.get_experiment_by_name(experiment_name(phase))
@@ -767,48 +767,6 @@ def _client(root: Path) -> "MlflowClient":
                 client.restore_experiment(experiment.experiment_id)
                 log.warning("experiment %s was deleted; it is restored", experiment.name)
     return client
-
-
-_PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
-"""Tables and columns of MLflow that hold absolute places of artifacts."""
-
-
-def _follow_project(root: Path) -> None:
-    """Let the project's own store name the folder that the project is in, moved or copied.
-
-    MLflow keeps absolute places alone, so that a copy would read, and write, the old folder's.
-    """
-    path = root.resolve() / "mlflow.db"
-    if not path.is_file() or not path.stat().st_size:
-        return
-    now = root.resolve().as_uri() + "/"
-    with closing(sqlite3.connect(path, timeout=5)) as database:
-        tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
-        if "experiments" not in tables:
-            return
-        ours = (experiment_name(phase) for phase in PHASES)
-        before = {
-            row[0].removesuffix("mlartifacts/" + name.removeprefix("ecgscale-"))
-            for name in ours
-            for row in database.execute(
-                "SELECT artifact_location FROM experiments WHERE name = ?", (name,)
-            )
-        } - {now}
-        for place in sorted(before):
-            for table, column in _PLACES:
-                if table in tables:
-                    database.execute(
-                        f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-                        f"WHERE substr({column}, 1, ?) = ?",
-                        (now, len(place) + 1, len(place), place),
-                    )
-        database.commit()
 
 
 def _artifact_location(root: Path, uri: str, phase: Phase) -> str | None:

@@ -12,6 +12,7 @@ from ecgscale.data.copies import IdentityManifest, read_identity
 from ecgscale.data.subsets import Overlap, SubsetManifest, read_overlaps, read_subset_manifest
 from ecgscale.report import frames
 from ecgscale.report.analysis import analyse
+from ecgscale.report.contrasts import contrast_frames
 from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, to_html, to_markdown
 from ecgscale.report.provenance import with_runs
@@ -130,7 +131,10 @@ def write_report(
         "plots/scaling.csv": frames.plot_frame(analysis),
         **{
             f"further/{name}.csv": frame
-            for name, frame in further_frames(analysis.further, analysis.laws).items()
+            for name, frame in {
+                **further_frames(analysis.further, analysis.laws),
+                **contrast_frames(analysis.further),
+            }.items()
         },
     }.items():
         frame.to_csv(out / name, index=False)

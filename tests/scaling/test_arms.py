@@ -201,13 +201,15 @@ def test_an_exchange_is_read_off_between_shares():
     assert found.high >= high
     # More than all labels, and fewer than were measured: open, and said.
     far = exchange_of(shares, (small, none[0]), (goal + 0.2, none[1]), 0.1, blocks, 0.95)
-    assert far.problem == "not reached with all labels, 10 times as many"
+    assert far.problem == "not reached on average with all labels, 10 times as many"
+    assert (far.low, far.high) == (10, math.inf)
     assert math.isnan(far.times)
     near = exchange_of(shares, (small, none[0]), (goal + 0.06, none[1]), 0.1, blocks, 0.95)
     assert near.high == math.inf
     assert near.low > 3
     below = exchange_of(shares, (small, none[0]), (goal - 0.2, none[1]), 0.1, blocks, 0.95)
     assert "above the goal" in below.problem
+    assert (below.low, below.high) == (0, 1)
     bent = exchange_of(shares, (small[:, [1, 0, 2]], none[0]), (goal, none[1]), 0.1, blocks, 0.95)
     assert "does not rise" in bent.problem
 
@@ -241,7 +243,7 @@ def test_a_left_out_source_is_compared_at_equal_patients_of_each_replicate():
     arm = group(noisy(rng, 0.01 * STEP - 0.02, luck=luck), name="without")
     left = {(block, size): size * (0.5 + 0.05 * block) for block in range(4) for size in SIZES}
     collection = table([arm, parent], patients=lambda g, block, size: left[block[0], size])
-    mean, *rows = left_out(collection, [(arm, parent)], 0.95)
+    mean, *rows = left_out(collection, [(arm, parent)], {"without": ("georgia",)}, 0.95)
     assert [row.size for row in rows] == SIZES.tolist()
     assert rows[0].same_patients is None
     assert "fewer patients" in rows[0].problem
@@ -261,8 +263,13 @@ def test_a_left_out_source_is_compared_at_equal_patients_of_each_replicate():
     assert rows[1].left == pytest.approx(np.mean([left[block, 128] for block in range(4)]))
     # It costs 0.02, of which half a doubling's worth of patients is 0.01 or less.
     assert mean.same_patients.high < 0
-    (lost,) = left_out(collection, [(replace(arm, problem="a run is missing"), parent)], 0.95)
-    assert lost.problem == "a run is missing"
+    (lost,) = left_out(
+        collection,
+        [(replace(arm, problem="a run is missing"), parent)],
+        {"without": ("georgia",)},
+        0.95,
+    )
+    assert lost.problem == "without: a run is missing"
 
 
 def test_patients_enter_once_and_cancel_in_a_pair():

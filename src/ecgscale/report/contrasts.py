@@ -37,6 +37,7 @@ def contrasts(found: Further, primary: str) -> list[Contrast]:
     """Return the parts that a study has something for, of the primary task alone."""
     arms = [one for one in found.arms if one.arm.endpoint.name == primary]
     surfaces = [one for one in found.surfaces if one.groups[0].endpoint.name == primary]
+    means = [one for one in found.left_out if one.size is None]
     level, alpha = found.confidence, 1 - found.confidence
     parts = [
         Contrast(
@@ -46,17 +47,17 @@ def contrasts(found: Further, primary: str) -> list[Contrast]:
         ),
         Contrast(
             "Without a source",
-            [_source_sentence(one, alpha) for one in found.left_out if one.size is None],
+            [_source_sentence(one, means, alpha) for one in means],
             _sources_table(found.left_out, level),
         ),
         Contrast(
             "Data and model size",
-            [_surface_sentence(one, alpha) for one in surfaces],
+            [_surface_sentence(one, len(surfaces), alpha) for one in surfaces],
             _surfaces_table(surfaces, level),
         ),
         Contrast(
             "Do pretraining patients stand in for labels?",
-            [_labels_sentence(one, alpha) for one in found.labels],
+            [_labels_sentence(one, len(found.labels), alpha) for one in found.labels],
             _labels_table(found.labels, level),
         ),
     ]
@@ -72,15 +73,21 @@ def _change(value: float, p: float, alpha: float, metric: MainMetric) -> str:
     return word + if_error(metric, f", {'better' if better else 'worse'}")
 
 
-def _tested(p: float, p_holm: float, tests: int, family: str) -> str:
-    over = f", Holm-adjusted over {count(tests, family)} {p_text(p_holm)}" if tests > 1 else ""
-    return f"p {p_text(p)}{over}"
+def _tested(found: Estimate, p_holm: float, tests: int) -> str:
+    """Say what an interval covers, and its p with the family that it is adjusted over."""
+    over = f", Holm-adjusted over {count(tests, 'contrast')} {p_text(p_holm)}" if tests > 1 else ""
+    return f"covering {found.covers}, p {p_text(found.p)}{over}"
 
 
-def _not_told(estimate: Estimate, what: str) -> str:
+def _unit(metric: MainMetric) -> str:
+    return metric.unit or metric.short
+
+
+def _not_told(estimate: Estimate, so: str) -> str:
+    """Say that nothing is established, and what is therefore open."""
     if math.isnan(estimate.p):
-        return f"{what} was not tested: one replicate does not show how runs differ"
-    return f"{what} is not told apart from zero"
+        return f"not tested, since one replicate does not show how runs differ: {so} is open"
+    return f"not told apart from zero: {so} is open"
 
 
 def _arm_sentence(one: Arm, arms: Sequence[Arm], confidence: float) -> str:
@@ -91,12 +98,16 @@ def _arm_sentence(one: Arm, arms: Sequence[Arm], confidence: float) -> str:
     digits = metric.slope_digits
     tests = sum(other.size is None for other in arms)
     told = _change(one.difference.value, one.p_holm, 1 - confidence, metric)
-    said = f"the arm's slope is {told}" if told else _not_told(one.difference, "the difference")
+    said = (
+        f"the arm's slope is {told}"
+        if told
+        else _not_told(one.difference, "whether the slopes differ")
+    )
     text = (
         f"{names}: slope {with_interval(one.of_arm, digits)} against "
-        f"{with_interval(one.of_parent, digits)}{metric.suffix} per doubling, difference "
-        f"{with_interval(one.difference, digits)}, covering {one.difference.covers}, "
-        f"{_tested(one.difference.p, one.p_holm, tests, 'arm')}; {said}."
+        f"{with_interval(one.of_parent, digits)} {_unit(metric)} per doubling of the patients, "
+        f"difference {with_interval(one.difference, digits)}, "
+        f"{_tested(one.difference, one.p_holm, tests)}; {said}."
     )
     if arm.regime == parent.regime:
         return text
@@ -145,34 +156,34 @@ def _or_problem(estimate: Estimate | None, digits: int, problem: str) -> str:
     return problem if estimate is None else with_interval(estimate, digits)
 
 
-def _source_sentence(one: LeftOut, alpha: float) -> str:
+def _source_sentence(one: LeftOut, means: Sequence[LeftOut], alpha: float) -> str:
     arm, parent, metric = one.arm, one.parent, one.arm.endpoint.metric
     names = f"{arm.objective} against {parent.objective} ({arm.encoder})"
+    sources = " or ".join(one.sources)
     if one.same_patients is None:
         return f"{names}: not estimable, because of {one.problem}."
     found = one.same_patients
     told = _change(found.value, one.p_holm, alpha, metric)
     worth = "less" if metric.better(found.value) else "more"
     said = (
-        f"patients of what was left out are worth {worth} than the average patient of the pool"
+        f"a patient of {sources} is worth {worth} than the average patient of the pool"
         if told
-        else _not_told(found, "what they are worth beside the average patient of the pool")
+        else _not_told(
+            found, f"whether a patient of {sources} is worth more or less than the average one"
+        )
     )
     lost = ""
     if one.same_size is not None:
         lost = (
-            f" Without these patients, none in their place: "
-            f"{with_interval(one.same_size, metric.digits)}{metric.suffix}."
+            f" Of the same draw, with none in their place: arm minus parent "
+            f"{with_interval(one.same_size, metric.digits)}."
         )
     return (
-        f"{names}: with as many patients {with_interval(found, metric.digits)}{metric.suffix}, "
-        f"mean over {_sizes_compared(one)}, covering {found.covers}, Holm-adjusted p "
-        f"{p_text(one.p_holm)}; {said}.{lost}"
+        f"{names}: arm minus parent at as many patients "
+        f"{with_interval(found, metric.digits)} {_unit(metric)}, mean over the "
+        f"{count(one.sizes, 'size')} that can be compared, "
+        f"{_tested(found, one.p_holm, len(means))}; {said}.{lost}"
     )
-
-
-def _sizes_compared(one: LeftOut) -> str:
-    return f"the {count(one.sizes, 'size')} that can be compared"
 
 
 def _sources_table(found: Sequence[LeftOut], confidence: float) -> Table:
@@ -205,26 +216,26 @@ def _sources_table(found: Sequence[LeftOut], confidence: float) -> Table:
     ).without("Encoder", unless=len({one.arm.encoder for one in found}) > 1)
 
 
-def _surface_sentence(one: Surface, alpha: float) -> str:
+def _surface_sentence(one: Surface, tests: int, alpha: float) -> str:
     names = f"{one.groups[0].objective} on {', '.join(group.encoder for group in one.groups)}"
     metric = one.groups[0].endpoint.metric
     if not one.terms:
         return f"{names}: not estimable, because of {one.problem}."
     digits, product = metric.slope_digits, one.terms["product"]
-    if product.p != product.p or not one.p_holm <= alpha:
-        said = _not_told(product, "whether larger encoders gain more from patients")
-        said = said.replace("is not told apart from zero", "is undecided")
-    else:
-        more = "more" if metric.better(product.value) else "less"
-        said = f"larger encoders gain {more} from patients"
+    more = "more" if metric.better(product.value) else "less"
+    told = _change(product.value, one.p_holm, alpha, metric)
+    said = (
+        f"of these encoders larger ones gain {more} from patients"
+        if told
+        else _not_told(product, "whether larger encoders gain more from patients")
+    )
     return (
         f"{names} ({', '.join(f'{n:,.0f}' for n in one.parameters)} parameters): per doubling of "
-        f"the patients {with_interval(one.terms['patients'], digits)}{metric.suffix} in the middle "
-        f"of the encoders, per doubling of the parameters "
+        f"the patients {with_interval(one.terms['patients'], digits)} {_unit(metric)} in the "
+        f"middle of the encoders, per doubling of the parameters "
         f"{with_interval(one.terms['parameters'], digits)} in the middle of the sizes; each "
         f"doubling of the parameters changes the slope on patients by "
-        f"{with_interval(product, digits)}, covering {product.covers}, Holm-adjusted p "
-        f"{p_text(one.p_holm)}: {said}."
+        f"{with_interval(product, digits)}, {_tested(product, one.p_holm, tests)}; {said}."
     )
 
 
@@ -248,8 +259,8 @@ def _surfaces_table(found: Sequence[Surface], confidence: float) -> Table:
         "Primary task: score over log2 of patients and of encoder parameters, a least-squares "
         f"surface in each replicate, with {confidence:.0%} intervals. Both axes are centred; the "
         "product is what a doubling of the parameters adds to the slope per doubling of the "
-        "patients. Encoders of one kind differ in width or depth, and in compute. Holm's "
-        "adjustment of the product is over the rows.",
+        "patients. Intervals are about these encoders, which differ in shape and compute as well, "
+        "not about all of their kind. Holm's adjustment of the product is over the rows.",
         (
             *("Objective", "Encoders", "Parameters", "Level in the middle"),
             *("Per doubling of patients", "Per doubling of parameters", "Product", "p, Holm"),
@@ -259,7 +270,7 @@ def _surfaces_table(found: Sequence[Surface], confidence: float) -> Table:
     )
 
 
-def _labels_sentence(one: Labels, alpha: float) -> str:
+def _labels_sentence(one: Labels, tests: int, alpha: float) -> str:
     few, metric = one.few, one.few.endpoint.metric
     names = f"{few.objective} ({few.encoder}, {few.endpoint.protocol.name})"
     if one.interaction is None or one.of_few is None or one.of_full is None:
@@ -270,14 +281,14 @@ def _labels_sentence(one: Labels, alpha: float) -> str:
     said = (
         f"pretraining patients add {more} with few labels than with all"
         if told
-        else _not_told(one.interaction, "the difference")
+        else _not_told(one.interaction, "whether patients add more with few labels")
     )
     size = one.few.sizes
     return (
-        f"{names}: slope {with_interval(one.of_few, digits)}{metric.suffix} per doubling with "
+        f"{names}: slope {with_interval(one.of_few, digits)} {_unit(metric)} per doubling with "
         f"{one.fraction:.0%} of the labels, {with_interval(one.of_full, digits)} with all, "
-        f"difference {with_interval(one.interaction, digits)}, covering "
-        f"{one.interaction.covers}, Holm-adjusted p {p_text(one.p_holm)}; {said}. To equal "
+        f"difference {with_interval(one.interaction, digits)}, "
+        f"{_tested(one.interaction, one.p_holm, tests)}; {said}. To equal "
         f"{size[-1]:,} pretraining patients with {one.fraction:.0%} of the labels, {size[0]:,} "
         f"need {_exchange_sentence(one.exchange)}."
     )
@@ -319,8 +330,9 @@ def _labels_table(found: Sequence[Labels], confidence: float) -> Table:
         f"and with all, paired by replicate, with {confidence:.0%} intervals. Scores have an "
         "upper end, near which all slopes are small. The exchange is how many times the share of "
         "labels the smallest pretraining size needs to equal the largest, read between the shares "
-        "that were measured along straight lines over log2; open is outside of them. Holm's "
-        "adjustment is over the rows.",
+        "that were measured along straight lines over log2; open is outside of them. A share is "
+        "one draw of labelled patients, the same in every run: what another would change is in no "
+        "interval. Holm's adjustment is over the rows.",
         (
             *("Objective", "Encoder", "Readout", "Slope, few labels", "Slope, all labels"),
             *("Difference", "p, Holm", "Exchange", "Its interval"),
@@ -360,7 +372,7 @@ def contrast_frames(found: Further) -> dict[str, pd.DataFrame]:
             {
                 **{**group_columns(one.groups[0]), "encoder": None},
                 "encoders": "; ".join(group.encoder for group in one.groups),
-                "parameters": "; ".join(f"{n:.0f}" for n in one.parameters),
+                "encoder_parameters": "; ".join(f"{n:.0f}" for n in one.parameters),
                 "problem": one.problem,
                 **{
                     key: value

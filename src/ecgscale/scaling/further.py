@@ -47,9 +47,9 @@ class Further:
     left_out
         At the primary endpoint: those without some sources.
     surfaces
-        At every task.
+        Of the declared objectives at every task.
     labels
-        Of the primary task.
+        Of the declared objectives at the primary task.
     """
 
     confidence: float
@@ -94,6 +94,7 @@ def look_further(
         encoder: [g for g in primary if g.encoder == encoder and g.objective in design.declared]
         for encoder in design.encoders
     }
+    declared = design.declared
     dropped = [name for name in design.objectives if design.without[name]]
     trained = [group for group in tasks if group.objective not in dropped]
     shapes = [shape(group, confidence, _negligible(design, group)) for group in tasks]
@@ -119,10 +120,14 @@ def look_further(
         left_out(
             collection,
             [pair for pair in arms_of(design, primary) if pair[0].objective in dropped],
+            design.without,
             confidence,
         ),
-        surfaces(design, collection, tasks, confidence),
-        labels([group for group in groups if group.endpoint in design.readouts], confidence),
+        surfaces(design, collection, [g for g in tasks if g.objective in declared], confidence),
+        labels(
+            [g for g in groups if g.endpoint in design.readouts and g.objective in declared],
+            confidence,
+        ),
     )
 
 

@@ -185,8 +185,16 @@ def exchange_of(
         )
         covers = found.covers
         accepted.append(found.low <= 0 <= found.high)
-    if covers == "nothing" or not any(accepted):
+    if covers == "nothing":
         return Exchange(times, covers=covers, problem=problem)
+    if not any(accepted):
+        # Beyond all shares that were measured, on the side that the last one says.
+        low, high = math.nan, math.nan
+        if off[0] > 0:
+            low, high = 0.0, float(shares[0] / start)
+        elif off[-1] < 0:
+            low, high = float(1 / start), math.inf
+        return Exchange(times, low, high, covers, problem)
     # The ends lie between a share that is told apart and one that is not: the former is taken.
     first, last = np.flatnonzero(accepted)[[0, -1]]
     low = 0.0 if first == 0 else float(2 ** at[first - 1] / start)
@@ -199,7 +207,7 @@ def _unreadable(off: FloatArray, mean: FloatArray, shares: FloatArray, start: fl
     if (np.diff(mean) <= 0).any():
         return "at the smallest size the score does not rise with every step of the labels"
     if off[-1] < 0:
-        return f"not reached with all labels, {1 / start:.3g} times as many"
+        return f"not reached on average with all labels, {1 / start:.3g} times as many"
     if off[0] > 0:
         return "the smallest size is above the goal at the fewest labels"
     return ""

@@ -1,7 +1,7 @@
 """Leave one source out: what its patients are worth beside the average patient."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,8 @@ class LeftOut:
 
     Attributes
     ----------
+    sources
+        That the arm is trained without.
     size
         Pretraining patients before the sources were dropped; None for the mean over all sizes at
         which there is a comparison.
@@ -43,6 +45,7 @@ class LeftOut:
 
     arm: Group
     parent: Group
+    sources: tuple[str, ...]
     size: int | None
     left: float = math.nan
     same_size: Estimate | None = None
@@ -65,7 +68,10 @@ def interpolation(log_sizes: FloatArray, at: FloatArray) -> FloatArray:
 
 
 def left_out(
-    collection: Collection, pairs: Sequence[tuple[Group, Group]], confidence: float
+    collection: Collection,
+    pairs: Sequence[tuple[Group, Group]],
+    without: Mapping[str, tuple[str, ...]],
+    confidence: float,
 ) -> list[LeftOut]:
     """Compare arms without sources with their parents, at equal size and at equal patients.
 
@@ -76,14 +82,18 @@ def left_out(
     ----------
     pairs
         Arm and parent of one endpoint: one family, over whose arms Holm's adjustment is.
+    without
+        Of each arm the sources that it is trained without.
     """
     found, overall = [], []
     for arm, parent in pairs:
         lacking = next((group for group in (arm, parent) if group.problem), None)
         if lacking is not None:
-            overall.append(LeftOut(arm, parent, None, problem=lacking.problem))
+            named = f"{lacking.objective}: {lacking.problem}"
+            none = LeftOut(arm, parent, without[arm.objective], None, problem=named)
+            overall.append(none)
             continue
-        rows = _by_size(collection, arm, parent, confidence)
+        rows = _by_size(collection, arm, parent, without[arm.objective], confidence)
         overall.append(rows[-1])
         found += rows[:-1]
     adjusted = holm([one.same_patients.p if one.same_patients else math.nan for one in overall])
@@ -93,15 +103,22 @@ def left_out(
     ]
 
 
-def _by_size(collection: Collection, arm: Group, parent: Group, confidence: float) -> list[LeftOut]:
+def _by_size(
+    collection: Collection,
+    arm: Group,
+    parent: Group,
+    sources: tuple[str, ...],
+    confidence: float,
+) -> list[LeftOut]:
     """Return a row for each size, and last the mean over those that can be compared."""
     score, drawn, shared = paired(arm, parent)
+    mean = LeftOut(arm, parent, sources, None)
     if not shared:
-        return [LeftOut(arm, parent, None, problem="no replicate of both")]
+        return [replace(mean, problem="no replicate of both")]
     ours, theirs = ([group.blocks.index(b) for b in shared] for group in (arm, parent))
     left = values(collection, arm, "patients")[ours]
     if not (left > 0).all():
-        return [LeftOut(arm, parent, None, problem="the patients that are left are not recorded")]
+        return [replace(mean, problem="the patients that are left are not recorded")]
     # Weights of the parent's sizes, shape (block, size of the arm, size of the parent).
     weights = interpolation(np.log2(parent.sizes), np.log2(left))
     count = len(drawn)
@@ -114,14 +131,13 @@ def _by_size(collection: Collection, arm: Group, parent: Group, confidence: floa
     for place, size in enumerate(arm.sizes.tolist()):
         unit = np.eye(len(arm.sizes))[place]
         same = weighted_estimate(score, drawn, shared, unit, confidence)
-        row = LeftOut(arm, parent, size, float(left[:, place].mean()), same)
+        row = replace(mean, size=size, left=float(left[:, place].mean()), same_size=same)
         if inside[place]:
             there = (off[:, place], off_drawn[:, :, place])
             row = replace(row, same_patients=contrast_estimate(*there, shared, confidence))
         else:
             row = replace(row, problem="fewer patients are left than the smallest size has")
         rows.append(row)
-    mean = LeftOut(arm, parent, None)
     if not inside.any():
         return [*rows, replace(mean, problem=rows[-1].problem)]
     level = np.full(len(arm.sizes), 1 / inside.sum()) * inside

@@ -25,8 +25,8 @@ install: $(VENV)/.installed  ## Create .venv with the pinned dependencies
 study: install  ## Run the active study (params.yaml), or STUDY=studies/NAME.yaml; print the answer
 	@$(BIN)/python -m ecgscale repro $(if $(STUDY),--study $(STUDY))
 
-tune: install  ## Search hyper-parameters of the objectives named in params.yaml (dvc repro tune)
-	@$(BIN)/dvc repro tune
+tune: install  ## Search hyper-parameters of the objectives named in params.yaml
+	@$(BIN)/python -m ecgscale tune
 
 report: install  ## Compute the report again from the tracking store
 	@$(BIN)/python -m ecgscale report

@@ -82,7 +82,7 @@ def a_group(rng, curve, blocks, resamples=RESAMPLES, name="a", luck=None, common
     Runs have an SD of 0.004, a block and the test patients move all sizes by as much, and test
     patients each size by 0.0015; times `quiet`.
     """
-    k = len(curve)
+    k = np.shape(curve)[-1]
     luck = rng.normal(0, 0.004, (blocks, 1)) if luck is None else luck
     common = rng.normal(0, 0.004, (resamples + 1, 1, 1)) if common is None else common
     patients = common + rng.normal(0, 0.0015 * quiet, (resamples + 1, 1, k))
@@ -215,7 +215,6 @@ def contrasts(studies):
     print("| Replicates |", " | ".join(columns), "|")
     print("| --- " * (len(columns) + 1) + "|")
     step = np.arange(5)
-    bent = 0.06 * (1 - 0.6**step)
     sizes = {"tiny": 1e4, "small": 8e4, "base": 3e5}
     scaled = np.log2(list(sizes.values()))
     design = SimpleNamespace(kinds=dict.fromkeys(sizes, "net1d"), endpoints=())
@@ -252,14 +251,14 @@ def contrasts(studies):
             (bought,) = labels([few, parent], 0.95)
             left = 0.7 + rng.normal(0, 0.02, (blocks, 5))
             of_sources = []
-            for truth in (0.01 * step, bent):
-                at = np.array([np.interp(step + np.log2(row), step, truth) for row in left])
-                if truth is bent:
-                    at = 0.06 * (1 - 0.6 ** (step + np.log2(left)))
+            for rises in (lambda at: 0.01 * at, lambda at: 0.06 * (1 - 0.6**at)):
+                truth, at = rises(step), rises(step + np.log2(left))
                 less, whole = made(at + 0.003, "less"), made(truth)
                 known = flat_table(
                     [less, whole],
-                    patients=lambda g, block, n, left=left: n * left[block[0], int(np.log2(n / 64))],
+                    patients=lambda g, block, n, left=left: (
+                        n * left[block[0], int(np.log2(n / 64))]
+                    ),
                 )
                 mean = left_out(known, [(less, whole)], {"less": ("s",)}, 0.95)[0]
                 of_sources.append(holds(mean.same_patients, 0.003))

@@ -27,6 +27,8 @@ COMMANDS = (
     "tune",
     "import-weights",
     "sync",
+    "literature",
+    "claims",
     "report",
     "repro",
     "ui",

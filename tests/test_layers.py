@@ -6,25 +6,41 @@ import pytest
 
 LAYERS = (
     *("errors", "files", "settings", "progress", "code", "registry", "distributed", "device"),
-    *("runs", "data", "tasks", "datasets", "encoders", "objectives", "training", "evaluation"),
-    *("scaling", "study", "report", "pipeline", "cli", "__main__"),
+    *(
+        "runs",
+        "literature",
+        "data",
+        "tasks",
+        "datasets",
+        "encoders",
+        "objectives",
+        "training",
+        "evaluation",
+    ),
+    *("scaling", "ledger", "study", "report", "pipeline", "cli", "__main__"),
 )
 """Rooms and single modules, from the ground up."""
 
 
-def imported(path):
-    """Return the rooms that a file imports when it runs, anywhere in it."""
-    waiting, found = [ast.parse(path.read_text(encoding="utf-8"))], set()
+def running(path):
+    """Yield every node of a file but what is for type checkers alone."""
+    waiting = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield node
+            waiting += ast.iter_child_nodes(node)
+
+
+def imported(path):
+    """Return the rooms that a file imports when it runs, anywhere in it."""
+    found = set()
+    for node in running(path):
         if isinstance(node, ast.ImportFrom) and node.module == "ecgscale":
             found |= {alias.name for alias in node.names}
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         found |= {name.split(".")[1] for name in names if name.startswith("ecgscale.")}
-        waiting += ast.iter_child_nodes(node)
     return found
 
 
@@ -39,6 +55,28 @@ def test_a_room_imports_only_what_lies_below(project, room):
         if LAYERS.index(other) > LAYERS.index(room)
     }
     assert not above
+
+
+MLFLOW = {"runs/tracking.py", "runs/models.py"}
+"""What may import MLflow: the store of runs, and that of models beside it. That an encoder is
+loaded through MLflow needs no import of it (`ecgscale.evaluation.raw`)."""
+
+
+def test_mlflow_is_imported_in_its_two_places_alone(project):
+    package = project / "src" / "ecgscale"
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if any(
+            name.split(".")[0] == "mlflow"
+            for node in running(path)
+            for name in [
+                *([node.module or ""] if isinstance(node, ast.ImportFrom) else []),
+                *([a.name for a in node.names] if isinstance(node, ast.Import) else []),
+            ]
+        )
+    }
+    assert found == MLFLOW
 
 
 def test_every_room_has_its_place(project):

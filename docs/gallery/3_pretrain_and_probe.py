@@ -47,7 +47,7 @@ evaluation:
   tasks: [ptb-xl-superdiagnostic]
   bootstrap: 200
 report: {primary_task: ptb-xl-superdiagnostic}
-tune: {objectives: [simclr], encoder: tiny, size: 32, task: ptb-xl-superdiagnostic}
+tune: {objectives: [simclr], encoder: tiny, sizes: [32], task: ptb-xl-superdiagnostic}
 """
 Path("params.yaml").write_text(STUDY)
 

@@ -46,6 +46,12 @@ CARRYING = ("repro", "report", "sync")
 
 StudyFile = Annotated[Path, typer.Option("--study", help="The study file.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Processes.")]
+CellJobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="Processes; default one a GPU, or a core.")
+]
+CELLS = (
+    "<objective>/<encoder>/n<size>-o<order>-s<seed>, or <objective>/<encoder>: all that are due."
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -93,10 +99,9 @@ def _before(context: typer.Context) -> None:
 @app.command()
 def resolve(study: StudyFile = PARAMS) -> None:
     """Write what decides each stage's output: settings, code, libraries (data/resolved)."""
-    from ecgscale.study.resolve import write_resolved
+    from ecgscale.study.resolve import RESOLVED, write_resolved
 
-    kept = ROOT / ".ecgscale" / "resolved.json"
-    write_resolved(load_study(study), ROOT / "data" / "resolved", kept)
+    write_resolved(load_study(study), ROOT / "data" / "resolved", ROOT / RESOLVED)
 
 
 @app.command()
@@ -215,8 +220,15 @@ def subset(
 
 
 @app.command()
-def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
-    """Pretrain one cell, <objective>/<encoder>/n<size>-o<order>-s<seed>; continues after a kill."""
+def pretrain(
+    cell: Annotated[str, typer.Argument(help=CELLS)],
+    study: StudyFile = PARAMS,
+    jobs: CellJobs = None,
+) -> None:
+    """Pretrain a cell, or all of an objective and encoder; continues after a kill."""
+    if _is_curve(cell):
+        _make_curve("pretrain", cell, study, jobs)
+        return
     from ecgscale.runs.cell import Cell
     from ecgscale.study.resolve import pretraining
     from ecgscale.training.stage import pretrain as run
@@ -226,7 +238,7 @@ def pretrain(cell: str, study: StudyFile = PARAMS) -> None:
 
 @app.command()
 def evaluate(
-    cell: Annotated[str | None, typer.Argument(help="A cell of the study.")] = None,
+    cell: Annotated[str | None, typer.Argument(help=CELLS)] = None,
     encoder: Annotated[
         Path | None, typer.Option(help="Any encoder directory (models/external/...) instead.")
     ] = None,
@@ -234,8 +246,12 @@ def evaluate(
         str | None, typer.Option(help="With --encoder: the suite to run. Default: the study's.")
     ] = None,
     study: StudyFile = PARAMS,
+    jobs: CellJobs = None,
 ) -> None:
     """Evaluate an encoder on downstream tasks: a cell's on the study's, or any on a suite's."""
+    if cell is not None and _is_curve(cell) and not suite and not encoder:
+        _make_curve("evaluate", cell, study, jobs)
+        return
     from ecgscale.study.resolve import evaluation
 
     if (cell is None) == (encoder is None) or (suite and cell):
@@ -329,7 +345,7 @@ def tune(
     study: StudyFile = PARAMS,
 ) -> None:
     """Search hyper-parameters on validation data; the winner goes to results/tune."""
-    from ecgscale.pipeline.tuning import tune as run
+    from ecgscale.pipeline.tuning.run import tune as run
 
     settings = load_study(study)
     for name in [objective] if objective else settings.search.objectives:
@@ -367,6 +383,42 @@ def report(study: StudyFile = PARAMS) -> None:
     summary = build_report(load_study(study), ROOT)
     out.print(summary.headline)
     _show_waiting()
+
+
+@app.command()
+def claims(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
+    """Judge every claim of the ledger (claims.yaml) by the study at hand."""
+    from ecgscale.report.ledger import claims_frame, evidence_of, said_of, summary
+    from ecgscale.report.stage import judge_claims
+
+    judged = judge_claims(load_study(study), ROOT)
+    if as_json:
+        print(json.dumps(finite(claims_frame(judged).to_dict("records")), indent=1))
+        return
+    for one in judged:
+        out.print(f"[bold]{one.claim.id}[/bold]: {one.verdict}", highlight=False)
+        for text in (one.claim.claim, *said_of(one), f"Evidence: {'; '.join(evidence_of(one))}"):
+            out.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+    out.print(summary(judged))
+
+
+@app.command()
+def literature(as_json: AsJson = False) -> None:
+    """List published results (literature/*.yaml), and import them into the tracking store."""
+    from ecgscale.literature.publication import FOLDER, published_rows, read_literature
+    from ecgscale.literature.records import write_records
+    from ecgscale.runs.tracking import sync as run
+
+    publications = read_literature(ROOT / FOLDER)
+    rows = [row.columns for row in published_rows(publications)]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        heading = ("publication", "model", "task", "metric", "readout", "value", "grade")
+        _show([heading, *(tuple(str(row[name]) for name in heading) for row in rows)])
+    written = write_records(ROOT)
+    run(ROOT / "results", ROOT)
+    err.print(f"{len(publications)} publications: {written} models are in the tracking store")
 
 
 @app.command()
@@ -439,17 +491,60 @@ def repro(
     study: Annotated[
         Path | None, typer.Option("--study", help="Make this study file the active one first.")
     ] = None,
-    jobs: Jobs = CORES,
+    jobs: CellJobs = None,
+    engine: Annotated[
+        str, typer.Option(help="processes, on this machine, or ray: a cluster (RAY_ADDRESS).")
+    ] = "processes",
+    gpus_per_cell: Annotated[
+        float, typer.Option(min=0, help="With ray: GPUs that a cell asks for; 0.5 shares one.")
+    ] = 0.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")
+    ] = False,
 ) -> None:
     """Run the whole study: what is out of date, several cells at once; then show the answer."""
+    from ecgscale.pipeline import repro as pipeline
+    from ecgscale.pipeline.cells import Engine
     from ecgscale.pipeline.repro import activate
     from ecgscale.pipeline.repro import repro as run
 
     activate(study or PARAMS, ROOT)
     settings = load_study(PARAMS)
-    run(settings, ROOT, jobs)
+    if dry_run:
+        stages, tasks = pipeline.dry_run(settings, ROOT)
+        for title in (*stages, *(task.title for task in tasks)):
+            print(title)
+        out.print(f"{len(stages)} stages of data and {len(tasks)} records are out of date")
+        return
+    if engine not in ("processes", "ray"):
+        raise BadInputError(f"--engine {engine}: it is processes or ray")
+    run(settings, ROOT, Engine(jobs, engine == "ray", gpus_per_cell))
     _show_answer(settings)
     _show_waiting()
+
+
+@app.command()
+def lineage(
+    asked: Annotated[
+        str, typer.Argument(help="A file or folder, a run's id, a cell, or (part of) a digest.")
+    ],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show more than 12 of a kind beside each other.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what something was made of, up to the raw files, and all that was made of it."""
+    from ecgscale.pipeline import ancestry
+
+    graph = ancestry.ancestry(ROOT, _run_ids())
+    thing = graph.find(asked, ROOT)
+    if as_json:
+        print(json.dumps(ancestry.to_json(graph, thing), indent=1))
+        return
+    print(ancestry.line(thing))
+    for title, is_up in (("made of", True), ("used by", False)):
+        rows = list(ancestry.tree(graph, thing, is_up, None if everything else 12))
+        print("\n".join([title, *(rows or ["└─ nothing that this project knows of"])]))
 
 
 @app.command()
@@ -460,7 +555,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     pages = experiment_pages(ROOT)
     out.print("MLflow UI, ready in a few seconds (Ctrl-C ends it):")
     for phase, page in pages.items():
-        out.print(f"{phase:<10}http://127.0.0.1:{port}/{page}", highlight=False, soft_wrap=True)
+        out.print(f"{phase:<12}http://127.0.0.1:{port}/{page}", highlight=False, soft_wrap=True)
     serve(ROOT, port)
 
 
@@ -478,6 +573,29 @@ def doctor(study: StudyFile = PARAMS, as_json: AsJson = False) -> None:
             out.print(f"{state} {finding.what}: {finding.detail}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def _is_curve(name: str) -> bool:
+    """Whether it names an objective with an encoder, and no cell of theirs."""
+    return name.count("/") == 1
+
+
+def _make_curve(phase: Any, curve: str, study: Path, jobs: int | None) -> None:
+    from ecgscale.pipeline.cells import make_curve
+
+    made = make_curve(phase, curve, study, ROOT, jobs)
+    out.print(f"{phase} {curve}: {made} cells made, the others were up to date", highlight=False)
+
+
+def _run_ids() -> dict[str, str]:
+    """Return the tracked run of every record by its digest; none while the store is away."""
+    from ecgscale.runs.tracking import StoreTroubleError, run_ids
+
+    try:
+        return run_ids(ROOT)
+    except StoreTroubleError as error:
+        err.print(f"{error}; runs are shown without their ids", highlight=False, soft_wrap=True)
+        return {}
 
 
 def _entry(section: dict[str, Any], name: str, key: str, study: Path) -> Any:

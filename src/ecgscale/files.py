@@ -97,6 +97,21 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def path_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, or of a folder's files, their names and contents.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither.
+    """
+    if not path.is_dir():
+        return file_digest(path)
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    listed = "".join(f"{each.relative_to(path).as_posix()}={file_digest(each)}\n" for each in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
 def _sync_folder(path: Path) -> None:
     """Make a rename in a folder survive a power cut: the name lies in the folder, not the file."""
     handle = os.open(path, os.O_RDONLY)

@@ -33,6 +33,15 @@ class Bars(Progress):
             disable=not shown,
         )
 
+    def line(self, text: str) -> None:
+        """Print a line where there is no terminal for bars: a log then says how far it is."""
+        if not self.console.is_terminal and not self.disable:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def more(self, bar: TaskID, count: int) -> None:
+        """Let a bar have more to do than was known when it was added."""
+        self.update(bar, total=(self.tasks[self.task_ids.index(bar)].total or 0) + count)
+
     def bar(self, title: str, total: int, done: int = 0) -> TaskID:
         """Add a bar; `advance` and `update(note=...)` move it."""
         return self.add_task(title, total=total, completed=done, note="")

@@ -125,7 +125,7 @@ def study(recipe):
             "readouts": {"linear": {"penalties": [1e-3, 1e-1]}},
         },
         report={"primary_task": TASKS[0]},
-        tune={"objectives": ["simclr"], "encoder": "small", "size": 20, "task": TASKS[0]},
+        tune={"objectives": ["simclr"], "encoder": "small", "sizes": [20], "task": TASKS[0]},
     )
 
 
@@ -219,7 +219,16 @@ def test_the_record(study, root):
     assert record.tags["subset_digest"] == manifest["digest"]
     assert record.tags["model_digest"] == model_digest(root / "models" / CELL)
     assert record.tags["recipe_digest"] == study.recipe.digest
-    assert [item.name for item in record.inputs] == list(TASKS)
+    parts = [(item.name, item.context) for item in record.inputs]
+    assert parts == [
+        part
+        for task in TASKS
+        for part in (
+            (f"{task}/training", "training"),
+            (f"{task}/validation", "validation"),
+            (task, "test"),
+        )
+    ]
     details = record.details["tasks"][TASKS[0]]
     assert (details["kind"], details["metric"]) == ("multi-label", "macro_auroc")
     table = read_targets(root / "data/tasks", TASKS[0])

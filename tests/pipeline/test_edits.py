@@ -31,8 +31,8 @@ def edited(checkout, project, tmp_path_factory):
     made.environment["PYTHONPATH"] = str(source)
     made.source = source / "ecgscale"
     made.run("repro", "--jobs", "2")
-    made.dvc("repro", "tune")
-    made.stages = made.dvc("stage", "list", "--name-only").split()
+    made.searches = searches(made)
+    made.stages = [*made.dvc("stage", "list", "--name-only").split(), *made.searches]
     assert out_of_date(made) == set()
     return made
 
@@ -49,16 +49,24 @@ def _of_two_encoders(study):
     study["tune"]["trials"] = 2
 
 
+def searches(made):
+    """Return what decides each search: another content is another search."""
+    folder = made.root / "data/resolved/tune"
+    return {f"tune@{path.stem}": path.read_text() for path in folder.iterdir()}
+
+
 def out_of_date(made):
-    """Return the stages whose inputs are not those of their last run."""
+    """Return the stages whose inputs are not those of their last run, and searches made others."""
     made.run("resolve")
+    now = searches(made)
+    others = {name for name in now if now[name] != made.searches[name]}
     found = json.loads(made.dvc("status", "--json") or "{}")
     changed = {
         stage
         for stage, reasons in found.items()
         if any("changed deps" in reason for reason in reasons if isinstance(reason, dict))
     }
-    return changed - {"resolve"}
+    return changed - {"resolve"} | others
 
 
 def replace(made, name, old, new):
@@ -165,7 +173,7 @@ EDITS = {
     # Encoders: training and, whatever trained them, evaluation.
     "a forward pass": (
         ("encoders/net1d.py", "F.silu(self.stem_norm(", "F.relu(self.stem_norm("),
-        [*(f"{stage}@*-net1d-tiny-*" for stage in OF_ENCODERS), *SEARCH],
+        [*(f"{stage}@*-net1d-tiny" for stage in OF_ENCODERS), *SEARCH],
     ),
     "another encoder": (
         (
@@ -173,7 +181,7 @@ EDITS = {
             "def frames(self, x",
             "def frames(self, _, x",
         ),
-        [f"{stage}@*-vit1d-tiny-*" for stage in OF_ENCODERS],
+        [f"{stage}@*-vit1d-tiny" for stage in OF_ENCODERS],
     ),
     "an encoder that is not asked for": (
         ("encoders/s4.py", "torch.exp(", "torch.expm1("),

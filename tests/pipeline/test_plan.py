@@ -177,7 +177,7 @@ def test_written_grids_keep_comments_runs_and_a_valid_search(tmp_path):
     # Of a crossed grid the replicates with an order and a seed of their own stay.
     assert planned.grid.blocks[:3] == ((0, 0), (1, 1), (2, 2))
     assert len(planned.grid.blocks) == len(found.cheapest.blocks)
-    assert planned.tune.size in planned.grid.sizes
+    assert planned.tune.smallest in planned.grid.sizes
     assert notes == []
     rest = {"grid", "tune"}
     assert planned.model_dump(exclude=rest) == study.model_dump(exclude=rest)
@@ -186,13 +186,13 @@ def test_written_grids_keep_comments_runs_and_a_valid_search(tmp_path):
 def test_a_search_on_a_size_that_goes_moves_to_the_nearest(tmp_path):
     study = written(tmp_path / "params.yaml")
     given = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    given["tune"]["size"] = 512
+    given["tune"]["sizes"] = [512]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(given))
     found = plan(study, [stated(study, run=0.001)], fewest_sizes=6)
     (note,) = write_plan(tmp_path / "params.yaml", found.cheapest, tmp_path / "params.yaml")
-    assert "tune.size was 512" in note
+    assert "tune.sizes had 512" in note
     moved = load_study(tmp_path / "params.yaml")
-    assert moved.tune.size in moved.grid.sizes
+    assert moved.tune.smallest in moved.grid.sizes
 
 
 def test_the_command_says_writes_and_refuses(piloted, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ def cut(study, recordings):
     study["training"].update(steps=8, batch_size=16, monitor_every=8, log_every=2)
     study["evaluation"].update(tasks=["ptb-xl-superdiagnostic"], bootstrap=50)
     study["report"].update(permutations=200, bootstrap=200)
-    study["tune"].update(size=16)
+    study["tune"].update(sizes=[16])
 
 
 @pytest.fixture(scope="module")

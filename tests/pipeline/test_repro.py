@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from ecgscale.errors import BadInputError
-from ecgscale.pipeline.repro import activate, worker_count
+from ecgscale.pipeline.pool import worker_count
+from ecgscale.pipeline.repro import activate
 
 
 @pytest.fixture
@@ -48,7 +49,15 @@ def test_a_bad_study_changes_nothing(root):
 
 @pytest.mark.parametrize(
     ("jobs", "threads", "cores", "expected"),
-    [(4, 2, 2, 1), (4, 1, 2, 2), (1, 1, 8, 1), (4, 4, 2, 1), (3, 2, 8, 3)],
+    [
+        (4, 2, 2, 1),
+        (4, 1, 2, 2),
+        (1, 1, 8, 1),
+        (4, 4, 2, 1),
+        (3, 2, 8, 3),
+        (None, 2, 8, 4),
+        (None, 4, 2, 1),
+    ],
 )
 def test_threads_of_all_workers_fit_the_cores(jobs, threads, cores, expected):
     assert worker_count(jobs, threads, cores) == expected

@@ -1,17 +1,24 @@
 """The search: resumable, reproducible, on validation data alone, and its winner is used."""
 
 import os
+import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from ecgscale.runs.record import RunRecord, read_results
 from ecgscale.study.file import load_study
+from support.postgres import cluster
+from support.project import Project
+from support.server import wait_for
 
 
 def trials(root, objective):
@@ -131,13 +138,13 @@ def test_pretraining_takes_the_winner_when_the_study_asks(tuned):
     ],
 )
 def test_whatever_decides_a_trial_makes_another_search(prepared, changed):
-    from ecgscale.pipeline.tuning import _Search
+    from ecgscale.pipeline.tuning.search import Search
 
     study = load_study(prepared.root / "params.yaml")
     other = study.model_copy(update={"evaluation": study.evaluation.model_copy(update=changed)})
     longer = study.model_copy(update={"tune": study.tune.model_copy(update={"trials": 99})})
     name, changed_name, longer_name = (
-        _Search(each, "simclr", prepared.root).name for each in (study, other, longer)
+        Search(each, "simclr", prepared.root).name for each in (study, other, longer)
     )
     assert changed_name != name == longer_name
 
@@ -150,10 +157,119 @@ def test_a_winner_that_does_not_exist_is_one_sentence(prepared):
     assert "asks for the tuned parameters in results/none.json, which does not exist" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def postgres():
+    with cluster() as running:
+        yield running
+
+
 @pytest.mark.long
-def test_several_workers_share_a_search(prepared):
-    saved = (prepared.root / "params.yaml").read_text()
-    prepared.change(lambda study: study["tune"].update(workers=2, trials=4))
-    prepared.run("tune", "simclr")
-    (prepared.root / "params.yaml").write_text(saved)
-    assert len(trials(prepared.root, "simclr")) >= 4
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_a_killed_worker_is_replaced_and_its_trial_begun_again(prepared, request, store):
+    """Two workers share a search; one is killed while it trains."""
+    objective = {"sqlite": "simclr", "postgresql": "clef"}[store]
+    saved, environment = (prepared.root / "params.yaml").read_text(), dict(prepared.environment)
+    shutil.rmtree(prepared.root / "results/tune" / objective, ignore_errors=True)
+    prepared.change(lambda study: study["tune"].update(workers=2, trials=4, steps=120, rungs=4))
+    if store == "postgresql":
+        environment["OPTUNA_STORAGE"] = request.getfixturevalue("postgres").create("searches")
+    try:
+        search = subprocess.Popen(
+            [sys.executable, "-m", "ecgscale", "tune", objective],
+            cwd=prepared.root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running = wait_for_trials(prepared.root, environment, objective, 2)
+        victim = int(running[-1].user_attrs["ecgscale.owner"].rpartition(":")[2])
+        os.kill(victim, signal.SIGKILL)
+        said, _ = search.communicate(timeout=600)
+    finally:
+        (prepared.root / "params.yaml").write_text(saved)
+    assert search.returncode == 0, said
+    assert "was killed by signal 9; its trial is begun again" in " ".join(said.split())
+    found = [t for t in stored(prepared.root, environment, objective) if t.state.is_finished()]
+    killed = running[-1].number
+    (again,) = [t for t in found if killed in t.system_attrs.get("retry_history", ())]
+    assert again.params == next(t.params for t in found if t.number == killed)
+    assert len(found) == 4 + 1
+    assert {t.state.name for t in found if t.number != killed} <= {"COMPLETE", "PRUNED"}
+    assert len(trials(prepared.root, objective)) == 4
+    secret = environment.get("OPTUNA_STORAGE", "").partition("@")[0].rpartition(":")[2]
+    if secret:
+        texts = [path.read_text() for path in (prepared.root / "results").rglob("*.json")]
+        assert not [text for text in [*texts, said] if secret in text]
+
+
+def stored(root, environment, objective):
+    """Return the trials of the newest search for an objective."""
+    import optuna
+
+    url = environment.get("OPTUNA_STORAGE", f"sqlite:///{root / 'optuna.db'}")
+    names = optuna.study.get_all_study_names(url)
+    *_, name = [name for name in names if f"/{objective}/" in name] or [None]
+    return optuna.load_study(study_name=name, storage=url).get_trials() if name else []
+
+
+def wait_for_trials(root, environment, objective, number):
+    """Wait until so many trials are under way and have read a rung; return them."""
+    until = time.monotonic() + 240
+    while time.monotonic() < until:
+        with suppress(Exception):  # the storage is being made
+            running = [t for t in stored(root, environment, objective) if t.state.name == "RUNNING"]
+            if len(running) == number and all(t.intermediate_values for t in running):
+                return running
+        time.sleep(0.2)
+    raise AssertionError("the workers did not begin")
+
+
+@pytest.mark.long
+@pytest.mark.browser
+def test_the_dashboard_opens_on_the_storage(tuned, chromium):
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    dashboard = subprocess.Popen(
+        [Path(sys.executable).parent / "optuna-dashboard", "sqlite:///optuna.db", "--port", port],
+        cwd=tuned.root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_for(f"{address}/api/studies")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = browser.new_page()
+            page.goto(address)
+            page.get_by_text("small/simclr/").first.wait_for()
+            page.get_by_text("small/simclr/").first.click()
+            page.get_by_text("Best Trial").first.wait_for()
+            browser.close()
+    finally:
+        dashboard.kill()
+        dashboard.wait()
+
+
+@pytest.mark.long
+def test_a_clone_has_what_a_search_found_and_asks_for_no_other(tuned, tmp_path, project):
+    """Of the objectives named in `tune`, one was searched and one was not."""
+    root, remote = tuned.root, tmp_path / "remote"
+    tuned.dvc("remote", "add", "--default", "--force", "here", str(remote))
+    tuned.dvc("push")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["add", "-A"], ["commit", "-qm", "searched"]):
+        subprocess.run([*git, *command], cwd=root, check=True)
+    subprocess.run(["git", "clone", "-q", str(root), str(tmp_path / "clone")], check=True)
+    clone = Project(tmp_path / "clone", project)
+    clone.dvc("pull", "results/tune/simclr.dvc")
+    for name in ("winner.json", "figures/history.png"):
+        place = Path("results/tune/simclr", name)
+        assert (clone.root / place).read_bytes() == (root / place).read_bytes()
+    assert not (clone.root / "results/tune/clef").exists()
+    assert "tune" not in clone.dvc("status")

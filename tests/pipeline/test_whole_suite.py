@@ -27,7 +27,7 @@ def shrink(study):
     study["training"].update(steps=8, batch_size=16, monitor_every=8, log_every=2)
     study["evaluation"].update(protocols=PROTOCOLS, bootstrap=50, minimum_positives=1)
     study["report"].update(permutations=200, bootstrap=200)
-    study["tune"].update(size=16)
+    study["tune"].update(sizes=[16])
 
 
 @pytest.fixture(scope="module")

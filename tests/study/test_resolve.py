@@ -46,15 +46,15 @@ EVERY = {
     ),
     "a size in between": (
         lambda s: s["grid"]["sizes"].append(200),
-        {"subsets/n200", "subsets/n400", "report"},
+        {"grid", "subsets/n200", "subsets/n400", "report"},
     ),
     "a replicate with an order of its own": (
         lambda s: s["grid"]["replicates"].append({"order": 3, "seed": 3}),
-        {"subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
+        {"grid", "subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
     ),
     "a replicate of known orders": (
         lambda s: s["grid"].update(replicates=[{"order": 0, "seed": 0}, {"order": 1, "seed": 1}]),
-        {"subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
+        {"grid", "subsets/n64", "subsets/n160", "subsets/n400", "subsets/n1000", "report"},
     ),
     "what is changed of the records": (
         lambda s: s["objectives"]["simclr-surrogates"].update(data={}),
@@ -337,3 +337,21 @@ def test_a_newcomers_study_needs_few_keys(study):
     assert list(made.pool) == list(study["sources"])
     assert made.sources["sim-music"].watch == made.sources["sim-music"].root
     validate(made)
+
+
+def test_claims_and_literature_decide_the_report_alone(resolved, project, tmp_path, monkeypatch):
+    for name in ("claims.yaml", "literature"):
+        os.symlink(project / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    before = resolved()
+    assert {"ecgscale.objectives.clef", "ecgscale.ledger.checks.loss_terms"} <= set(
+        before["report"]["modules"]
+    )
+    stated = yaml.safe_load((project / "claims.yaml").read_text())["claims"]
+    for name in ("claims.yaml", "literature"):
+        (tmp_path / name).unlink()
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump({"claims": stated[:1]}))
+    after = resolved()
+    assert changed(before, after) == {"report"}
+    assert before["report"]["settings"]["literature"] != after["report"]["settings"]["literature"]
+    assert "ecgscale.ledger.checks.loss_terms" not in after["report"]["modules"]

@@ -58,6 +58,16 @@ def test_every_study_of_the_project_is_valid(project):
         ),
         ({"grid": {"seeds": 1}}, r"replicates: \[\{order: 0, seed: 1\}\]"),
         ({"grid": {"controls": ["simclr"]}}, "grid names simclr in two of"),
+        ({"objectives": {"baseline": {"kind": "simclr"}}}, "'baseline' cannot be a name"),
+        ({"encoders": {"net/one": {"kind": "net1d"}}}, "'net/one' cannot be a name"),
+        (
+            {
+                "grid": {"objectives": ["a", "a-b"], "encoders": ["b-c", "c"]},
+                "objectives": {"a": {"kind": "simclr"}, "a-b": {"kind": "simclr"}},
+                "encoders": {"b-c": {"kind": "net1d"}, "c": {"kind": "net1d"}},
+            },
+            "two pairs of an objective and an encoder are both called a-b-c",
+        ),
         (
             {"objectives": {"simclr": {"kind": "simclr", "role": "negative-control"}}},
             "needs control_of",
@@ -85,7 +95,9 @@ def test_every_study_of_the_project_is_valid(project):
         ({"pool": {"nowhere": {}}}, "names 'nowhere', which is not in sources"),
         ({"report": {"primary_task": "x"}}, r"report\.primary_task names 'x'"),
         ({"study": {"name": "Two Words"}}, r"study\.name"),
-        ({"tune": {"size": 63}}, r"tune\.size names 63"),
+        ({"tune": {"sizes": [63]}}, r"tune\.sizes names 63"),
+        ({"tune": {"size": 64}}, r"tune\.size: sizes are one list now, .* sizes: \[64\]"),
+        ({"tune": {"sizes": [64, 64]}}, r"tune\.sizes repeats"),
     ],
 )
 def test_a_mistake_is_named_by_its_key(tmp_path, raw, change, message):

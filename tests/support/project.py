@@ -90,7 +90,7 @@ def shrink(study):
     study["report"].update(permutations=200, bootstrap=200)
     study["tune"].update(
         objectives={"simclr": None, "clef": None},
-        size=16,
+        sizes=[16],
         trials=3,
         steps=6,
         rungs=2,

@@ -73,7 +73,7 @@ def make_study(
             "smallest_effect": 0.04 if tasks[0] in REGRESSIONS else None,
             **report,
         },
-        tune={"encoder": encoders[0], "size": sizes[0], "task": tasks[0]},
+        tune={"encoder": encoders[0], "sizes": sizes[:1], "task": tasks[0]},
     )
 
 

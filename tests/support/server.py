@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def mlflow_server(folder):
-    """Serve a store in a folder; give its address."""
+def mlflow_server(folder, store=None, options=(), **environment):
+    """Serve a store in a folder, or at an address of its own; give the server's address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -29,10 +29,14 @@ def mlflow_server(folder):
         "--port",
         str(port),
     ]
+    environment |= {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_BACKEND_STORE_URI": store or f"sqlite:///{folder / 'mlflow.db'}",
+    }
     process = subprocess.Popen(
-        [*command, "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--workers", "1"],
+        [*command, "--workers", "1", *options],
         cwd=folder,
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        env={**os.environ, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -276,7 +276,9 @@ def test_a_positive_control_learns_the_labels_of_the_subset(root: Path) -> None:
         assert (record.axes["size"], record.metrics["patients"]) == (24, 24)
         assert record.metrics["records"] == manifest.records
         assert record.metrics["hours"] == manifest.hours
-        (source,) = record.inputs
+        source, subset, *tables = record.inputs
+        assert (subset.name, subset.digest) == (manifest.name, manifest.digest)
+        assert [table.name for table in tables] == [f"{task}/training" for task in TASKS]
         assert (source.name, source.source) == (f"n24-o0 with {words}", "data/subsets/n24/o0")
         digests.add(source.digest)
     assert len(digests) == 3

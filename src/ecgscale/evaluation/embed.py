@@ -98,7 +98,7 @@ def embed_depths(
     dict
         Depth to an array of shape (record, dim of the block), float32.
     """
-    leads = input_leads(encoder, store, recipe, lead)
+    leads = input_leads(encoder, store.leads, recipe, lead)
     encoder = encoder.to(device).eval()
     parts: dict[float, list[Embeddings]] = {depth: [] for depth in depths}
     with torch.inference_mode():
@@ -147,7 +147,7 @@ def cached_embeddings(
         "code": closure("ecgscale.evaluation.embed:embed_store", entry_of(type(encoder))).digest,
         "store": store.digest,
         "rows": hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest(),
-        "leads": input_leads(encoder, store, recipe, lead),
+        "leads": input_leads(encoder, store.leads, recipe, lead),
         "recipe": recipe.digest,
         # The last bits of an embedding depend on these.
         "device": torch.device(device).type,
@@ -168,11 +168,13 @@ def cached_embeddings(
     return kept
 
 
-def input_leads(encoder: Encoder, store: "Store", recipe: Recipe, lead: str) -> tuple[str, ...]:
-    """Return the leads that an encoder is given.
+def input_leads(
+    encoder: Encoder, there: Sequence[str], recipe: Recipe, lead: str
+) -> tuple[str, ...]:
+    """Return the leads that an encoder is given, of recordings that have the leads `there`.
 
-    An encoder of one lead sees `lead`, or the first that a store without it has. An encoder of
-    several sees the recipe's; those that the store lacks are zero.
+    An encoder of one lead sees `lead`, or the first that is there in its place. An encoder of
+    several sees the recipe's; those that are not there are zero.
 
     Raises
     ------
@@ -183,7 +185,7 @@ def input_leads(encoder: Encoder, store: "Store", recipe: Recipe, lead: str) -> 
     if channels == 1:
         if lead not in recipe.leads:
             raise BadInputError(f"evaluation.lead {lead!r} is not in recipe.leads")
-        return (lead if lead in store.leads else store.leads[0],)
+        return (lead if lead in there else there[0],)
     if channels != len(recipe.leads):
         raise BadInputError(
             f"encoder {encoder.name} takes {channels} leads, but recipe.leads has "

@@ -159,7 +159,7 @@ class _EncoderOnTasks:
 
     def _signals(self, table: TaskTable, positions: npt.NDArray[np.intp]) -> Tensor:
         store = self.stores[table.source]
-        leads = input_leads(self._encoder, store, self.recipe, self.settings.lead)
+        leads = input_leads(self._encoder, store.leads, self.recipe, self.settings.lead)
         signal = store.signals(table.frame["row"].to_numpy()[positions], leads)
         return normalise(torch.from_numpy(signal).to(self.device), self.recipe)
 

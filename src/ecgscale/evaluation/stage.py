@@ -27,11 +27,11 @@ from ecgscale.evaluation.readouts.base import Predictions, parse_settings
 from ecgscale.evaluation.result import TaskResult, check_table, minimum_positives, task_result
 from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.progress import Bars
-from ecgscale.runs.cell import Cell, subset_place
+from ecgscale.runs.cell import Cell, baseline_reads, evaluation_reads, subset_place
 from ecgscale.runs.protocol import open_run
-from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
+from ecgscale.runs.record import RunRecord, Scalar
 from ecgscale.settings import digest_of
-from ecgscale.tasks.targets import TaskTable, read_manifest, read_targets
+from ecgscale.tasks.targets import TaskTable, part_of, read_manifest, read_targets
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ class Subject:
         What belongs to it beside the evaluation's own.
     details
         Beside ``tasks``.
+    reads
+        What decides the results, relative to the project.
     """
 
     cell: str
@@ -65,6 +67,7 @@ class Subject:
     params: dict[str, Scalar] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    reads: Sequence[str] = ("data/tasks",)
 
 
 def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) -> RunRecord:
@@ -108,7 +111,7 @@ def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) 
     directory = root / "models" / cell.name
     tags = {"subset_digest": subset_digest, "model_digest": model_digest(directory)}
     tables = [read_targets(root / "data/tasks", name) for name in plan.settings.tasks]
-    subject = Subject(cell.name, axes | scale, tags=tags)
+    subject = Subject(cell.name, axes | scale, tags=tags, reads=evaluation_reads(cell))
     return _evaluated(plan, subject, directory, tables, root)
 
 
@@ -199,7 +202,8 @@ def evaluate_baseline(plan: Evaluation, name: str, root: Path) -> RunRecord:
             for table in tables
         }
 
-    return _recorded(plan, Subject(f"baseline/{name}", axes), tables, root, results)
+    subject = Subject(f"baseline/{name}", axes, reads=baseline_reads(name))
+    return _recorded(plan, subject, tables, root, results)
 
 
 def _evaluated(
@@ -262,15 +266,11 @@ def _recorded(
         params={**_params(plan, tables), **subject.params},
         tags={"recipe_digest": plan.recipe.digest, "code_digest": plan.code, **subject.tags},
         inputs=[
-            DatasetInput(
-                name=table.task,
-                digest=table.digest,
-                context="test",
-                source=f"data/tasks/{table.task}.parquet",
-            )
+            part_of(table.task, table.digest, context)
             for table in tables
+            for context in ("training", "validation", "test")
         ],
-        reads=["data/tasks", f"models/{subject.cell}"],
+        reads=subject.reads,
     ) as run:
         found = results(run.kept("endpoints"))
         return run.finish(

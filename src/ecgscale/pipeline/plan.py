@@ -625,10 +625,14 @@ def write_plan(source: Path, row: Row, out: Path) -> list[str]:
         _put(grid, "replicates", [{"order": order, "seed": seed} for order, seed in row.blocks])
         if study.get("training", {}).get("steps") != row.steps:
             study.setdefault("training", {})["steps"] = row.steps
-        if tune and tune["size"] not in row.sizes:
-            nearest = min(row.sizes, key=lambda size: abs(math.log(size / tune["size"])))
-            notes.append(f"tune.size was {tune['size']:,}, which is no size now: {nearest:,}.")
-            tune["size"] = nearest
+        if tune:
+            moved = {size: _nearest(size, row.sizes) for size in tune["sizes"]}
+            notes.extend(
+                f"tune.sizes had {size:,}, which is no size now: {near:,}."
+                for size, near in moved.items()
+                if near != size
+            )
+            _put(tune, "sizes", sorted(set(moved.values())))
         if tune and tune.get("order", 0) not in {order for order, _ in row.blocks}:
             notes.append(f"tune.order was {tune['order']}, which is no order now.")
             tune["order"] = row.blocks[0][0]
@@ -641,6 +645,11 @@ def write_plan(source: Path, row: Row, out: Path) -> list[str]:
         raise BadInputError(f"{out} is not written: {first_problem(error)}") from error
     write_whole(out, text)
     return notes
+
+
+def _nearest(size: int, sizes: Sequence[int]) -> int:
+    """Return the size that differs by the smallest factor."""
+    return min(sizes, key=lambda other: abs(math.log(other / size)))
 
 
 def _put(section: Any, key: str, values: list[Any]) -> None:

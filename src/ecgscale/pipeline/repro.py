@@ -1,8 +1,8 @@
-"""Run the out-of-date stages of a study, several at once, and choose the active study."""
+"""Run what is out of date of a study, several cells at once, and choose the active study."""
 
 import io
+import json
 import logging
-import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -14,30 +14,31 @@ from typing import Any
 
 from rich.progress import TaskID
 
-from ecgscale.errors import BadInputError
+from ecgscale.code import package_state
+from ecgscale.errors import BadInputError, StageFailedError
 from ecgscale.files import write_whole
-from ecgscale.pipeline.shards import follow, owner_of, start
+from ecgscale.pipeline.cells import Cells, Engine
+from ecgscale.pipeline.pool import environment_of, worker_count
+from ecgscale.pipeline.shards import Owner, follow, owner_of, start
+from ecgscale.pipeline.work import Task
 from ecgscale.progress import Bars
 from ecgscale.runs import spool
-from ecgscale.runs.address import tracking_uri
 from ecgscale.runs.lineage import is_saved
 from ecgscale.runs.tracking import StoreTroubleError, check_store
 from ecgscale.study.file import PARAMS, Grid, Study, TuneConfig, load_study
-from ecgscale.study.resolve import validate
+from ecgscale.study.resolve import RESOLVED, validate, write_resolved
 
 log = logging.getLogger(__name__)
 
-PHASES: dict[str, tuple[str, ...]] = {
+DATA: dict[str, tuple[str, ...]] = {
     "resolve": ("resolve",),
     "simulate": ("simulate",),
     "ingest": ("ingest",),
     "targets": ("targets",),
     "identity": ("identity",),
     "subset": ("subset",),
-    "pretrain": ("control", "pretrain", "pretrain-labelled"),
-    "evaluate": ("evaluate", "evaluate-labelled", "evaluate-control", "baseline"),
 }
-"""Stages that may run at the same time, in the order of the pipeline; the report follows."""
+"""Stages that may run at the same time, in the order of the pipeline; the cells follow."""
 
 OPTIONAL_AXES = ("labelled", "replicates", "controls", "baselines")
 """Axes of the grid that a study may leave out."""
@@ -46,72 +47,86 @@ ACTIVATED = Path(".ecgscale") / "activated.yaml"
 """What was last made the active study: while params.yaml is the same, nobody has edited it."""
 
 
-def repro(study: Study, root: Path, jobs: int) -> None:
-    """Bring every stage up to date, up to `jobs` at once, then confirm with one `dvc repro`.
+def repro(study: Study, root: Path, engine: Engine) -> None:
+    """Bring the whole study up to date, several cells at once.
 
-    The stages of one phase do not depend on each other, so several DVC processes can share them.
-    Each computes with the study's thread count, on which results depend; so it is the number of
-    processes that gives way where threads would outnumber cores (`worker_count`).
+    DVC runs the stages of the data, those of one phase at the same time. The cells are made by
+    processes that stay (`ecgscale.pipeline.pool`) and then committed to DVC, and one `dvc repro`
+    confirms all of it and makes the report. Each process computes with the study's thread count, on
+    which results depend; so it is the number of processes that gives way where threads would
+    outnumber cores (`worker_count`).
 
     Raises
     ------
     BadInputError
-        If the study asks for something that does not exist.
+        If the study asks for something that does not exist, or an input of a cell is wrong.
     StageFailedError
-        If a stage fails; the message ends with its last lines.
+        If a stage or a cell fails; the message ends with its last lines.
     """
-    validate(study)
+    code = package_state()
+    validate(study, root / RESOLVED)
     try:
         check_store(root)
     except StoreTroubleError as error:
         log.warning("%s; the work goes on, and is carried to it when it can be used", error)
-    environment = _environment(study, root)
-    stages = _stages(root, environment)
-    workers = worker_count(jobs, study.study.threads)
-    names = {phase: [s for kind in kinds for s in stages[kind]] for phase, kinds in PHASES.items()}
+    dvc = Dvc(root, environment_of(study, root))
+    stages = dvc.stages()
+    names = {phase: [s for kind in kinds for s in stages[kind]] for phase, kinds in DATA.items()}
+    workers = worker_count(engine.jobs, study.study.threads)
     with owner_of(root) as owner, Bars() as bars:
-        study_bar = bars.bar("study", sum(map(len, names.values())) + 1)
         with spool.carrying(root):
-            for number, phase in enumerate(PHASES):
-                bar = bars.bar(phase, len(names[phase]))
-                shards = [
-                    start(part, root, environment, f"{number}-{phase}-{place}", owner)
-                    for place, part in enumerate(_parts(names[phase], workers))
-                ]
-                follow(shards, partial(_advance, bars, (bar, study_bar)))
+            study_bar = bars.bar("study", sum(map(len, names.values())) + 1)
+            _prepare(names, dvc, workers, owner, bars, study_bar)
+            cells = Cells(study, PARAMS, code, root, dvc.environment)
+            tasks = cells.due()
+            bars.more(study_bar, len(tasks))
+            cells.make(tasks, engine, partial(bars.advance, study_bar), bars)
+            dvc.commit(cells.uncommitted())
+            cells.committed()
         bar = bars.bar("report", 1)
-        report = start(["report"], root, environment, "report", owner, alone=False)
+        report = start(["report"], root, dvc.environment, "report", owner, alone=False)
         follow([report], partial(_advance, bars, (bar, study_bar)))
+
+
+def dry_run(study: Study, root: Path) -> tuple[list[str], list[Task]]:
+    """Return the stages of the data and the tasks of the cells that `repro` would run.
+
+    While a stage of the data is out of date, what follows from it is not known yet: every task
+    that reads it is named once it has run.
+
+    Raises
+    ------
+    BadInputError
+        As `repro`.
+    """
+    write_resolved(study, root / "data" / "resolved", root / RESOLVED)
+    dvc = Dvc(root, environment_of(study, root))
+    stages = dvc.stages()
+    names = [name for kinds in DATA.values() for kind in kinds for name in stages[kind]]
+    changed = [name for name in dvc.changed(names) if name != "resolve"]
+    return changed, Cells(study, PARAMS, package_state(), root, dvc.environment).due()
+
+
+def _prepare(
+    names: dict[str, list[str]], dvc: "Dvc", workers: int, owner: Owner, bars: Bars, study: TaskID
+) -> None:
+    """Bring the stages of the data up to date, phase by phase, if any of them is not."""
+    for number, (phase, listed) in enumerate(names.items()):
+        later = [name for after in list(names)[number:] for name in names[after]]
+        if phase != "resolve" and number == 1 and not dvc.changed(later):
+            bars.advance(study, len(later))
+            return
+        bar = bars.bar(phase, len(listed))
+        shards = [
+            start(part, dvc.root, dvc.environment, f"{number}-{phase}-{place}", owner)
+            for place, part in enumerate(_parts(listed, workers))
+        ]
+        follow(shards, partial(_advance, bars, (bar, study)))
 
 
 def _advance(bars: Bars, moved: tuple[TaskID, ...], by: int) -> None:
     for bar in moved:
         bars.advance(bar, by)
-
-
-def worker_count(jobs: int, threads: int, cores: int | None = None) -> int:
-    """Return how many processes of `threads` threads to run at once.
-
-    Threads wait for each other by spinning: two processes with two threads each, on two cores, hold
-    each other up (`benchmarks/threads.py`).
-
-    Parameters
-    ----------
-    jobs
-        Most processes.
-    threads
-        Threads of each.
-    cores
-        Default: those that this process may use.
-
-    Returns
-    -------
-    int
-        At least 1; `threads` times it is at most `cores` where it is more.
-    """
-    if cores is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(jobs, (cores or 1) // threads))
 
 
 def completed(text: str) -> str:
@@ -205,39 +220,58 @@ def _saved_studies(root: Path) -> set[str]:
     return texts
 
 
-def _environment(study: Study, root: Path) -> dict[str, str]:
-    threads = str(study.study.threads)
-    return {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        "MLFLOW_TRACKING_URI": tracking_uri(root),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DVC_NO_ANALYTICS": "1",
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-    }
-
-
-def _stages(root: Path, environment: dict[str, str]) -> dict[str, list[str]]:
-    """Return DVC's stage names by the part before ``@``."""
-    listed = _dvc(root, environment, "stage", "list", "--name-only")
-    if listed.returncode != 0:
-        raise BadInputError(f"dvc.yaml cannot be read: {listed.stderr.strip().splitlines()[-1]}")
-    names: dict[str, list[str]] = defaultdict(list)
-    for name in listed.stdout.split():
-        names[name.partition("@")[0]].append(name)
-    return names
-
-
 def _parts(names: list[str], jobs: int) -> list[list[str]]:
     return [names[number::jobs] for number in range(min(jobs, len(names)))]
 
 
-def _dvc(
-    root: Path, environment: dict[str, str], *arguments: str
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
+class Dvc:
+    """DVC in a project, by its command line.
+
+    Attributes
+    ----------
+    root, environment
+        Where, and with which environment.
+    """
+
+    def __init__(self, root: Path, environment: dict[str, str]) -> None:
+        self.root, self.environment = root, environment
+
+    def stages(self) -> dict[str, list[str]]:
+        """Return the names of stages by the part before ``@``."""
+        listed = self._run("stage", "list", "--name-only")
+        if listed.returncode != 0:
+            raise BadInputError(
+                f"dvc.yaml cannot be read: {listed.stderr.strip().splitlines()[-1]}"
+            )
+        names: dict[str, list[str]] = defaultdict(list)
+        for name in listed.stdout.split():
+            names[name.partition("@")[0]].append(name)
+        return names
+
+    def changed(self, names: list[str]) -> list[str]:
+        """Return which of some stages have inputs or outputs that differ from the lock file."""
+        done = self._done("status", "--json", *names)
+        return sorted(set(json.loads(done.stdout or "{}")) & set(names))
+
+    def commit(self, names: list[str]) -> None:
+        """Tell DVC that some stages were run: as their files lie there, they are kept."""
+        if names:
+            self._done("commit", "--force", *names)
+
+    def _done(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        done = self._run(*arguments)
+        if done.returncode != 0:
+            last = done.stderr.strip().splitlines()[-15:]
+            raise StageFailedError("\n".join([f"dvc {arguments[0]} failed:", *last]))
+        return done
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )

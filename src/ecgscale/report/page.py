@@ -1,7 +1,8 @@
 """The report as one self-contained HTML page and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ecgscale.data.copies import IdentityManifest
@@ -15,6 +16,7 @@ from ecgscale.report.overlap import finite_pool, overlap_table
 from ecgscale.report.provenance import provenance, run_links
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.report.svg import Drawing
+from ecgscale.report.tuning import SearchTransfer, transfers_table
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.file import Study
 
@@ -46,12 +48,16 @@ def assemble(
     identity: IdentityManifest | None = None,
     overlaps: Sequence[Overlap] = (),
     otherwise: Sequence[str] = (),
+    sections: Mapping[str, Any] = MappingProxyType({}),
+    transfers: Sequence[SearchTransfer] = (),
 ) -> Page:
     """Return everything that the page shows, in the order of its sections, of all tracked runs.
 
-    `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
-    are what the subsets of each size share; `otherwise` is what the tracking store says that the
-    records do not.
+    `sections` are those that modules of their own make ("literature", "claims"), each by the name
+    that its template knows it under. `identity` is what the study's recordings were compared with,
+    None if they were not; `overlaps` are what the subsets of each size share; `otherwise` is what
+    the tracking store says that the records do not; `transfers` is what became at larger sizes of
+    what searches found.
     """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
@@ -116,6 +122,11 @@ def assemble(
         "further": further_tables(analysis.further, primary.name),
         # Arms, model sizes, labels, sources: what a study has of them
         "contrasts": contrasts(analysis.further, primary.name),
+        # Published evidence, claims
+        **{name: sections.get(name, {}) for name in ("literature", "claims")},
+        # Settings that a search found, at larger sizes
+        "transfers": [one.sentence for one in transfers],
+        "tuning": transfers_table(transfers),
         # Laws, tasks and data
         "laws": tables.laws_table(analysis),
         "tasks": tables.tasks_table(analysis),
@@ -127,7 +138,7 @@ def assemble(
         "seen": contamination.seen_table(runs),
         # Methods, limits, provenance
         "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
-        "limits": [*prose.limits(design, _simulated(study)), *finite_pool(overlaps)],
+        "limits": [*prose.limits(design, simulated_sources(study)), *finite_pool(overlaps)],
         "provenance": [("study", study.study.name), *provenance(runs)],
         "otherwise": otherwise,
         "outside": collection.outside,
@@ -168,7 +179,7 @@ def _card(claim: Claim, confidence: float) -> dict[str, str]:
     }
 
 
-def _simulated(study: Study) -> list[str]:
+def simulated_sources(study: Study) -> list[str]:
     """Return the sources behind the study's numbers that hold a simulated cohort."""
     used = dict.fromkeys([*study.pool, *study.evaluation.data.values()])
     return [n for n in used if n in study.simulate or study.sources[n].root.name in study.simulate]

@@ -6,24 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from ecgscale.data.copies import IdentityManifest, read_identity
 from ecgscale.data.subsets import Overlap, SubsetManifest, read_overlaps, read_subset_manifest
+from ecgscale.ledger.claims import Judged
+from ecgscale.literature.records import write_records
 from ecgscale.report import frames
-from ecgscale.report.analysis import analyse
+from ecgscale.report.analysis import Analysis, analyse
+from ecgscale.report.beside import Beside, beside_sections, judged_claims, read_beside
 from ecgscale.report.contrasts import contrast_frames
 from ecgscale.report.further import further_frames
-from ecgscale.report.page import assemble, drawings, to_html, to_markdown
+from ecgscale.report.page import assemble, drawings, simulated_sources, to_html, to_markdown
 from ecgscale.report.provenance import with_runs
+from ecgscale.report.tuning import SearchTransfer, read_transfers, transfers_frame
 from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import Phase, read_results
+from ecgscale.runs.tracking import TrackedRecord
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.design import study_design
 from ecgscale.study.file import Study
-
-if TYPE_CHECKING:
-    from ecgscale.runs.tracking import TrackedRecord
 
 PHASES: tuple[Phase, ...] = ("pretrain", "evaluate")
 """Phases whose runs the report shows."""
@@ -69,6 +72,8 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     ------
     BadInputError
         If a record is malformed, or two contradict each other.
+    ClaimCheckError
+        If a check of the claims ledger no longer runs.
 
     Examples
     --------
@@ -85,6 +90,8 @@ def build_report(study: Study, root: Path) -> ReportSummary:
         if record.study == study.study.name
     ]
     records.sort(key=lambda record: record.cell)
+    beside = read_beside(root)
+    write_records(root)
     runs, otherwise = with_runs(records, root)
     pretrain, evaluate = ([r for r in runs if r.record.phase == phase] for phase in PHASES)
     directory = root / "data" / "identity"
@@ -94,49 +101,49 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     folders = [root / subset_place(size, order) for size, order in drawn]
     subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
     overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
-    out = root / "reports"
-    return write_report(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise)
+    out, transfers = root / "reports", read_transfers(study, root / "results")
+    return write_report(
+        *(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise, transfers, beside)
+    )
 
 
 def write_report(
     study: Study,
-    pretrain: Sequence["TrackedRecord"],
-    evaluate: Sequence["TrackedRecord"],
+    pretrain: Sequence[TrackedRecord],
+    evaluate: Sequence[TrackedRecord],
     out: Path,
     identity: IdentityManifest | None = None,
     overlaps: Sequence[Overlap] = (),
     subsets: Sequence[SubsetManifest] = (),
     otherwise: Sequence[str] = (),
+    transfers: Sequence[SearchTransfer] = (),
+    beside: Beside | None = None,
 ) -> ReportSummary:
     """Write the report of given runs to `out`; the same records give the same bytes.
 
     `identity` is what the study's recordings were compared with, None if they were not; `overlaps`
     are what the subsets of each size share, and `subsets` their manifests; `otherwise` is what the
-    tracking store says that the records do not. Run ids stand only there, in
-    ``runs.csv`` and in the page's table of runs.
+    tracking store says that the records do not; `transfers` is what became at larger sizes of what
+    searches found; `beside` are the published evidence and the claims to judge. Run ids stand only
+    there, in ``runs.csv`` and in the page's table of runs.
     """
     design = study_design(study)
     analysis = analyse(design, study.report, pretrain, evaluate, subsets)
+    tables = _tables(analysis)
+    simulated = simulated_sources(study)
+    sections, more = beside_sections(study, analysis, beside or Beside(), simulated, tables)
     page, metrics = (
-        assemble(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
+        assemble(
+            *(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
+            *(sections, transfers),
+        ),
         frames.metrics(analysis),
     )
     shutil.rmtree(out / "figures", ignore_errors=True)
     for folder in (out, out / "figures", out / "plots", out / "further"):
         folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in {
-        "runs.csv": analysis.collection.table,
-        "correlations.csv": frames.correlations_frame(analysis),
-        "comparisons.csv": frames.comparisons_frame(analysis),
-        "plots/scaling.csv": frames.plot_frame(analysis),
-        **{
-            f"further/{name}.csv": frame
-            for name, frame in {
-                **further_frames(analysis.further, analysis.laws),
-                **contrast_frames(analysis.further),
-            }.items()
-        },
-    }.items():
+    tables["further/tuning.csv"] = transfers_frame(transfers)
+    for name, frame in {**tables, **more}.items():
         frame.to_csv(out / name, index=False)
     for name, text in {
         **{f"figures/{drawing.name}.svg": drawing.wide for drawing in drawings(page)},
@@ -152,3 +159,41 @@ def write_report(
         html=out / "index.html",
         markdown=out / "report.md",
     )
+
+
+def _tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
+    """Return the study's numbers for machines, by their path below ``reports/``."""
+    further = {
+        **further_frames(analysis.further, analysis.laws),
+        **contrast_frames(analysis.further),
+    }
+    return {
+        "runs.csv": analysis.collection.table,
+        "correlations.csv": frames.correlations_frame(analysis),
+        "comparisons.csv": frames.comparisons_frame(analysis),
+        "plots/scaling.csv": frames.plot_frame(analysis),
+        **{f"further/{name}.csv": frame for name, frame in further.items()},
+    }
+
+
+def judge_claims(study: Study, root: Path) -> list[Judged]:
+    """Judge the claims of a project's ledger by its study, as the report does, and write nothing.
+
+    Raises
+    ------
+    BadInputError
+        If the ledger, the literature or a record is wrong.
+    ClaimCheckError
+        If a check no longer runs.
+    """
+    pretrain, evaluate = (
+        [
+            TrackedRecord("", record.cell, {}, record)
+            for record in read_results(root / "results", phase)
+            if record.study == study.study.name
+        ]
+        for phase in PHASES
+    )
+    analysis = analyse(study_design(study), study.report, pretrain, evaluate)
+    simulated = simulated_sources(study)
+    return judged_claims(study, analysis, read_beside(root), simulated, _tables(analysis))

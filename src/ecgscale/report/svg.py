@@ -1,7 +1,8 @@
 """Drawings as SVG: text stays text, colours follow the page's light or dark scheme."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
@@ -93,11 +94,18 @@ def drawing(
     tips: dict[str, str] | None = None,
 ) -> Drawing:
     """Return a figure, drawn (with `blank`) once for each layout; `draw` may fill the tips."""
+    with styled():
+        wide, narrow = _svg(draw("wide")), _svg(draw("narrow"))
+    return Drawing(name, caption, alt, wide, narrow, tips or {})
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw as the report does for the length of a block."""
     import matplotlib as mpl
 
     with mpl.rc_context(_STYLE):
-        wide, narrow = _svg(draw("wide")), _svg(draw("narrow"))
-    return Drawing(name, caption, alt, wide, narrow, tips or {})
+        yield
 
 
 def blank(width: float, height: float) -> "Figure":

@@ -158,3 +158,23 @@ def _server_trouble(uri: str) -> str | None:
         if isinstance(reason, TimeoutError):
             return f"does not answer within {PATIENCE:g} seconds"
         return f"cannot be reached: {reason}"
+
+
+def driver_trouble(error: ImportError) -> str:
+    """Return what an address needs whose database has no driver here, naming the extra.
+
+    Examples
+    --------
+    >>> driver_trouble(ModuleNotFoundError("No module named 'psycopg'", name="psycopg"))
+    "it needs the driver psycopg: pip install 'ecgscale[postgres]'"
+    """
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, ImportError) and cause.name):
+        cause = cause.__cause__ or cause.__context__
+    name = cause.name or "" if isinstance(cause, ImportError) else ""
+    hint = "pip install 'ecgscale[postgres]'"
+    if name == "psycopg":
+        return f"it needs the driver psycopg: {hint}"
+    if name.startswith(("psycopg", "pg8000", "asyncpg")):
+        return f"it needs the driver {name}; postgresql+psycopg:// takes the one of {hint}"
+    return f"{error}"

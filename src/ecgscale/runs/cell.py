@@ -59,6 +59,33 @@ class Cell:
         )
 
 
+def pretraining_reads(cell: Cell, labelled: bool) -> list[str]:
+    """Return what decides what the pretraining of a cell writes, relative to the project.
+
+    `labelled` is true of what may learn the tasks' labels: all that no subset limits, and what
+    learns the labels of a subset.
+    """
+    resolved = f"data/resolved/pretrain/{cell.objective}/{cell.encoder}.json"
+    return [resolved, *(["data/tasks"] if labelled else []), *_subset_reads(cell)]
+
+
+def evaluation_reads(cell: Cell) -> list[str]:
+    """Return what decides what the evaluation of a cell writes, relative to the project."""
+    resolved = f"data/resolved/evaluate/{cell.objective}/{cell.encoder}.json"
+    return [resolved, "data/tasks", *_subset_reads(cell), f"models/{cell.name}"]
+
+
+def baseline_reads(name: str) -> list[str]:
+    """Return what decides what the evaluation of a baseline writes, relative to the project."""
+    return [f"data/resolved/baselines/{name}.json", "data/tasks"]
+
+
+def _subset_reads(cell: Cell) -> list[str]:
+    # The manifest beside it also names the next smaller size of the study, and changes with that.
+    place = subset_place(cell.size, cell.order) / "records.parquet"
+    return [place.as_posix()] if cell.size else []
+
+
 def subset_place(size: int, order: int) -> Path:
     """Return where a subset lies in a project: ``data/subsets/n<size>/o<order>``."""
     return Path("data/subsets") / f"n{size}" / f"o{order}"

@@ -1,13 +1,14 @@
 """The life of a run, whatever its phase: begun or continued, tracked, recorded, done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from ecgscale import distributed
+from ecgscale.files import path_digest
 from ecgscale.runs import resume
-from ecgscale.runs.lineage import dvc_tags, lineage_tags
+from ecgscale.runs.lineage import dvc_tags, lineage_tags, state_files
 from ecgscale.runs.record import (
     WORK,
     DatasetInput,
@@ -62,11 +63,12 @@ def open_run(
     tags
         Beside the study's and those of `lineage_tags` and `dvc_tags`.
     reads
-        Outputs of DVC stages, as paths in the project, whose versions are recorded.
+        Files and folders of the project that decide what the run writes: their digests are taken
+        now, before the work, and of data those that DVC's lock file holds too.
     """
     folder = resume.work_directory(root, key) if key else None
     with ExitStack() as held:
-        run = ActiveRun(result_path(root / "results", phase, cell), folder)
+        run = ActiveRun(root, result_path(root / "results", phase, cell), folder)
         if run.leads:
             if folder:
                 held.enter_context(resume.alone(folder))
@@ -83,18 +85,29 @@ def open_run(
                 **{"phase": phase, "study": study.name, "cell": cell},
                 "tags": {
                     **lineage_tags(root),
-                    **dvc_tags(root, *reads),
+                    **dvc_tags(root, *(path for path in reads if _is_data(path))),
                     "study": study.name,
                     WORK: identity.work,
                     **tags,
                 },
                 "started": identity.started,
+                "made_from": digests_of(root, reads),
             }
             tracked = TrackedRun(identity, root, study.live_tracking_after)
             run.begin(held.enter_context(tracked), known)
         # No other process reads what the work directory holds before the first one has it alone.
         distributed.barrier()
         yield run
+
+
+def digests_of(root: Path, paths: Iterable[str]) -> dict[str, str]:
+    """Return the digest of each of some files and folders of a project that exist."""
+    return {path: path_digest(root / path) for path in paths if (root / path).exists()}
+
+
+def _is_data(path: str) -> bool:
+    """Whether it is a version of data, which DVC's lock file holds before any cell is run."""
+    return path.startswith("data/") and not path.startswith("data/resolved/")
 
 
 def _digest_of(given: dict[str, Any]) -> str:
@@ -112,8 +125,9 @@ class ActiveRun:
         Whether this process calls `finish`; every other one calls `awaited` in its place.
     """
 
-    def __init__(self, result: Path, folder: Path | None) -> None:
+    def __init__(self, root: Path, result: Path, folder: Path | None) -> None:
         self.leads = distributed.rank() == 0
+        self._root = root
         self._result = result
         self._folder = folder
         self._tracked: TrackedRun | None = None
@@ -142,18 +156,22 @@ class ActiveRun:
         tags: dict[str, str] | None = None,
         details: dict[str, Any] | None = None,
         artifacts: Sequence[str] = (),
+        made: Sequence[str] = (),
     ) -> RunRecord:
         """Write the record, bring the tracked run to it, and remove the work directory.
 
-        Parameters are those of `RunRecord`; `tags` join those known from the beginning.
+        Parameters are those of `RunRecord`; `tags` join those known from the beginning, and `made`
+        names the files whose digests are taken.
         """
         assert self._tracked is not None  # the first process alone finishes
+        tags = {**self._known["tags"], **(tags or {})}
         record = RunRecord(
-            **{**self._known, "tags": {**self._known["tags"], **(tags or {})}},
+            **{**self._known, "tags": tags},
             metrics=metrics,
             curves=curves or {},
             details=details or {},
-            artifacts=list(artifacts),
+            artifacts=[*artifacts, *state_files(tags).values()],
+            made=digests_of(self._root, made),
             ended=resume.now(),
         )
         record.write(self._result)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ecgscale.errors import BadInputError
 from ecgscale.files import write_whole
 
-Phase = Literal["pretrain", "evaluate", "tune"]
+Phase = Literal["pretrain", "evaluate", "tune", "literature"]
 Scalar = str | int | float | bool | None
 
 
@@ -79,13 +80,18 @@ class RunRecord(BaseModel):
     """What the report needs beyond scalars (per-label tables, bootstrap replicates)."""
     artifacts: list[str] = []
     """Files that belong to the run, relative to the project."""
+    made_from: dict[str, str] = {}
+    """What decided what the run wrote: files and folders, relative to the project, with their
+    digests (`ecgscale.files.path_digest`). While they are the same, so is what the run wrote."""
+    made: dict[str, str] = {}
+    """Files that it wrote beside this record, with their digests."""
     started: str
     ended: str
 
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 32 hexadecimal characters."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:32]
+        return _digest(self.to_json())
 
     @property
     def identity(self) -> RunIdentity:
@@ -94,11 +100,19 @@ class RunRecord(BaseModel):
 
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, non-finite numbers as null."""
-        return json.dumps(finite(self.model_dump(mode="python")), sort_keys=True, indent=1)
+        return json.dumps(self._content(), sort_keys=True, indent=1)
+
+    def _content(self) -> dict[str, Any]:
+        # Records of before these keys keep their digest, by which the store knows them.
+        held = {"made_from": self.made_from, "made": self.made}
+        without = {key for key, value in held.items() if not value}
+        content: dict[str, Any] = finite(self.model_dump(mode="python", exclude=without))
+        return content
 
     def write(self, path: Path) -> None:
-        """Write atomically: a reader sees the old file or the new one, never a part."""
-        write_whole(path, self.to_json() + "\n")
+        """Write atomically, with the record's digest: what is changed afterwards is noticed."""
+        content = {**self._content(), "digest": self.digest}
+        write_whole(path, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "RunRecord":
@@ -107,7 +121,7 @@ class RunRecord(BaseModel):
         Raises
         ------
         BadInputError
-            If the file is missing, not JSON, or not a run record.
+            If the file is missing, not JSON, not a run record, or was changed after it was written.
 
         Examples
         --------
@@ -126,10 +140,9 @@ class RunRecord(BaseModel):
         >>> RunRecord.read(path).metrics
         {'chapman-38.macro_auroc': 0.7}
         """
+        text = _intact(path)
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise BadInputError(f"{path} does not exist") from error
+            raw = json.loads(text)
         except json.JSONDecodeError as error:
             raise BadInputError(f"{path} is not JSON: {error}") from error
         try:
@@ -141,6 +154,69 @@ class RunRecord(BaseModel):
             return cls(**raw)
         except (ValidationError, KeyError, TypeError, AttributeError) as error:
             raise BadInputError(f"{path} is not a run record: {error}") from error
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Of a record, what says whether it is up to date."""
+
+    study: str
+    made_from: dict[str, str]
+    made: dict[str, str]
+
+
+def read_origin(path: Path) -> Origin:
+    """Read what a record was made from, and leave the megabytes of its numbers alone.
+
+    Raises
+    ------
+    BadInputError
+        If the file is missing, is not as `RunRecord.write` writes it, or was changed afterwards.
+    """
+    text = _intact(path)
+    parts = {"study": "", "made_from": "{}", "made": "{}"}
+    parts = {key: _part(text, key) or absent for key, absent in parts.items()}
+    try:
+        return Origin(**{key: json.loads(part) for key, part in parts.items()})
+    except json.JSONDecodeError as error:
+        raise BadInputError(f"{path} is not a run record as this version writes them") from error
+
+
+_DIGEST = re.compile(r'^ "digest": "([0-9a-f]{32})",\n', re.MULTILINE)
+"""The line of a record's own digest: what belongs to the record alone is indented by one."""
+
+
+def _intact(path: Path) -> str:
+    """Return a record's text without its digest, which must be that of the text.
+
+    A record from before digests were written has none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadInputError(f"{path} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path} is not JSON: {error}") from error
+    stated = _DIGEST.search(text)
+    if stated is None:
+        return text
+    rest = text[: stated.start()] + text[stated.end() :]
+    if _digest(rest.removesuffix("\n")) != stated[1]:
+        raise BadInputError(
+            f"{path} was changed after it was written: `dvc checkout` brings it back, or "
+            "delete it, and `repro` makes it again"
+        )
+    return rest
+
+
+def _part(text: str, key: str) -> str:
+    """Return the value of a key of the record itself, or nothing."""
+    found = re.search(rf'^ "{key}": (\{{\}}|\{{.*?^ \}}|".*?"),?$', text, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def result_path(results: Path, phase: Phase, cell: str) -> Path:

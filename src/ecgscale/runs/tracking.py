@@ -1,4 +1,4 @@
-"""MLflow, and nothing else of the project imports it.
+"""MLflow, which nothing else of the project imports but `ecgscale.runs.models`, beside it.
 
 Every run of a study is one MLflow run, a view of its `RunRecord`. No run ever waits for the
 tracking store: what it says lies in the spool (`ecgscale.runs.spool`) until a courier, the next
@@ -32,8 +32,9 @@ from filelock import FileLock, Timeout
 
 from ecgscale.errors import BadInputError
 from ecgscale.files import file_digest, is_full
-from ecgscale.runs import agreement, spool
+from ecgscale.runs import agreement, models, spool
 from ecgscale.runs.address import (
+    driver_trouble,
     is_server,
     redacted,
     sqlite_file,
@@ -41,6 +42,7 @@ from ecgscale.runs.address import (
     tracking_uri,
     trouble,
 )
+from ecgscale.runs.lineage import state_files
 from ecgscale.runs.record import Phase, RunIdentity, RunRecord, Scalar, read_results, result_path
 
 if TYPE_CHECKING:
@@ -57,8 +59,8 @@ SUPERSEDED = "ecgscale.superseded_by"
 """Tag of a finished run of this project that its cell's record is not of: digest of that record."""
 PRETRAIN_RUN = "pretrain_run_id"
 RECORD_FILE = "record.json"
-ENCODER_FOLDER = "encoder"
-PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune")
+ENCODER_FOLDER, FIGURE_FOLDER, STATE_FOLDER = "encoder", "figures", "state"
+PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune", "literature")
 
 BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
 """What MLflow accepts in one call."""
@@ -431,6 +433,8 @@ def sync(results: Path, root: Path, hurry: bool = False) -> SyncSummary:
         for phase in PHASES:
             _mark_superseded(client, phase, records[phase], root)
         _mend_links(client, root)
+        until = time.monotonic() + spool.LAST_MINUTE if hurry else None
+        _register_encoders(client, records["pretrain"], records["evaluate"], root, until)
         _nest_trials(client, root)
         _analyze(root)
     return SyncSummary(created, present)
@@ -512,6 +516,25 @@ def query(
     return sorted(found.values(), key=lambda tracked: tracked.cell)
 
 
+def run_ids(root: Path) -> dict[str, str]:
+    """Return the id of the run of every finished record that the store holds, by its digest.
+
+    Raises
+    ------
+    StoreTroubleError
+        If the store cannot be used.
+    """
+    with _reachable(root):
+        client = _client(root)
+        runs = [run for phase in PHASES for run in _runs(client, phase, status=None)]
+    # The oldest stands, as in `Found`.
+    return {
+        run.data.tags[RECORD]: run.info.run_id
+        for run in sorted(runs, key=_age, reverse=True)
+        if RECORD in run.data.tags
+    }
+
+
 def nest_trials(root: Path) -> None:
     """Put the trials of every search under its winner's run, as MLflow nests runs."""
     try:
@@ -558,7 +581,9 @@ def _write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "R
     """Write a whole run from its record, into `run`, that of its own attempt, if it has begun."""
     if run is None:
         start = _milliseconds(record.started)
-        run_id = _create_run(client, record.identity, start, root, _source(record))
+        encoder = record.params.get("directory", "")
+        said = f"python -m ecgscale evaluate --encoder {encoder}"
+        run_id = _create_run(client, record.identity, start, root, said)
         last_step: dict[str, int] = {}
     elif run.data.tags.get(RECORD) == record.digest and run.info.status == "FINISHED":
         return
@@ -572,6 +597,10 @@ def _write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "R
     link = _pretrain_run(client, record)
     tags = {**record.tags, **_commit(record), **_note(record, root), RECORD: record.digest}
     _log_tags(client, run_id, {**tags, PRETRAIN_RUN: link} if link else tags)
+    if models.is_encoder(record):
+        logged = models.LoggedModels(client, _experiment_id(client, "pretrain"), record.digest)
+        model = logged.of(record, run_id, spool.project_id(root))
+        models.link(client, model.model_id, run_id, None)
     client.set_terminated(run_id, "FINISHED", _milliseconds(record.ended))
 
 
@@ -653,10 +682,32 @@ def _mend_links(client: "MlflowClient", root: Path) -> None:
             client.set_tag(run.info.run_id, PRETRAIN_RUN, sources[0])
 
 
+def _register_encoders(
+    client: "MlflowClient",
+    pretrained: Sequence[RunRecord],
+    evaluated: Sequence[RunRecord],
+    root: Path,
+    until: float | None,
+) -> None:
+    """Log and register the encoders of all records, and link them with their runs."""
+    of_phase: tuple[tuple[Phase, Sequence[RunRecord]], ...] = (
+        ("pretrain", [record for record in pretrained if models.is_encoder(record)]),
+        ("evaluate", evaluated),
+    )
+    wrote, read = (
+        [(record, found.of(record)) for record in records]
+        for phase, records in of_phase
+        for found in [Found(client, phase)]
+    )
+    experiment, project = _experiment_id(client, "pretrain"), spool.project_id(root)
+    models.carry(client, experiment, wrote, read, project, until)
+
+
 def _nest_trials(client: "MlflowClient", root: Path) -> None:
     """Point this project's trials at the newest winner of the same search."""
     project = spool.project_id(root)
-    runs = [run for run in _runs(client, "tune") if run.data.tags.get(PROJECT) == project]
+    every = _runs(client, "tune", status=None)  # those that failed too
+    runs = [run for run in every if run.data.tags.get(PROJECT) == project]
     winners = {
         run.data.tags.get("search"): run.info.run_id
         for run in sorted(runs, key=_age)
@@ -678,12 +729,13 @@ def _pretrain_run(client: "MlflowClient", record: RunRecord) -> str | None:
     return None
 
 
-def _source(record: RunRecord) -> str:
-    """Return the command that did the work."""
-    command, cell = record.phase, record.cell
+def _source(phase: Phase, cell: str) -> str:
+    """Return the command that does the work of a cell, whichever process does it or shows it."""
+    if phase == "literature":
+        return "python -m ecgscale literature"
     if cell.startswith("baseline/"):
         return f"python -m ecgscale {cell.replace('/', ' ')}"
-    return f"python -m ecgscale {command} {cell.rpartition('/')[0] if command == 'tune' else cell}"
+    return f"python -m ecgscale {phase} {cell.rpartition('/')[0] if phase == 'tune' else cell}"
 
 
 def _client(root: Path) -> "MlflowClient":
@@ -695,7 +747,10 @@ def _client(root: Path) -> "MlflowClient":
     logging.getLogger("mlflow.store").setLevel(logging.WARNING)
     uri = tracking_uri(root)
     from mlflow import MlflowClient
+    from mlflow.store.db import utils
 
+    # That the database's server is there is known by now; MLflow would ask for two minutes.
+    utils.MAX_RETRY_COUNT = 3
     lock = root / ".ecgscale" / "tracking.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -789,7 +844,7 @@ def _reachable(root: Path) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         raise StoreTroubleError(f"{name} {store_trouble(_first_line(error))}") from error
     except ImportError as error:  # a database's driver
-        raise StoreTroubleError(f"{name} cannot be used: {error}") from error
+        raise StoreTroubleError(f"{name} cannot be used: {driver_trouble(error)}") from error
     except Timeout as error:
         told = "is being written to by another process of this project"
         raise StoreTroubleError(f"{name} {told}") from error
@@ -804,12 +859,14 @@ def _first_line(error: Exception) -> str:
 
 
 def _create_run(
-    client: "MlflowClient", identity: RunIdentity, start: int, root: Path, source: str
+    client: "MlflowClient", identity: RunIdentity, start: int, root: Path, said: str
 ) -> str:
+    """Begin a run; `said` is the command of one that is no cell of a study."""
+    is_external = identity.cell.startswith("external/")
     tags = {
         **_identity_tags(identity),
         PROJECT: spool.project_id(root),
-        "mlflow.source.name": source,
+        "mlflow.source.name": said if is_external else _source(identity.phase, identity.cell),
         "mlflow.source.type": "LOCAL",
     }
     run = client.create_run(
@@ -951,8 +1008,19 @@ def _log_artifacts(client: "MlflowClient", run_id: str, record: RunRecord, root:
 
 def _artifacts(record: RunRecord, root: Path) -> dict[str, Path]:
     """Return the files of a run beside its record, by their places among its artifacts."""
-    paths = [root / name for name in record.artifacts]
-    return {f"{ENCODER_FOLDER}/{path.name}": path for path in paths if path.is_file()}
+    states = set(state_files(record.tags).values())
+    return {
+        _artifact_place(root / name, name in states): root / name
+        for name in record.artifacts
+        if (root / name).is_file()
+    }
+
+
+def _artifact_place(path: Path, is_state: bool) -> str:
+    """Return where a file lies among a run's artifacts; a picture is shown there by MLflow."""
+    is_figure = path.suffix in (".png", ".svg")
+    folder = STATE_FOLDER if is_state else FIGURE_FOLDER if is_figure else ENCODER_FOLDER
+    return f"{folder}/{path.name}"
 
 
 def _artifact_problems(

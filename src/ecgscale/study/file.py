@@ -1,5 +1,6 @@
 """A study file (params.yaml) as typed, validated settings; nothing else reads the file."""
 
+import re
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,6 +21,9 @@ from ecgscale.training.settings import DataConfig, TrainingConfig
 
 S = TypeVar("S", bound=Settings)
 PARAMS = Path("params.yaml")
+RESERVED = ("baseline", "external")
+"""Folders of results beside those of the objectives."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Replicate(Settings):
@@ -78,6 +82,13 @@ class Grid(Settings):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"grid names {name} in two of objectives, labelled and controls")
+        stages = [f"{name}-{encoder}" for name, encoder in product(names, self.encoders)]
+        for stage in stages:
+            if stages.count(stage) > 1:
+                raise ValueError(
+                    f"grid: two pairs of an objective and an encoder are both called {stage}: give "
+                    "one of them another name"
+                )
         if any(size < 1 for size in self.sizes):
             raise ValueError("grid.sizes must be positive")
         return self
@@ -166,10 +177,10 @@ class TuneConfig(Settings):
     """A hyper-parameter search on validation data."""
 
     objectives: Annotated[tuple[str, ...], BeforeValidator(_keys)] = ("clef",)
-    """Written as a set, {clef, simclr}: dvc.yaml can add nothing to a list, but an empty mapping
-    for a study without this section."""
+    """A list, or a set {clef, simclr}."""
     encoder: str
-    size: int = Field(ge=1)
+    sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+    """Patients. The search runs at the smallest; its best settings are trained at all of them."""
     order: int = 0
     seed: int = 0
     trials: int = Field(default=8, ge=1)
@@ -178,8 +189,30 @@ class TuneConfig(Settings):
     """How often the validation probe is read (and a trial may be pruned)."""
     startup_trials: int = Field(default=4, ge=1)
     workers: int = Field(default=1, ge=1)
+    transfer: int = Field(default=5, ge=2)
+    """How many of the best settings are trained at every size, beside the study's own; only where
+    there are several sizes."""
+    transfer_seeds: int = Field(default=1, ge=1)
+    """How often each of these, with other seeds than the search's."""
     task: str
     """Its validation split decides; its test split is never read."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_sizes(cls, given: Any) -> Any:
+        """Refuse the key that the list of sizes stands for now."""
+        if isinstance(given, dict) and "size" in given:
+            size = given["size"]
+            raise ValueError(
+                f"tune.size: sizes are one list now, for instance sizes: [{size}], or with a "
+                "larger one to see whether what wins at the smallest wins there too"
+            )
+        return given
+
+    @property
+    def smallest(self) -> int:
+        """The size that the search runs at."""
+        return min(self.sizes)
 
 
 class Study(Settings):
@@ -222,6 +255,12 @@ class Study(Settings):
         _known("grid.encoders", self.grid.encoders, "encoders", self.encoders)
         objectives = (*self.grid.scaled, *self.grid.controls)
         _known("grid", objectives, "objectives", self.objectives)
+        for name in (*self.objectives, *self.encoders):
+            if name in RESERVED or not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"objectives and encoders: {name!r} cannot be a name: letters, digits, dots, "
+                    f"dashes and underscores, and none of {', '.join(RESERVED)}"
+                )
         parents = [o.control_of for o in self.objectives.values() if o.control_of]
         _known("objectives.*.control_of", parents, "objectives", self.objectives)
         for name in objectives:
@@ -278,7 +317,9 @@ class Study(Settings):
         _known("tune.objectives", tune.objectives, "objectives", self.objectives)
         _known("tune.encoder", [tune.encoder], "encoders", self.encoders)
         _known("tune.task", [tune.task], "evaluation.tasks", self.evaluation.tasks)
-        _known("tune.size", [tune.size], "grid.sizes", self.grid.sizes)
+        _known("tune.sizes", tune.sizes, "grid.sizes", self.grid.sizes)
+        if len(set(tune.sizes)) < len(tune.sizes):
+            raise ValueError("tune.sizes repeats a value")
         _known("tune.order", [tune.order], "the orders of grid.replicates", self.grid.orders)
         for name in tune.objectives:
             if name in self.grid.labelled or self.objectives[name].data != DataConfig():

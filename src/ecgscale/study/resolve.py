@@ -31,6 +31,8 @@ from ecgscale.code import (
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation.settings import Evaluation, EvaluationSettings
 from ecgscale.files import file_digest, write_whole
+from ecgscale.ledger import CLAIMS
+from ecgscale.literature.publication import FOLDER, read_literature
 from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
 from ecgscale.settings import digest_of
@@ -39,6 +41,9 @@ from ecgscale.study.design import smallest_effect
 from ecgscale.study.file import Study
 from ecgscale.study.tasks import TaskBook, task_book
 from ecgscale.training.settings import Pretraining, ResolvedEncoder, ResolvedObjective
+
+RESOLVED = Path(".ecgscale") / "resolved.json"
+"""What was resolved last, kept for as long as nothing that it follows from has changed."""
 
 UNTRAINED = {"ecgscale.training.trainer": "an objective without training never starts it"}
 """What the pretraining of an encoder that keeps its initial weights does not reach."""
@@ -52,6 +57,7 @@ UNSEARCHED = {
     "ecgscale.data.simulate": "a cohort is made by its own stage",
     "ecgscale.data.sources": "a source is read by its own stage",
     "ecgscale.scaling": "what the report declares",
+    "ecgscale.pipeline.tuning.storage": "keeps trials, and suggests none",
 }
 """What a search reads of a study file and does not use."""
 
@@ -167,16 +173,22 @@ def evaluation(study: Study, baseline: str | None = None) -> Evaluation:
     )
 
 
-def validate(study: Study) -> None:
+def validate(study: Study, kept: Path | None = None) -> None:
     """Check that all a study names exists and every parameter is in range, before anything runs.
+
+    Parameters
+    ----------
+    kept
+        As `write_resolved` leaves it: what was right there need not be looked at again.
 
     Raises
     ------
     BadInputError
         Naming the first key that is wrong.
     """
-    for _ in _contents(study):
-        pass
+    if kept is None or _unchanged(study, kept) is None:
+        for _ in _contents(study):
+            pass
 
 
 def write_resolved(study: Study, out: Path, kept: Path) -> None:
@@ -220,9 +232,11 @@ def _state(study: Study) -> str:
         reader = sources.get(config.reader)
         if issubclass(reader, Folder) and reader.described_in:
             paths.add(config.root / reader.described_in)
+    paths |= {CLAIMS, *Path(FOLDER).glob("*.yaml")}
+    searched = _searched(study)
     roots = sorted(str(x.root) for x in study.sources.values() if x.root.is_dir())
-    read = {str(path): file_digest(path) for path in paths if path.is_file()}
-    return digest_of([_plain(study), package_state(), read, roots])
+    read = {str(path): file_digest(path) for path in sorted(paths) if path.is_file()}
+    return digest_of([_plain(study), package_state(), read, searched, roots])
 
 
 def _unchanged(study: Study, kept: Path) -> dict[str, Content] | None:
@@ -254,6 +268,8 @@ def _contents(study: Study) -> Iterator[tuple[str, Content]]:
     for size in grid.sizes:
         settings = {"pool": study.pool, "orders": orders, "parent": study.parent_size(size)}
         yield f"subsets/n{size}", _content(settings, closure("ecgscale.data.subsets:build_subsets"))
+    # What it decides is which cells there are, and nothing that one of them writes.
+    yield "grid", {"sizes": sorted(grid.sizes), "replicates": sorted(grid.blocks)}
     _check_labels(study)
     for objective, encoder in product((*grid.scaled, *grid.controls), grid.encoders):
         cell = Cell(objective, encoder, 0, 0, 0)
@@ -353,8 +369,8 @@ def _own(study: Study, book: TaskBook) -> Content:
 def _pretraining(study: Study, cell: Cell) -> Content:
     winner = study.objectives[cell.objective].tuned
     if winner and not winner.is_file():
-        pretraining(_untuned(study, cell.objective), cell)
-        return {"waits_for": str(winner)}  # so that `dvc repro tune` can run at all
+        pretraining(untuned(study, cell.objective), cell)
+        return {"waits_for": str(winner)}  # so that the search for it can run at all
     plan = pretraining(study, cell)
     return _content(_of_all_cells(plan), _pretraining_code(plan.objective, plan.encoder.kind))
 
@@ -388,8 +404,8 @@ def tuning(study: Study, name: str) -> Content:
     from ecgscale.objectives.base import objectives
 
     tune, config = study.search, study.evaluation
-    cell = Cell(name, tune.encoder, tune.size, tune.order, tune.seed)
-    plan = pretraining(_untuned(study, name), cell)
+    cell = Cell(name, tune.encoder, tune.smallest, tune.order, tune.seed)
+    plan = pretraining(untuned(study, name), cell)
     settings = {
         "tune": tune.model_dump(mode="json", exclude={"objectives"}),
         "pretraining": _of_all_cells(plan),
@@ -397,7 +413,12 @@ def tuning(study: Study, name: str) -> Content:
         **config.model_dump(include={"lead", "batch_size", "minimum_positives"}),
     }
     kind, encoder = objectives.get(plan.objective.kind), encoders.get(plan.encoder.kind)
-    entries = ("ecgscale.pipeline.tuning", entry_of(kind), entry_of(encoder), *_modules(kind))
+    entries = (
+        "ecgscale.pipeline.tuning.search",
+        entry_of(kind),
+        entry_of(encoder),
+        *_modules(kind),
+    )
     return _content(
         settings,
         closure(
@@ -410,6 +431,7 @@ def _report(study: Study, book: TaskBook) -> Content:
     from ecgscale.evaluation.baselines import baselines
     from ecgscale.evaluation.metrics import metrics
     from ecgscale.evaluation.readouts.base import readouts
+    from ecgscale.ledger.claims import code_of, read_claims
     from ecgscale.tasks import SUITES, tasks
 
     evaluation = study.evaluation
@@ -427,9 +449,20 @@ def _report(study: Study, book: TaskBook) -> Content:
     # The words and digits of the page.
     for kind in (*(metric for _, metric in metrics.items()), *map(readouts.get, sorted(used))):
         named += _modules(kind)
+    claims, publications = read_claims(CLAIMS), read_literature(Path(FOLDER))
+    named += map(entry_of, code_of(claims))
     entry = "ecgscale.report.stage:build_report"
     code = _evaluation_code(entry, sorted(used), study.grid.baselines, *named)
-    return _content({**settings, **_own(study, book)}, code)
+    beside = {"claims": claims, "literature": digest_of(_plain(publications))}
+    searched = {"searched": read} if (read := _searched(study)) else {}
+    return _content({**settings, **_own(study, book), **beside, **searched}, code)
+
+
+def _searched(study: Study) -> dict[str, str]:
+    """Return the digests of what searches found: no stage makes it, and the report reads it."""
+    names = study.tune.objectives if study.tune else ()
+    found = (path for name in names for path in Path("results/tune", name).rglob("*.json"))
+    return {str(path): file_digest(path) for path in sorted(found)}
 
 
 def _modules(kind: type) -> list[str]:
@@ -494,8 +527,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _untuned(study: Study, name: str) -> Study:
-    """Return the study as it is before an objective's tuned winner exists."""
+def untuned(study: Study, name: str) -> Study:
+    """Return the study without what a search has found for an objective."""
     config = study.objectives[name]
     objectives = {**study.objectives, name: config.model_copy(update={"tuned": None})}
     return study.model_copy(update={"objectives": objectives})
@@ -505,7 +538,7 @@ def _winner(name: str, path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BadInputError(
             f"objective {name} asks for the tuned parameters in {path}, which does not exist: "
-            "run `dvc repro tune` first"
+            f"run `python -m ecgscale tune {name}` first, or `dvc pull` where it was run"
         )
     winner: dict[str, Any] = RunRecord.read(path).details["winner"]
     return winner

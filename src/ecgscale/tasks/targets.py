@@ -17,6 +17,7 @@ from ecgscale.data.record import SPLITS, UNKNOWN_PATIENT
 from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
 from ecgscale.files import whole_file, write_whole
+from ecgscale.runs.record import DatasetInput
 from ecgscale.tasks.base import Kind, Targets, Task, TaskMetadata, check_patient_disjoint, tasks
 
 MANIFEST = "manifest.json"
@@ -186,6 +187,21 @@ def read_targets(tasks_dir: Path, task: str) -> TaskTable:
         frame=table.drop_columns(["y"]).to_pandas(),
         y=_matrix(table, len(entry["labels"])),
     )
+
+
+def part_of(task: str, digest: str, context: str) -> DatasetInput:
+    """Return a part of a task's table as what a run has read; the test examples have its name.
+
+    Parameters
+    ----------
+    digest
+        Of the whole table.
+    context
+        "training", "validation" or "test".
+    """
+    name = task if context == "test" else f"{task}/{context}"
+    source = f"data/tasks/{task}.parquet"
+    return DatasetInput(name=name, digest=digest, context=context, source=source)
 
 
 def label_space(tasks_dir: Path, names: Iterable[str]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from ecgscale.encoders.card import (
 )
 from ecgscale.objectives.base import objectives
 from ecgscale.runs.cell import Cell
+from ecgscale.runs.record import DatasetInput
 from ecgscale.training.settings import ResolvedObjective
 
 
@@ -35,6 +36,8 @@ class TrainedOn:
     """Records per source."""
     unknown_patients: int = 0
     """Of `patients`, recordings that are counted as one each: nobody says whose they are."""
+    parts: tuple[DatasetInput, ...] = ()
+    """What the list was put together from, where it is no subset as it lies."""
 
 
 NO_DATA = TrainedOn("none", "none", "none", {}, patients=0, records=0, hours=0.0, sources={})

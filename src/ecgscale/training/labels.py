@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ecgscale.errors import BadInputError
-from ecgscale.tasks.targets import training_targets
+from ecgscale.runs.record import DatasetInput
+from ecgscale.tasks.targets import part_of, read_manifest, training_targets
 
 TASKS = Path("data/tasks")
 
@@ -51,6 +52,12 @@ def with_labels(rows: pd.DataFrame, root: Path, tasks: Sequence[str]) -> pd.Data
         )
     none = np.full(len(known["y"].iloc[0]), np.nan, dtype=np.float32)
     return rows.assign(y=[targets.get(key, none) for key in wanted])
+
+
+def tables(root: Path, tasks: Sequence[str]) -> tuple[DatasetInput, ...]:
+    """Return the tables that labels are taken from, as a record names them."""
+    manifest = read_manifest(root / TASKS)
+    return tuple(part_of(task, manifest[task]["digest"], "training") for task in tasks)
 
 
 def shuffled(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

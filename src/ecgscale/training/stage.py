@@ -12,6 +12,7 @@ from ecgscale import distributed, encoders
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import CARD, CONFIG, WEIGHTS, Encoder, model_digest
 from ecgscale.objectives.base import objectives
+from ecgscale.runs.cell import pretraining_reads
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import DatasetInput, RunRecord, Scalar
 from ecgscale.settings import digest_of
@@ -76,7 +77,7 @@ def pretrain(plan: Pretraining, root: Path) -> RunRecord:
             params=_params(plan, seen, device),
             tags=_tags(plan, seen, device),
             inputs=_inputs(seen),
-            reads=[seen.place, *(["data/tasks"] if plan.tasks else [])],
+            reads=pretraining_reads(plan.cell, labelled=bool(plan.tasks) or not plan.cell.size),
         ) as run:
             encoder = initial_encoder(plan.encoder, plan.cell.seed)
             trained = (
@@ -88,11 +89,15 @@ def pretrain(plan: Pretraining, root: Path) -> RunRecord:
                 return run.awaited()
             model = Path("models") / plan.cell.name
             _write_model(plan, encoder, seen, trained, root / model)
+            files = [(model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)]
             return run.finish(
                 metrics={**(trained.metrics if trained else UNTRAINED), **_scale(seen)},
                 curves=trained.outcome.curves if trained else {},
                 tags={"model_digest": model_digest(root / model)},
-                artifacts=[(model / name).as_posix() for name in (WEIGHTS, CONFIG, CARD)],
+                details={"embed_dim": encoder.embed_dim},
+                # DVC holds the weights; the tracking store points at them.
+                artifacts=[path for path in files if not path.endswith(WEIGHTS)],
+                made=files,
             )
 
 
@@ -142,9 +147,10 @@ def _write_model(
 def _inputs(seen: TrainedOn) -> list[DatasetInput]:
     if not seen.records:
         return []
-    return [
-        DatasetInput(name=seen.name, digest=seen.digest, context="pretraining", source=seen.place)
-    ]
+    whole = DatasetInput(
+        name=seen.name, digest=seen.digest, context="pretraining", source=seen.place
+    )
+    return [whole, *seen.parts]
 
 
 def _axes(plan: Pretraining, seen: TrainedOn) -> dict[str, Scalar]:
@@ -168,6 +174,7 @@ def _params(plan: Pretraining, seen: TrainedOn, device: torch.device) -> dict[st
     return _flat(
         {
             "seed": plan.cell.seed,
+            **({"lead": plan.lead} if plan.lead else {}),
             "threads": plan.study.threads,
             "processes": distributed.world_size(),
             "device": device.type,

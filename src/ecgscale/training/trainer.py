@@ -23,10 +23,11 @@ from ecgscale.data.subsets import read_subset, without_sources
 from ecgscale.encoders.base import Encoder, count_parameters
 from ecgscale.errors import BadInputError
 from ecgscale.runs.cell import subset_place
+from ecgscale.runs.record import DatasetInput
 from ecgscale.training.card import TrainedOn
 from ecgscale.training.checkpoint import CheckpointDirectory
 from ecgscale.training.data import TrainingData, load_training_data
-from ecgscale.training.labels import all_labelled, shuffled, with_labels
+from ecgscale.training.labels import all_labelled, shuffled, tables, with_labels
 from ecgscale.training.loop import Curves, Monitor, TrainingOutcome, train
 from ecgscale.training.monitors import CollapseMonitor, is_collapsed
 from ecgscale.training.schedule import derived_seed
@@ -180,7 +181,10 @@ def _subset(plan: Pretraining, root: Path) -> Records:
     stores, name, digest = _stores(rows, root), manifest.name, manifest.digest
     if changed.without:
         name += f" without {', '.join(changed.without)}"
+    parts: tuple[DatasetInput, ...] = ()
     if plan.tasks:
+        listed = {"name": name, "digest": digest, "source": place.as_posix()}
+        parts = (DatasetInput(context="pretraining", **listed), *tables(root, plan.tasks))
         rows = with_labels(rows, root, plan.tasks)
         if changed.shuffled_labels:
             seed = derived_seed("labels", plan.cell.seed)
@@ -199,6 +203,7 @@ def _subset(plan: Pretraining, root: Path) -> Records:
         hours=manifest.hours,
         sources=manifest.sources,
         unknown_patients=manifest.unknown_patients,
+        parts=parts,
     )
     return trained_on, rows, stores
 
@@ -221,6 +226,7 @@ def _labelled(plan: Pretraining, root: Path) -> Records:
         records=len(rows),
         hours=math.fsum(seconds) / 3600,
         sources={str(k): int(v) for k, v in rows["source"].value_counts().sort_index().items()},
+        parts=tables(root, plan.tasks),
     )
     return trained_on, rows, stores
 

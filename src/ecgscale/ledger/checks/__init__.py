@@ -1,0 +1,1 @@
+"""Every kind of check, found by the registry `ecgscale.ledger.base.checks`."""

@@ -1,27 +1,35 @@
 """Coverage and error rates of what is said beside the slope, by simulation of known truth.
 
-`python benchmarks/answers.py pooled` prints a Markdown table; so do `gain`, `shapes`, `rivals` and
-`laws`.
+`python benchmarks/answers.py pooled` prints a Markdown table; so do `gain`, `shapes`, `rivals`,
+`laws`, `contrasts` and `exchange`.
 """
 
 import argparse
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
 from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.evaluation.metrics.macro_auroc import MacroAuroc
 from ecgscale.evaluation.settings import Protocol
+from ecgscale.scaling.arms import contrast_arms
+from ecgscale.scaling.axes import rho_on
 from ecgscale.scaling.gain import share_of, start
 from ecgscale.scaling.groups import Group
+from ecgscale.scaling.labels import exchange_of, labels
 from ecgscale.scaling.laws import fit_laws
 from ecgscale.scaling.pooled import pool_slopes
-from ecgscale.scaling.ranks import average_ranks
+from ecgscale.scaling.ranks import average_ranks, spearman
 from ecgscale.scaling.rivals import concordance, duels, kendall_w
 from ecgscale.scaling.shape import shape
+from ecgscale.scaling.surface import surfaces
 from ecgscale.scaling.variance import contrast_estimate
+from ecgscale.scaling.without import left_out
 
 RESAMPLES = 200
 
@@ -74,7 +82,7 @@ def a_group(rng, curve, blocks, resamples=RESAMPLES, name="a", luck=None, common
     Runs have an SD of 0.004, a block and the test patients move all sizes by as much, and test
     patients each size by 0.0015; times `quiet`.
     """
-    k = len(curve)
+    k = np.shape(curve)[-1]
     luck = rng.normal(0, 0.004, (blocks, 1)) if luck is None else luck
     common = rng.normal(0, 0.004, (resamples + 1, 1, 1)) if common is None else common
     patients = common + rng.normal(0, 0.0015 * quiet, (resamples + 1, 1, k))
@@ -181,6 +189,120 @@ def scaling_laws(studies):
             print(f"| {blocks} | {name} | {said} | {covers[-1]:.3f} | {told} |")
 
 
+def flat_table(groups, **columns):
+    """Return a collection with a column for each function of a group, a block and a size."""
+    rows = [
+        {
+            **{"objective": g.objective, "encoder": g.encoder, "endpoint": g.endpoint.name},
+            **{"order": block[0], "seed": block[1], "size": size},
+            **{name: of(g, block, size) for name, of in columns.items()},
+        }
+        for g in groups
+        for block in g.blocks
+        for size in g.sizes
+    ]
+    return SimpleNamespace(table=pd.DataFrame(rows))
+
+
+def holds(estimate, truth):
+    """Return whether an interval covers."""
+    return estimate.low <= truth <= estimate.high
+
+
+def contrasts(studies):
+    """Of arms, model sizes, labels, left-out sources and of Spearman's coefficient."""
+    columns = ("Arm", "Equal arms told apart", "Product", "Labels", "Source", "Bent", "Rho")
+    print("| Replicates |", " | ".join(columns), "|")
+    print("| --- " * (len(columns) + 1) + "|")
+    step = np.arange(5)
+    sizes = {"tiny": 1e4, "small": 8e4, "base": 3e5}
+    scaled = np.log2(list(sizes.values()))
+    design = SimpleNamespace(kinds=dict.fromkeys(sizes, "net1d"), endpoints=())
+    many = np.random.default_rng(1)
+    curve = 0.004 * step + many.normal(0, 0.004, (20000, 5)) + many.normal(0, 0.0015, (20000, 5))
+    losses = -0.1 * step + many.normal(0, 0.05, (20000, 5))
+    rho = np.mean([spearman(y[np.argsort(x)]) for x, y in zip(losses, curve, strict=True)])
+    for blocks in (2, 3, 5):
+        rng, seen = np.random.default_rng(0), []
+        for _ in track(range(studies), f"{blocks}", console=Console(stderr=True)):
+            alike = {
+                "luck": rng.normal(0, 0.004, (blocks, 1)),
+                "common": rng.normal(0, 0.004, (RESAMPLES + 1, 1, 1)),
+            }
+
+            def made(curve, name="a", with_alike=alike, rng=rng, blocks=blocks):
+                return a_group(rng, curve, blocks, name=name, **with_alike)
+
+            parent = made(0.01 * step)
+            arm = contrast_arms([(made(0.015 * step, "b"), parent)], 0.95)[0].difference
+            equal = [(made(0.01 * step, name), parent) for name in "bcd"]
+            told = any(one.p_holm <= 0.05 for one in contrast_arms(equal, 0.95) if not one.size)
+            wide = [
+                replace(made((0.01 + 0.001 * at) * (step - 2)), encoder=name)
+                for name, at in zip(sizes, scaled - scaled.mean(), strict=True)
+            ]
+            design.endpoints = (wide[0].endpoint,)
+            table = flat_table(wide, parameters=lambda group, *_: sizes[group.encoder])
+            product = surfaces(design, table, wide, 0.95)[0].terms["product"]
+            few = replace(
+                made(0.015 * step),
+                endpoint=replace(parent.endpoint, name="few", protocol=Protocol(fraction=0.1)),
+            )
+            (bought,) = labels([few, parent], 0.95)
+            left = 0.7 + rng.normal(0, 0.02, (blocks, 5))
+            of_sources = []
+            for rises in (lambda at: 0.01 * at, lambda at: 0.06 * (1 - 0.6**at)):
+                truth, at = rises(step), rises(step + np.log2(left))
+                less, whole = made(at + 0.003, "less"), made(truth)
+                known = flat_table(
+                    [less, whole],
+                    patients=lambda g, block, n, left=left: (
+                        n * left[block[0], int(np.log2(n / 64))]
+                    ),
+                )
+                mean = left_out(known, [(less, whole)], {"less": ("s",)}, 0.95)[0]
+                of_sources.append(holds(mean.same_patients, 0.003))
+            scattered = a_group(rng, 0.004 * step, blocks)
+            loss = -0.1 * step + rng.normal(0, 0.05, (blocks, 5))
+            found = rho_on(loss, scattered.score, scattered.replicates, scattered.blocks, 0.95)
+            known_rho = np.nan if np.isnan(found.low) else holds(found, rho)
+            seen.append(
+                [
+                    *(holds(arm, 0.005), told, holds(product, 0.001)),
+                    *(holds(bought.interaction, 0.005), *of_sources, known_rho),
+                ]
+            )
+        cells = " | ".join(f"{cell:.3f}" for cell in np.nanmean(np.array(seen, float), axis=0))
+        print(f"| {blocks} | {cells} |")
+
+
+def exchange(studies):
+    """Of how many times more labels equal more pretraining patients."""
+    print("| Replicates | True ratio | Interval covers | Open | Read off |")
+    print("| --- | --- | --- | --- | --- |")
+    shares = np.array([0.1, 0.25, 0.5, 1.0])
+    means = 0.70 + 0.02 * np.log2(shares / 0.1)
+    for blocks in (2, 3, 5):
+        for ratio in (2.0, 4.0):
+            rng, seen = np.random.default_rng(0), []
+            for _ in track(range(studies), f"{blocks} {ratio}", console=Console(stderr=True)):
+                luck = rng.normal(0, 0.004, (blocks, 1))
+                common = rng.normal(0, 0.004, (RESAMPLES + 1, 1, 1))
+                alike = {"luck": luck, "common": common}
+                small = a_group(rng, means, blocks, **alike)
+                goal = a_group(rng, np.array([0.70 + 0.02 * np.log2(ratio)]), blocks, **alike)
+                found = exchange_of(
+                    shares,
+                    (small.score, small.replicates),
+                    (goal.score[:, 0], goal.replicates[:, :, 0]),
+                    *(0.1, small.blocks, 0.95),
+                )
+                open_end = found.low == 0 or np.isinf(found.high)
+                seen.append([found.low <= ratio <= found.high, open_end, not found.problem])
+            cells = " | ".join(f"{cell:.3f}" for cell in np.mean(seen, axis=0))
+            print(f"| {blocks} | {ratio:g} | {cells} |")
+
+
 def main():
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -190,7 +312,10 @@ def main():
     PARTS[options.what](options.studies)
 
 
-PARTS = {"pooled": pooled, "gain": gain, "shapes": shapes, "rivals": rivals, "laws": scaling_laws}
+PARTS = {
+    **{"pooled": pooled, "gain": gain, "shapes": shapes, "rivals": rivals, "laws": scaling_laws},
+    **{"contrasts": contrasts, "exchange": exchange},
+}
 
 if __name__ == "__main__":
     main()

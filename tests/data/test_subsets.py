@@ -29,6 +29,7 @@ from ecgscale.data.subsets import (
     pool_of,
     read_overlaps,
     read_subset,
+    without_sources,
     write_subset,
 )
 from ecgscale.errors import BadInputError
@@ -370,6 +371,21 @@ def test_a_subset_reads_back_as_it_was_written(draw):
     assert list(zip(again["source"], again["record_id"], strict=True)) == sorted(identities(again))
     np.testing.assert_array_equal(again["age"], records["age"])
     assert again["sex"].isna().tolist() == records["sex"].isna().tolist()
+
+
+def test_a_subset_without_a_source_is_counted_anew(draw):
+    folder, records, manifest = draw(30)
+    assert without_sources(records, manifest, ()) == (records, manifest)
+    kept, less = without_sources(*read_subset(folder), ["chapman"])
+    expected = records[records["source"] == "ptb-xl"]
+    assert identities(kept) == identities(expected)
+    assert less.sources == {"ptb-xl": len(expected)}
+    assert less.patients == expected["patient_id"].nunique() < manifest.patients
+    assert sum(less.age.values()) == sum(less.sex.values()) == less.records == len(expected)
+    assert less.digest == content_digest(kept) != manifest.digest
+    assert (less.size, less.order) == (30, manifest.order)
+    with pytest.raises(BadInputError, match="n30-o0 without chapman, ptb-xl has no records left"):
+        without_sources(records, manifest, ["chapman", "ptb-xl"])
 
 
 def test_the_same_content_gives_the_same_bytes(draw):

@@ -18,6 +18,7 @@ from ecgscale.encoders.base import model_digest
 from ecgscale.encoders.seen import UNKNOWN, Seen
 from ecgscale.errors import BadInputError
 from ecgscale.evaluation import stage
+from ecgscale.evaluation.bootstrap import SCHEME
 from ecgscale.evaluation.embed import embed_store
 from ecgscale.evaluation.encoder import evaluate_encoder
 from ecgscale.evaluation.readouts.knn import Knn
@@ -206,6 +207,7 @@ def test_the_record(study, root):
     assert record.axes == {
         **{"objective": "simclr", "kind": "simclr", "encoder": "small", "regime": "fixed_steps"},
         **{"size": 20, "order": 0, "seed": 0, "role": "objective", "control_of": None},
+        **{"arm_of": None, "without": None},
         **{
             "patients": 20,
             "unknown_patients": 0,
@@ -236,6 +238,7 @@ def test_the_record(study, root):
         "train_patients": table.frame["patient_id"][table.where("train")].nunique(),
     }
     assert len(details["replicates"]) == 40
+    assert details["resampling"] == SCHEME
     ends = (f"{TASKS[0]}.macro_auroc{end}" for end in ("_low", "", "_high"))
     low, value, high = (record.metrics[name] for name in ends)
     assert 0.5 < low < value < high < 1

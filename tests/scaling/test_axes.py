@@ -38,7 +38,7 @@ def test_every_scale_has_its_slope_or_its_reason(study_groups):
     known = weighted_estimate(group.score, group.replicates, group.blocks, weights, 0.95)
     assert (slope.value, slope.low) == pytest.approx((known.value, known.low))
     assert slopes["records"].slope.value == pytest.approx(slopes["patients"].slope.value, rel=0.01)
-    assert slopes["patients"].rho == 1
+    assert slopes["patients"].rho.value == 1
     for constant in ("sources", "samples_seen", "flops"):
         assert slopes[constant].problem == "the same at every size"
         assert slopes[constant].slope is None
@@ -53,7 +53,7 @@ def test_losses_are_laid_against_each_other(study_groups):
     assert score.slope.low < -0.12 < score.slope.high
     assert probe.slope.covers == "orders, of one seed"
     assert score.slope.covers == "orders and test patients, of one seed"
-    assert (probe.rho, score.rho) == (1, -1)
+    assert (probe.rho.value, score.rho.value) == (1, -1)
     assert rows["mc-med-sbp", "probe_loss"].problem == "no probe loss"
     assert rows["mc-med-sbp", "score"].slope.value > 0
     collection.table["pretrain_loss"] = np.nan

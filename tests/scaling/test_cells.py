@@ -235,3 +235,18 @@ def test_the_table_says_what_is_covered_and_marks_what_holds_for_other_runs():
         assert text in lines["cls"]
     assert "test patients, of these two runs only" in one
     assert "*" not in one
+
+
+def test_resamples_of_different_schemes_are_not_paired():
+    first, second = make_record("1", 2.5), make_record("2", 1.0)
+    for entry in first.details["tasks"].values():
+        entry["resampling"] = "weights by seed and patient"
+    with pytest.raises(
+        BadInputError, match=r"cls cannot be compared: .*scheme not recorded"
+    ) as told:
+        compare([first], [second])
+    assert "evaluate both again" in str(told.value)
+    assert str(told.value).count("\n") == 0
+    for entry in second.details["tasks"].values():
+        entry["resampling"] = "weights by seed and patient"
+    assert compare([first], [second])[0].low > 0

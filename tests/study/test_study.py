@@ -137,6 +137,61 @@ def test_roles_reach_the_design_and_the_records(tmp_path, raw):
     }
 
 
+def with_arm(raw, arm, **grid):
+    raw["objectives"]["arm"] = {"kind": "simclr", "arm_of": "simclr", **arm}
+    listed = [*raw["grid"]["objectives"], "arm"]
+    raw["grid"] = {**raw["grid"], "objectives": listed, **grid}
+    raw["pool"]["sim-chapman"] = {}
+    return raw
+
+
+EPOCHS = {"training": {"regime": "fixed_epochs", "epochs": 5}}
+WITHOUT = {"data": {"without": ["sim-chapman"]}}
+
+
+def test_arms_reach_the_design_and_the_records_and_decide_nothing(tmp_path, raw):
+    raw["objectives"]["less"] = {"kind": "simclr", "arm_of": "simclr", **WITHOUT}
+    raw["grid"]["objectives"].append("less")
+    study = load_study(write(tmp_path, with_arm(raw, EPOCHS)))
+    design = study_design(study)
+    assert design.arm_of["arm"] == design.arm_of["less"] == "simclr"
+    assert design.declared == ("simclr", "clef")
+    assert design.tests == 2
+    assert (design.regimes["arm"], design.regimes["simclr"]) == ("fixed_epochs", "fixed_steps")
+    assert design.without["less"] == ("sim-chapman",)
+    axes = {cell.objective: cell_axes(study, cell) for cell in study_cells(study)}
+    assert (axes["arm"]["role"], axes["arm"]["arm_of"], axes["arm"]["without"]) == (
+        *("arm", "simclr"),
+        None,
+    )
+    assert axes["less"]["without"] == "sim-chapman"
+    assert axes["simclr"]["arm_of"] is axes["simclr"]["without"] is None
+
+
+@pytest.mark.parametrize(
+    ("arm", "grid", "message"),
+    [
+        ({}, {}, "must differ from simclr in training or in data.without, and differs in neither"),
+        ({"training": {"steps": 250}}, {}, "differs in neither"),
+        ({**EPOCHS, **WITHOUT}, {}, "differs in both"),
+        ({**EPOCHS, "kind": "byol"}, {}, r"objectives\.arm\.kind must be that of simclr"),
+        ({**EPOCHS, "params": {"temperature": 1}}, {}, r"objectives\.arm\.params must be"),
+        ({**EPOCHS, "arm_of": "nobody"}, {}, "arm_of names 'nobody', which is not in objectives"),
+        ({**EPOCHS, "arm_of": "random"}, {}, "list both in grid.objectives"),
+        ({**EPOCHS, "arm_of": "simclr-surrogates"}, {}, "itself an arm or a control"),
+        ({**EPOCHS, "control_of": "clef"}, {}, "an arm is no control"),
+        ({**EPOCHS, "role": "positive-control"}, {}, "an arm is no control"),
+        ({**WITHOUT, "arm_of": None}, {}, "data.without needs arm_of"),
+        ({"data": {"without": ["nowhere"]}}, {}, "'nowhere', which is not in pool"),
+        ({"data": {"without": ["sim-ptb-xl", "sim-chapman"]}}, {}, "leaves no source"),
+        (EPOCHS, {"objectives": ["clef", "arm"]}, "list both in grid.objectives"),
+    ],
+)
+def test_an_arm_differs_from_its_parent_in_one_thing(tmp_path, raw, arm, grid, message):
+    with pytest.raises(BadInputError, match=message):
+        load_study(write(tmp_path, with_arm(raw, arm, **grid)))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("a: [", "cannot be read as YAML"), ("- 1", "is not a mapping"), ("", "is not a mapping")],

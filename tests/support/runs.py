@@ -37,6 +37,8 @@ def make_study(
     objectives=("clef", "simclr", "clef-uniform"),
     tasks=TASKS,
     protocols=PROTOCOLS[:1],
+    encoders=("net1d-tiny",),
+    more=None,
     **report,
 ):
     known = {
@@ -45,21 +47,25 @@ def make_study(
         "clef-uniform": {"kind": "clef", "control_of": "clef"},
         "random": {"kind": "random"},
         "supervised": {"kind": "supervised"},
+        **(more or {}),
     }
     return Study(
         study={"name": "synthetic", "description": "Numbers with a known answer, no training."},
         simulate={"hills": {"layout": "ptb-xl", "patients": 10}},
-        sources={"ptb-xl": {"reader": "ptb-xl", "root": "data/raw/hills", "watch": "data/raw"}},
-        pool={"ptb-xl": {}},
+        sources={
+            name: {"reader": "ptb-xl", "root": "data/raw/hills", "watch": "data/raw"}
+            for name in ("ptb-xl", "georgia")
+        },
+        pool={"ptb-xl": {}, "georgia": {}} if more else {"ptb-xl": {}},
         grid={
             "objectives": objectives,
-            "encoders": ("net1d-tiny",),
+            "encoders": encoders,
             "sizes": sizes,
             "replicates": [
                 {"order": order, "seed": seed} for order, seed in product(orders, seeds)
             ],
         },
-        encoders={"net1d-tiny": {"kind": "net1d"}},
+        encoders={name: {"kind": "net1d"} for name in encoders},
         objectives=known,
         evaluation={"data": {"ptb-xl": "ptb-xl"}, "tasks": tasks, "protocols": protocols},
         report={
@@ -67,7 +73,7 @@ def make_study(
             "smallest_effect": 0.04 if tasks[0] in REGRESSIONS else None,
             **report,
         },
-        tune={"encoder": "net1d-tiny", "sizes": sizes[:1], "task": tasks[0]},
+        tune={"encoder": encoders[0], "sizes": sizes[:1], "task": tasks[0]},
     )
 
 
@@ -136,7 +142,8 @@ def make_runs(
         if scaled:
             before = {
                 "collapsed": float(name in collapsed),
-                "patients": float(cell.size),
+                "patients": cell.size * (0.5 if axes["without"] else 1.0),
+                "parameters": 1000.0 * 4 ** study.grid.encoders.index(cell.encoder),
                 "unknown_patients": float(unknown),
                 "records": cell.size * 1.2 + cell.order,
                 "hours": cell.size * 1.2 / 360,

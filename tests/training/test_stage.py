@@ -52,7 +52,11 @@ def make_study(**training: object) -> Study:
         recipe=RECIPE.model_dump(),
         sources={"one": place, "two": place},
         pool={"one": {"folds": (1, 2, 3, 4, 5, 6, 7, 8)}, "two": {}},
-        grid={"objectives": ("clef", "simclr"), "encoders": ("tiny",), "sizes": (12, 24)},
+        grid={
+            "objectives": ("clef", "simclr", "without-two"),
+            "encoders": ("tiny",),
+            "sizes": (12, 24),
+        },
         encoders={
             "tiny": {"kind": "net1d", "params": {"size": "tiny", "in_channels": 1}},
             "twelve": {"kind": "net1d", "params": {"size": "tiny"}},
@@ -67,6 +71,7 @@ def make_study(**training: object) -> Study:
                 **{"kind": "supervised", "role": "negative-control", "control_of": "positive"},
                 "data": {"shuffled_labels": True},
             },
+            "without-two": {"kind": "simclr", "arm_of": "simclr", "data": {"without": ["two"]}},
             "surrogates": {
                 **{"kind": "simclr", "role": "negative-control", "control_of": "simclr"},
                 "data": {"surrogates": True},
@@ -160,7 +165,7 @@ def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
     metrics = clef.metrics
     assert set(metrics) == {
         *("loss", "embedding_sd", "effective_rank", "knn", "collapsed", "steps", "samples_seen"),
-        *("epochs", "flops", "seconds", "pairs_per_second"),
+        *("epochs", "flops", "seconds", "pairs_per_second", "parameters"),
         *("patients", "unknown_patients", "records", "hours", "sources"),
     }
     assert (metrics["patients"], metrics["records"]) == (24, manifest.records)
@@ -169,13 +174,15 @@ def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
     assert (metrics["steps"], metrics["samples_seen"]) == (4, 32)
     assert metrics["epochs"] == 32 / manifest.records
     assert metrics["flops"] > 0
+    weights = encoders.load(root / "models" / CLEF.name).parameters()
+    assert metrics["parameters"] == sum(weight.numel() for weight in weights)
     assert metrics["collapsed"] == is_collapsed(metrics)
     assert clef.axes == {
         **dataclasses.asdict(CLEF),
         "kind": "clef",
         "regime": "fixed_steps",
         "role": "objective",
-        "control_of": None,
+        **dict.fromkeys(("control_of", "arm_of", "without")),
         "patients": 24,
         "unknown_patients": 0,
         "records": manifest.records,
@@ -313,6 +320,27 @@ def test_surrogates_stand_for_the_recordings_in_training(root: Path) -> None:
         key = f"{row['source']}/{row['record_id']}"
         expected = surrogates(store.raw([row["row"]], RECIPE.leads), [valid], [key], 1)
         assert np.array_equal(made[number], expected[0])
+
+
+def test_an_arm_without_a_source_sees_nothing_of_it(root: Path) -> None:
+    plan = pretraining(make_study(), Cell("without-two", "tiny", 24, 0, 1))
+    trainer = Trainer(plan, root)
+    drawn, manifest = read_subset(root / "data/subsets/n24/o0")
+    kept = drawn[drawn["source"] == "one"]
+    assert 8 <= len(kept) < len(drawn)
+    assert trainer._rows["record_id"].tolist() == kept["record_id"].tolist()
+    seen = trainer.trained_on
+    assert seen.sources == {"one": len(kept)}
+    assert (seen.patients, seen.records) == (kept["patient_id"].nunique(), len(kept))
+    assert seen.hours == pytest.approx(kept["stored_seconds"].sum() / 3600)
+    assert seen.name == "n24-o0 without two"
+    assert seen.digest != manifest.digest
+    record = pretrain(plan, root)
+    assert record.axes["arm_of"] == "simclr"
+    assert (record.axes["size"], record.axes["patients"]) == (24, seen.patients)
+    assert record.params["data.without"] == '["two"]'
+    plain = pretraining(make_study(), Cell("simclr", "tiny", 24, 0, 1))
+    assert plan.objective.digest != plain.objective.digest
 
 
 def test_twelve_lead_encoders_train_too(root: Path) -> None:

@@ -389,6 +389,34 @@ def read_subset(directory: Path) -> tuple[pd.DataFrame, SubsetManifest]:
     return records, manifest
 
 
+def without_sources(
+    records: pd.DataFrame, manifest: SubsetManifest, sources: Sequence[str]
+) -> tuple[pd.DataFrame, SubsetManifest]:
+    """Return a subset without the records of some sources, counted anew; as it is without any.
+
+    Parameters
+    ----------
+    records, manifest
+        As `read_subset` returns them. `size` stays what was drawn, and `patients` is what is left.
+    sources
+        Names of sources; one that the subset happens to hold nothing of drops nothing.
+
+    Raises
+    ------
+    BadInputError
+        If no record is left.
+    """
+    if not sources:
+        return records, manifest
+    kept = records.loc[~records["source"].isin(sources)].reset_index(drop=True)
+    if kept.empty:
+        raise BadInputError(
+            f"subset {manifest.name} without {', '.join(sources)} has no records left"
+        )
+    changed = {**_counts(kept), "digest": content_digest(kept), "parent": None}
+    return kept, manifest.model_copy(update=changed)
+
+
 def pool_of(
     tables: Mapping[str, pd.DataFrame],
     filters: Mapping[str, PoolSource],

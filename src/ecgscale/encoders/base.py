@@ -251,6 +251,11 @@ def save(
     write_whole(directory / CARD, card)
 
 
+def count_parameters(encoder: Encoder) -> int:
+    """Return how many numbers an encoder learns."""
+    return sum(parameter.numel() for parameter in encoder.parameters())
+
+
 def read_config(directory: Path) -> dict[str, Any]:
     """Read the configuration of an encoder directory.
 

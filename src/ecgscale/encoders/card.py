@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ecgscale.data.recipe import Recipe
-from ecgscale.encoders.base import Encoder
+from ecgscale.encoders.base import Encoder, count_parameters
 
 
 @dataclass(frozen=True)
@@ -82,22 +82,18 @@ def encoder_part(encoder: Encoder) -> str:
     # Encoders whose published count differs from ours say so; the others have nothing to say.
     published = encoder.published
     return (
-        f"`{encoder.name}`, {_count(encoder):,} parameters, embedding width {encoder.embed_dim}. "
-        f"{encoder.reference}.\n\n"
+        f"`{encoder.name}`, {count_parameters(encoder):,} parameters, "
+        f"embedding width {encoder.embed_dim}. {encoder.reference}.\n\n"
         + (f"{published}\n\n" if published else "")
         + yaml_block(encoder.params.model_dump(mode="json"))
     )
-
-
-def _count(encoder: Encoder) -> int:
-    return sum(parameter.numel() for parameter in encoder.parameters())
 
 
 def _origin(encoder: Encoder, origin: CardOrigin) -> str:
     return (
         f"`{origin.file}`, format `{origin.format}`, SHA-256 `{origin.sha256}`. The published "
         f"network has {origin.published_parameters:,} parameters without its head, this one "
-        f"{_count(encoder):,}. Every entry of the file is in this one, but for:\n\n"
+        f"{count_parameters(encoder):,}. Every entry of the file is in this one, but for:\n\n"
         + number_table("Passed over", "Entries", origin.passed_over, ",")
     )
 

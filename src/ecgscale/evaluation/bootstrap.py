@@ -16,6 +16,9 @@ from ecgscale.errors import BadInputError
 from ecgscale.evaluation.metrics.functions import Floats
 
 CONFIDENCE = 0.95
+SCHEME = "weights by seed and patient"
+"""How `patient_weights` draws: what the records state, since resamples of another scheme are of
+other patients though their seed be the same. To be changed with it."""
 PSEUDO_PATIENT = 0.25
 """Weight of the patient at chance that `auroc_interval` adds (docs/evaluation.md)."""
 

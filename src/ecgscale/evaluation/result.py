@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ecgscale.data.record import SPLITS
 from ecgscale.errors import BadInputError
+from ecgscale.evaluation.bootstrap import SCHEME
 from ecgscale.evaluation.metrics import Outcome, main_metric, metrics
 from ecgscale.evaluation.metrics.base import Columns
 from ecgscale.evaluation.metrics.functions import Bools
@@ -32,8 +33,8 @@ class TaskResult:
         labels_absent; what only the readout has (penalty).
     details
         ``kind``; ``metric``, the main one, and its ``unit``; ``protocol``; ``labels``, a row per
-        label (none for a regression); ``replicates``, the main metric of each resample; what the
-        readout tried.
+        label (none for a regression); ``replicates``, the main metric of each resample, and
+        ``resampling``, how those were drawn; what the readout tried.
     """
 
     metrics: dict[str, float]
@@ -94,6 +95,7 @@ def task_result(
             "train_patients": int(table.frame.loc[train, "patient_id"].nunique()),
         },
         "replicates": np.round(replicates.metric, REPLICATE_DECIMALS).tolist(),
+        "resampling": SCHEME,
     }
     return TaskResult({**values, **predictions.metrics}, {**details, **predictions.details})
 

@@ -14,7 +14,7 @@ import torch
 
 from ecgscale import encoders
 from ecgscale.code import closure, entry_of
-from ecgscale.data.subsets import read_subset
+from ecgscale.data.subsets import read_subset, without_sources
 from ecgscale.device import device_name, study_device
 from ecgscale.encoders.base import model_digest, read_config
 from ecgscale.encoders.seen import UNKNOWN, seen_by
@@ -101,7 +101,9 @@ def evaluate(plan: Evaluation, cell: Cell, axes: dict[str, Scalar], root: Path) 
     """
     scale, subset_digest = _NOTHING, "none"
     if cell.size:
-        _, subset = read_subset(root / subset_place(cell.size, cell.order))
+        drawn = read_subset(root / subset_place(cell.size, cell.order))
+        left_out = str(axes.get("without") or "")
+        _, subset = without_sources(*drawn, left_out.split(", ") if left_out else [])
         scale = {"patients": subset.patients, "unknown_patients": subset.unknown_patients}
         scale |= {"records": subset.records}
         scale |= {"hours": subset.hours, "sources": len(subset.sources)}

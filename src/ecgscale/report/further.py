@@ -249,7 +249,7 @@ def _axes_table(found: Further) -> Table:
         names = [one.group.objective, one.group.encoder, one.axis.replace("_", " ")]
         said = one.problem if one.slope is None else with_interval(one.slope, digits)
         spread = "" if math.isnan(one.low) else f"{one.low:.4g} to {one.high:.4g}"
-        rho = number(one.rho, 2) if one.slope else ""
+        rho = with_interval(one.rho, 2) if one.rho else ""
         rows.append([*names, one.outcome.replace("_", " "), spread, said, rho])
     return Table(
         "axes",
@@ -309,9 +309,9 @@ def further_frames(
         ],
         "gains": [
             {
-                **_of(one.group),
+                **group_columns(one.group),
                 **{"control": one.control, "zero": one.zero, "problem": ""},
-                **{"size": size, **_ends("gain", gain)},
+                **{"size": size, **estimate_columns("gain", gain)},
                 "established": one.starts is not None and place >= one.starts,
                 **(_share_columns(one) if place == 0 else {}),
             }
@@ -319,31 +319,31 @@ def further_frames(
             for place, (size, gain) in enumerate(zip(one.group.sizes, one.gains, strict=False))
         ]
         + [
-            {**_of(one.group), "control": one.control, "problem": one.problem}
+            {**group_columns(one.group), "control": one.control, "problem": one.problem}
             for one in found.gains
             if one.problem
         ],
         "shapes": [
             {
-                **_of(one.group),
+                **group_columns(one.group),
                 "form": one.form,
                 "saturates_from": None
                 if one.saturates_from is None
                 else one.group.sizes[one.saturates_from],
                 "negligible": one.negligible,
-                **_ends("first", one.first),
-                **_ends("last_three", one.last_three),
-                **_ends("last_two", one.last_two),
-                **_ends("quadratic", one.quadratic),
+                **estimate_columns("first", one.first),
+                **estimate_columns("last_three", one.last_three),
+                **estimate_columns("last_two", one.last_two),
+                **estimate_columns("quadratic", one.quadratic),
                 "isotonic": "; ".join(f"{value:.6g}" for value in one.isotonic),
             }
             for one in found.shapes
         ],
         "rivals": [
             {
-                **_of(one.first),
+                **group_columns(one.first),
                 **{"second": one.second.objective, "size": one.size},
-                **_ends("difference", one.difference),
+                **estimate_columns("difference", one.difference),
                 "p_holm": one.p_holm,
             }
             for one in found.duels
@@ -359,17 +359,18 @@ def further_frames(
         ],
         "axes": [
             {
-                **_of(one.group),
+                **group_columns(one.group),
                 **{"axis": one.axis, "outcome": one.outcome, "from": one.low, "to": one.high},
-                **{"problem": one.problem, "rho": one.rho},
-                **(_ends("slope", one.slope) if one.slope else {}),
+                "problem": one.problem,
+                **(estimate_columns("rho", one.rho) if one.rho else {}),
+                **(estimate_columns("slope", one.slope) if one.slope else {}),
             }
             for one in [*found.scales, *found.losses]
         ],
         "composition": [
             {
                 **{"part": part.name, "size": size, "low": low, "high": high},
-                **_ends("trend", part.trend),
+                **estimate_columns("trend", part.trend),
             }
             for part in found.composition
             for size, low, high in zip(
@@ -378,7 +379,7 @@ def further_frames(
         ],
         "laws": [
             {
-                **_of(group),
+                **group_columns(group),
                 **{"law": law.name, "formula": law.formula, "problem": law.problem},
                 **{"aicc": law.aicc, "parameter": name, "value": value},
                 **dict(zip(("low", "high"), law.intervals.get(name, ()), strict=False)),
@@ -399,7 +400,8 @@ def _names(objective: str, encoder: str, regime: str) -> dict[str, str]:
     return {"objective": objective, "encoder": encoder, "regime": regime}
 
 
-def _of(group: Group) -> dict[str, Any]:
+def group_columns(group: Group) -> dict[str, Any]:
+    """Return the columns that name a group."""
     endpoint = group.endpoint
     return {
         **_names(group.objective, group.encoder, group.regime),
@@ -408,7 +410,8 @@ def _of(group: Group) -> dict[str, Any]:
     }
 
 
-def _ends(name: str, found: Estimate) -> dict[str, Any]:
+def estimate_columns(name: str, found: Estimate) -> dict[str, Any]:
+    """Return the columns of an estimate: itself, its interval, its p, what they cover."""
     return {
         **{name: found.value, f"{name}_low": found.low, f"{name}_high": found.high},
         **{f"{name}_p": found.p, f"{name}_covers": found.covers},
@@ -417,7 +420,11 @@ def _ends(name: str, found: Estimate) -> dict[str, Any]:
 
 def _pool_columns(pool: Pool) -> dict[str, Any]:
     numbers = {key: value for key, value in vars(pool).items() if isinstance(value, float)}
-    return {**_ends("slope", pool.these), **_ends("slope_of_tasks_alike", pool.alike), **numbers}
+    return {
+        **estimate_columns("slope", pool.these),
+        **estimate_columns("slope_of_tasks_alike", pool.alike),
+        **numbers,
+    }
 
 
 def _share_columns(one: Gain) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ecgscale.data.copies import IdentityManifest
 from ecgscale.data.subsets import Overlap
 from ecgscale.report import contamination, prose, tables, words
 from ecgscale.report.analysis import Analysis
+from ecgscale.report.contrasts import contrasts
 from ecgscale.report.figures import multiples_figure, panels, scaling_figure, slopes_figures
 from ecgscale.report.further import further_tables
 from ecgscale.report.overlap import finite_pool, overlap_table
@@ -119,6 +120,8 @@ def assemble(
         "missing_tasks": missing_tasks(study.evaluation.tasks, study.evaluation.data),
         # Over tasks, from zero data on, shape, rivals, other axes
         "further": further_tables(analysis.further, primary.name),
+        # Arms, model sizes, labels, sources: what a study has of them
+        "contrasts": contrasts(analysis.further, primary.name),
         # Published evidence, claims
         **{name: sections.get(name, {}) for name in ("literature", "claims")},
         # Settings that a search found, at larger sizes

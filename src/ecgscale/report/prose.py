@@ -324,6 +324,15 @@ def _baselines(names: Sequence[str]) -> str:
     return f"Baselines read no encoder and learn from all labels: {predicted_from}. "
 
 
+def _regimes(design: Design) -> list[str]:
+    """Say what a slope under each regime is, and whose slope that is if there are several."""
+    regimes = sorted(set(design.regimes.values()))
+    if len(regimes) == 1:
+        return [_REGIME_LIMITS[regimes[0]]]
+    under = {r: [name for name, of in design.regimes.items() if of == r] for r in regimes}
+    return [f"{', '.join(under[regime])}: {_REGIME_LIMITS[regime]}" for regime in regimes]
+
+
 def limits(design: Design, simulated: Sequence[str]) -> list[str]:
     """Return what the numbers of a study, with these simulated sources, cannot say."""
     sentences = []
@@ -342,7 +351,7 @@ def limits(design: Design, simulated: Sequence[str]) -> list[str]:
         sentences.append(
             f"{len(design.sizes)} sizes: enough to order, too few to tell curves apart."
         )
-    sentences += [_REGIME_LIMITS[regime] for regime in sorted(set(design.regimes.values()))]
+    sentences += _regimes(design)
     sentences.append(
         "One recipe per objective: hyper-parameters were not tuned again at each size, and another "
         "recipe may scale otherwise."

@@ -16,6 +16,7 @@ from ecgscale.literature.records import write_records
 from ecgscale.report import frames
 from ecgscale.report.analysis import Analysis, analyse
 from ecgscale.report.beside import Beside, beside_sections, judged_claims, read_beside
+from ecgscale.report.contrasts import contrast_frames
 from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, simulated_sources, to_html, to_markdown
 from ecgscale.report.provenance import with_runs
@@ -162,7 +163,10 @@ def write_report(
 
 def _tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     """Return the study's numbers for machines, by their path below ``reports/``."""
-    further = further_frames(analysis.further, analysis.laws)
+    further = {
+        **further_frames(analysis.further, analysis.laws),
+        **contrast_frames(analysis.further),
+    }
     return {
         "runs.csv": analysis.collection.table,
         "correlations.csv": frames.correlations_frame(analysis),

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.ranks import average_ranks
-from ecgscale.scaling.variance import Blocks, Estimate, FloatArray, contrast_estimate
+from ecgscale.scaling.variance import Blocks, Estimate, FloatArray, contrast_estimate, whole
 
 SCALES = ("patients", "records", "hours", "sources", "samples_seen", "flops")
 """Columns of the flat table that grow with the data, or with the compute."""
@@ -31,7 +31,8 @@ class AxisSlope:
     slope
         Per doubling of a scale, per unit (nat) of a loss; None where `problem` says why.
     rho
-        Mean over blocks of Spearman's coefficient within the block.
+        Mean over blocks of Spearman's coefficient within the block, with an interval over runs and,
+        of the score, test patients; NaN in it where all blocks agree. None with a `problem`.
     """
 
     group: Group
@@ -40,7 +41,7 @@ class AxisSlope:
     low: float
     high: float
     slope: Estimate | None
-    rho: float
+    rho: Estimate | None
     problem: str = ""
 
 
@@ -108,14 +109,33 @@ def _on_axis(
     elif float(np.ptp(x, axis=1).min()) <= _SAME * abs(high):
         problem = "the same at every size"
     if problem:
-        return AxisSlope(group, axis, outcome, low, high, None, math.nan, problem)
+        return AxisSlope(group, axis, outcome, low, high, None, None, problem)
     on = x if axis == LOSS else np.log2(x)
     resampled = group.replicates if outcome == "score" else np.empty((0, *y.shape))
     slope = slope_on(on, y, resampled, group.blocks, confidence)
-    a, b = (average_ranks(part) - (x.shape[1] + 1) / 2 for part in (x, y))
-    norm = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    rho = np.divide((a * b).sum(axis=1), norm, out=np.zeros_like(norm), where=norm > 0)
-    return AxisSlope(group, axis, outcome, low, high, slope, float(rho.mean()))
+    rho = rho_on(on, y, resampled, group.blocks, confidence)
+    return AxisSlope(group, axis, outcome, low, high, slope, rho)
+
+
+def rho_on(
+    x: FloatArray, y: FloatArray, resampled: FloatArray, blocks: Blocks, confidence: float
+) -> Estimate:
+    """Return the mean over blocks of Spearman's coefficient of y and x within the block.
+
+    A block's coefficient is one number, so its interval is that of any mean over blocks, cut at -1
+    and 1. Parameters are those of `slope_on`.
+    """
+    found = contrast_estimate(_spearman(x, y), _spearman(x, whole(resampled)), blocks, confidence)
+    low, high = np.clip([found.low, found.high], -1, 1).tolist()
+    return replace(found, low=low, high=high)
+
+
+def _spearman(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return Spearman's coefficient over the last axis; 0 where one of the two is constant."""
+    a, b = (average_ranks(part) - (x.shape[-1] + 1) / 2 for part in (x, y))
+    norm = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    zero = np.zeros_like(norm)
+    return np.asarray(np.divide((a * b).sum(axis=-1), norm, out=zero, where=norm > 0))
 
 
 def slope_on(

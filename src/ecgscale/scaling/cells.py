@@ -65,6 +65,8 @@ class Difference:
 
 
 ONE_PAIR = "test patients, of these two runs only"
+UNSAID = "scheme not recorded"
+"""What a record from before the scheme was stated says of how its resamples were drawn."""
 
 
 def replicates_of(name: str, results: Path) -> list[RunRecord]:
@@ -102,7 +104,7 @@ def compare(
     ------
     BadInputError
         If a record is no evaluation, the cells share no endpoint, or an endpoint's test examples,
-        labels or resamples are not the same in all.
+        labels, resamples or the scheme that drew them are not the same in all.
     """
     ones, others = _endpoints(first[0]), _endpoints(second[0])
     shared = [endpoint for endpoint in ones if endpoint in others]
@@ -212,6 +214,13 @@ def _endpoints(record: RunRecord) -> dict[str, dict[str, Any]]:
 def _check_pair(endpoint: str, first: RunRecord, second: RunRecord) -> None:
     """Refuse endpoints whose replicates do not belong together."""
     task = endpoint.partition("@")[0]
+    drawn = [r.details["tasks"][endpoint].get("resampling", UNSAID) for r in (first, second)]
+    if drawn[0] != drawn[1]:
+        raise BadInputError(
+            f"{endpoint} cannot be compared: {first.cell} and {second.cell} were resampled "
+            f"otherwise ({drawn[0]}; {drawn[1]}), so their resamples are not of the same patients: "
+            "evaluate both again"
+        )
     same = {
         "test examples": _digest(first, task) == _digest(second, task),
         "labels": _included(first, endpoint) == _included(second, endpoint),

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from ecgscale.runs.tracking import TrackedRecord
 
 
-_AXES = ("objective", "kind", "role", "control_of", "encoder", "regime", "size", "order", "seed")
+_AXES = (
+    *("objective", "kind", "role", "control_of", "arm_of", "without"),
+    *("encoder", "regime", "size", "order", "seed"),
+)
 _SCALE = (
     *("patients", "unknown_patients", "records", "hours", "sources"),
-    *("samples_seen", "epochs", "flops"),
+    *("samples_seen", "epochs", "flops", "parameters"),
 )
 _METRICS = (*metrics.names(), "labels_used", "labels_absent")
 COLUMNS: tuple[str, ...] = (

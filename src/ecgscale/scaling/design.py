@@ -15,6 +15,11 @@ class Design:
         Those that are pretrained at every size, variants included.
     regimes, control_of
         Of each of them: its training regime, and the objective that it is a variant of, or None.
+    arm_of, without
+        Of each of them: the objective that it repeats under another training or on fewer sources,
+        or None, and the sources that it is trained without.
+    kinds
+        Of each encoder.
     sizes
         Pretraining patients, ascending.
     blocks
@@ -40,7 +45,10 @@ class Design:
     objectives: tuple[str, ...]
     regimes: dict[str, str]
     control_of: dict[str, str | None]
+    arm_of: dict[str, str | None]
+    without: dict[str, tuple[str, ...]]
     encoders: tuple[str, ...]
+    kinds: dict[str, str]
     sizes: tuple[int, ...]
     blocks: tuple[tuple[int, int], ...]
     endpoints: tuple[Endpoint, ...]
@@ -54,11 +62,13 @@ class Design:
 
     @property
     def declared(self) -> tuple[str, ...]:
-        """The objectives that the pre-declared tests are about: no variants, no controls."""
+        """The objectives that the pre-declared tests are about: no variants, arms or controls."""
         return tuple(
             name
             for name in self.objectives
-            if self.control_of[name] is None and name not in self.positive_controls
+            if self.control_of[name] is None
+            and self.arm_of[name] is None
+            and name not in self.positive_controls
         )
 
     @property

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecgscale.data.subsets import SubsetManifest
+from ecgscale.evaluation.endpoints import Endpoint
+from ecgscale.scaling.arms import Arm, arms_of, contrast_arms
 from ecgscale.scaling.axes import AxisSlope, axis_slopes, loss_slopes
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison
@@ -12,11 +14,14 @@ from ecgscale.scaling.composition import Part, compositions
 from ecgscale.scaling.design import Design
 from ecgscale.scaling.gain import Gain, gains
 from ecgscale.scaling.groups import Group
+from ecgscale.scaling.labels import Labels, labels
 from ecgscale.scaling.pooled import PooledSlope, pooled_slopes
 from ecgscale.scaling.rivals import Concordance, Duel, concordance, duels
 from ecgscale.scaling.settings import ReportConfig
 from ecgscale.scaling.shape import Shape, shape
+from ecgscale.scaling.surface import Surface, surfaces
 from ecgscale.scaling.tally import Tally, tallies
+from ecgscale.scaling.without import LeftOut, left_out
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,14 @@ class Further:
         Of the groups at the primary endpoint.
     composition
         Of the subsets.
+    arms
+        At every task, each a family of its own: those with another training.
+    left_out
+        At the primary endpoint: those without some sources.
+    surfaces
+        Of the declared objectives at every task.
+    labels
+        Of the declared objectives at the primary task.
     """
 
     confidence: float
@@ -49,6 +62,10 @@ class Further:
     scales: list[AxisSlope]
     losses: list[AxisSlope]
     composition: list[Part]
+    arms: list[Arm]
+    left_out: list[LeftOut]
+    surfaces: list[Surface]
+    labels: list[Labels]
 
 
 def look_further(
@@ -77,6 +94,9 @@ def look_further(
         encoder: [g for g in primary if g.encoder == encoder and g.objective in design.declared]
         for encoder in design.encoders
     }
+    declared = design.declared
+    dropped = [name for name in design.objectives if design.without[name]]
+    trained = [group for group in tasks if group.objective not in dropped]
     shapes = [shape(group, confidence, _negligible(design, group)) for group in tasks]
     return Further(
         confidence,
@@ -92,7 +112,27 @@ def look_further(
         axis_slopes(collection, primary, confidence),
         loss_slopes(collection, primary, confidence),
         compositions(subsets, confidence),
+        [
+            arm
+            for endpoint in design.tasks
+            for arm in contrast_arms(_at(endpoint, arms_of(design, trained)), confidence)
+        ],
+        left_out(
+            collection,
+            [pair for pair in arms_of(design, primary) if pair[0].objective in dropped],
+            design.without,
+            confidence,
+        ),
+        surfaces(design, collection, [g for g in tasks if g.objective in declared], confidence),
+        labels(
+            [g for g in groups if g.endpoint in design.readouts and g.objective in declared],
+            confidence,
+        ),
     )
+
+
+def _at(endpoint: Endpoint, pairs: Sequence[tuple[Group, Group]]) -> list[tuple[Group, Group]]:
+    return [pair for pair in pairs if pair[0].endpoint == endpoint]
 
 
 def _negligible(design: Design, group: Group) -> float:

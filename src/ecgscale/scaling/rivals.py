@@ -75,11 +75,13 @@ def duels(groups: Sequence[Group], confidence: float) -> list[Duel]:
     ----------
     groups
         Of one endpoint and encoder. Variants of another objective are compared with that alone
-        (`ecgscale.scaling.compare`) and are no rivals.
+        (`ecgscale.scaling.compare`) and are no rivals; nor are two of different regimes.
     """
     rivals = [group for group in groups if not group.problem]
     found = []
     for first, second in combinations(rivals, 2):
+        if first.regime != second.regime:
+            continue
         score, drawn, blocks = paired(first, second)
         if not blocks:
             continue
@@ -104,6 +106,8 @@ def concordance(groups: Sequence[Group], confidence: float, draws: int, seed: in
     rivals = [group for group in groups if not group.problem]
     if len(rivals) < 3:
         return Concordance(problem=f"{len(rivals)} objectives have numbers; 3 are needed")
+    if len({group.regime for group in rivals}) > 1:
+        return Concordance(problem="the objectives are trained under different regimes")
     shared = regular([b for b in rivals[0].blocks if all(b in group.blocks for group in rivals)])
     if not shared:
         return Concordance(problem="the objectives have no replicate in common")

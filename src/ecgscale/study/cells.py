@@ -27,13 +27,16 @@ def cell_axes(study: Study, cell: Cell) -> dict[str, Scalar]:
     """Return the coordinates of a cell as its run records state them."""
     objective = study.objectives[cell.objective]
     is_control = cell.objective in study.grid.controls or objective.control_of
-    role = objective.role or ("control" if is_control else "objective")
+    plain = "arm" if objective.arm_of else "objective"
+    role = objective.role or ("control" if is_control else plain)
     return {
         **asdict(cell),
         "kind": objective.kind,
         "regime": study.training_for(cell.objective).regime,
         "role": role,
         "control_of": objective.control_of,
+        "arm_of": objective.arm_of,
+        "without": ", ".join(objective.data.without) or None,
     }
 
 

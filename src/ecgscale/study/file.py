@@ -138,6 +138,8 @@ class ObjectiveConfig(Settings):
     hold nothing to gain: what a study can see is judged by both."""
     control_of: str | None = None
     """The objective that this variant is a control for."""
+    arm_of: str | None = None
+    """The objective that this one repeats under another training, or without some sources."""
     data: DataConfig = DataConfig()
     """What is changed of the records that it learns from."""
     params: dict[str, Any] = Field(default={})
@@ -156,6 +158,10 @@ class ObjectiveConfig(Settings):
             )
         if self.role == "positive-control" and self.control_of:
             raise ValueError("a positive control is no variant: it has no control_of")
+        if self.arm_of and (self.role or self.control_of):
+            raise ValueError("an arm is no control: it has neither role nor control_of")
+        if self.data.without and not self.arm_of:
+            raise ValueError("data.without needs arm_of: the objective that has all sources")
         if self.data.is_changed and self.role != "negative-control":
             raise ValueError(
                 "what learns from changed data is a negative control: give it that role"
@@ -257,6 +263,8 @@ class Study(Settings):
                 )
         parents = [o.control_of for o in self.objectives.values() if o.control_of]
         _known("objectives.*.control_of", parents, "objectives", self.objectives)
+        for name in objectives:
+            self._check_arm(name)
         _known(
             "report.primary_task",
             [self.report.primary_task],
@@ -273,6 +281,38 @@ class Study(Settings):
             )
         return self
 
+    def _check_arm(self, name: str) -> None:
+        """Hold an arm to one change of one parent in the same list of the grid."""
+        arm, grid = self.objectives[name], self.grid
+        if arm.arm_of is None:
+            return
+        listed = grid.labelled if name in grid.labelled else grid.objectives
+        where = f"objectives.{name}.arm_of"
+        _known(where, [arm.arm_of], "objectives", self.objectives)
+        if name in grid.controls or arm.arm_of not in listed:
+            raise ValueError(
+                f"{where} names {arm.arm_of!r}: list both in grid.objectives, or in grid.labelled"
+            )
+        parent = self.objectives[arm.arm_of]
+        if parent.arm_of or parent.control_of or parent.role:
+            raise ValueError(f"{where} names {arm.arm_of!r}, which is itself an arm or a control")
+        for key in ("kind", "params", "augment", "tuned"):
+            if getattr(arm, key) != getattr(parent, key):
+                raise ValueError(
+                    f"objectives.{name}.{key} must be that of {arm.arm_of}: an arm differs from "
+                    "its parent in training or in data.without alone"
+                )
+        other = self.training_for(name) != self.training_for(arm.arm_of)
+        changes = [other, bool(arm.data.without)]
+        if sum(changes) != 1:
+            raise ValueError(
+                f"objectives.{name} must differ from {arm.arm_of} in training or in data.without, "
+                f"and differs in {'both' if all(changes) else 'neither'}"
+            )
+        _known(f"objectives.{name}.data.without", arm.data.without, "pool", self.pool)
+        if not set(self.pool) - set(arm.data.without):
+            raise ValueError(f"objectives.{name}.data.without leaves no source of the pool")
+
     def _check_tune(self, tune: TuneConfig) -> None:
         _known("tune.objectives", tune.objectives, "objectives", self.objectives)
         _known("tune.encoder", [tune.encoder], "encoders", self.encoders)
@@ -282,7 +322,7 @@ class Study(Settings):
             raise ValueError("tune.sizes repeats a value")
         _known("tune.order", [tune.order], "the orders of grid.replicates", self.grid.orders)
         for name in tune.objectives:
-            if name in self.grid.labelled or self.objectives[name].data.is_changed:
+            if name in self.grid.labelled or self.objectives[name].data != DataConfig():
                 raise ValueError(
                     f"tune.objectives names {name}, which needs labels or changed data: a search "
                     "trains on the records of a subset alone"

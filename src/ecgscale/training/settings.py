@@ -48,10 +48,12 @@ class DataConfig(Settings):
     """Phase-randomised surrogates in place of the recordings (`ecgscale.data.surrogate`)."""
     shuffled_labels: bool = False
     """Labels dealt out anew among the patients of each source."""
+    without: tuple[str, ...] = ()
+    """Sources whose records are dropped once a subset is drawn."""
 
     @property
     def is_changed(self) -> bool:
-        """Whether anything is."""
+        """Whether the records that are left are: to drop a source changes no record."""
         return self.surrogates or self.shuffled_labels
 
 

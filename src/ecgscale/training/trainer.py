@@ -19,8 +19,8 @@ from ecgscale import objectives
 from ecgscale.data.augment import millivolts
 from ecgscale.data.recipe import Recipe
 from ecgscale.data.store import Store, open_store
-from ecgscale.data.subsets import read_subset
-from ecgscale.encoders.base import Encoder
+from ecgscale.data.subsets import read_subset, without_sources
+from ecgscale.encoders.base import Encoder, count_parameters
 from ecgscale.errors import BadInputError
 from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import DatasetInput
@@ -42,6 +42,8 @@ class Trained:
     """What the training of a cell leaves besides the weights."""
 
     outcome: TrainingOutcome
+    parameters: int
+    """Of the encoder, without what only the objective has."""
 
     @property
     def measured(self) -> dict[str, float]:
@@ -56,6 +58,7 @@ class Trained:
         return {
             **measured,
             "collapsed": float(is_collapsed(measured)),
+            "parameters": float(self.parameters),
             **{name: getattr(outcome, name) for name in SPENT},
         }
 
@@ -118,7 +121,7 @@ class Trainer:
             report=report,
             title=self.plan.cell.name,
         )
-        return Trained(outcome)
+        return Trained(outcome, count_parameters(encoder))
 
 
 def train_cell(
@@ -173,9 +176,11 @@ the store of each source."""
 
 def _subset(plan: Pretraining, root: Path) -> Records:
     place = subset_place(plan.cell.size, plan.cell.order)
-    rows, manifest = read_subset(root / place)
-    stores, changed = _stores(rows, root), plan.objective.data
-    name, digest = manifest.name, manifest.digest
+    changed = plan.objective.data
+    rows, manifest = without_sources(*read_subset(root / place), changed.without)
+    stores, name, digest = _stores(rows, root), manifest.name, manifest.digest
+    if changed.without:
+        name += f" without {', '.join(changed.without)}"
     parts: tuple[DatasetInput, ...] = ()
     if plan.tasks:
         listed = {"name": name, "digest": digest, "source": place.as_posix()}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from ecgscale import cli
 from ecgscale.errors import BadInputError
 from ecgscale.pipeline.plan import Rate, plan, read_pilot, stated, write_plan
-from ecgscale.runs.record import result_path
+from ecgscale.runs.record import RunRecord, result_path
 from ecgscale.scaling.noise import planned_power
 from ecgscale.scaling.variance import slope_weights
 from ecgscale.study.design import study_design
@@ -226,8 +226,8 @@ def test_pilots_that_tell_nothing_are_refused_by_name(piloted, tmp_path):
         read_pilot(piloted, piloted, other)
     mixed = tmp_path / "results"
     shutil.copytree(piloted / "results", mixed)
-    record = mixed / "evaluate" / "clef" / "net1d-tiny" / "n128-o0-s0.json"
-    record.write_text(record.read_text().replace('"synthetic"', '"another"'))
+    path = mixed / "evaluate" / "clef" / "net1d-tiny" / "n128-o0-s0.json"
+    RunRecord.read(path).model_copy(update={"study": "another"}).write(path)
     with pytest.raises(BadInputError, match="several studies, another, synthetic"):
         read_pilot(mixed, tmp_path, design)
 

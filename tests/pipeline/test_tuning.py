@@ -89,8 +89,7 @@ def test_a_killed_search_goes_on_to_the_same_winner(tuned):
     interrupted = trials(tuned.root, "clef")
     assert len(interrupted) == 3
 
-    for path in (tuned.root / "results/tune/clef").iterdir():
-        path.unlink()
+    shutil.rmtree(tuned.root / "results/tune/clef")
     with sqlite3.connect(tuned.root / "optuna.db") as store:
         store.execute("UPDATE studies SET study_name = study_name || '-interrupted'")
     tuned.run("tune", "clef")

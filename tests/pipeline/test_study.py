@@ -73,6 +73,37 @@ def test_every_run_is_linked_and_knows_its_commit(small, monkeypatch):
     assert f"md5: {subset}" in (small.root / "dvc.lock").read_text()
 
 
+def test_the_best_encoder_is_loaded_by_its_alias_and_takes_raw_recordings(small, monkeypatch):
+    import mlflow
+
+    from ecgscale import encoders
+    from ecgscale.data.recipe import Recipe
+    from ecgscale.evaluation.raw import RawEmbedder
+
+    monkeypatch.chdir(small.root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{small.root / 'mlflow.db'}")
+    model = mlflow.pyfunc.load_model("models:/ecgscale-clef-net1d-tiny@best")
+    run = mlflow.MlflowClient().get_run(model.metadata.run_id)
+    encoder = encoders.load(small.root / "models" / run.data.tags["ecgscale.cell"])
+    expected = RawEmbedder(encoder, Recipe(**small.study()["recipe"]), "").predict(
+        model.input_example
+    )
+    found = model.predict(model.input_example)
+    assert found.shape == (1, encoder.embed_dim)
+    assert (found == expected).all()
+    assert not list((small.root / "mlartifacts").rglob("*.safetensors"))
+
+
+def test_a_figure_leads_to_raw_files_and_these_lead_to_it(small):
+    printed = small.run("lineage", "reports/figures/scaling.svg").stdout
+    for source in ("sim-ptb-xl", "sim-chapman"):
+        assert printed.count(f"raw files   data/raw/{source}") == 1
+    assert "mlflow run " in printed
+    below = json.loads(small.run("lineage", "data/raw/sim-ptb-xl", "--json").stdout)
+    assert "figure reports/figures/scaling.svg " in below["used_by"]
+    assert "is no file, run or digest" in small.run("lineage", "nonsense", status=2).stderr
+
+
 @pytest.mark.browser
 def test_the_mlflow_pages_show_the_runs(small, chromium):
     from playwright.sync_api import sync_playwright

@@ -8,6 +8,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from ecgscale.runs import models, tracking
+from support.server import mlflow_server
 from support.tracked import client, find, keep, record, runs_of
 
 NAME = "ecgscale-clef-net1d-tiny"
@@ -161,6 +162,7 @@ def test_scores_of_other_tables_are_not_compared(root):
     assert set(aliases(root).values()) == {other.cell}  # alone on the newest tables
 
 
+@pytest.mark.long
 def test_a_cell_trained_again_has_a_version_more_which_the_aliases_name(root):
     study(root, {(64, 0): 0.8})
     again = keep(root, pretrained(tags={"model_digest": "m2", "work_digest": "w2"}))
@@ -206,6 +208,7 @@ def test_what_a_kill_left_half_logged_is_made_whole(root, monkeypatch):
     assert client(root).list_logged_model_artifacts(model.model_id)
 
 
+@pytest.mark.long
 def test_a_slow_store_is_left_in_time_and_gone_on_with(root, monkeypatch, caplog):
     keep(root, pretrained())
     monkeypatch.setattr(tracking.spool, "LAST_MINUTE", -1.0)
@@ -222,9 +225,10 @@ def test_a_moved_project_has_its_models_with_it(root):
     tracking.check_store(there)
     place = client(there).get_model_version_download_uri(NAME, "1")
     assert place.startswith(there.as_uri())
-    assert Model.load(place).signature is not None
+    assert Model.load(place.removeprefix("file://")).signature is not None
 
 
+@pytest.mark.long
 def test_a_lost_registry_is_written_again(root):
     study(root, {(64, 0): 0.8, (64, 1): 0.9})
     client(root).delete_registered_model(NAME)
@@ -232,6 +236,23 @@ def test_a_lost_registry_is_written_again(root):
         aliases(root)
     sync(root)
     assert aliases(root)["best"].endswith("n64-o1-s1")
+
+
+@pytest.mark.long
+def test_a_server_holds_the_same(tmp_path, monkeypatch):
+    with mlflow_server(tmp_path / "server") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        root = tmp_path / "project"
+        root.mkdir()
+        study(root, {(64, 0): 0.8, (64, 1): 0.9})
+        before = everything(root)
+        sync(root)
+        assert everything(root) == before
+        assert aliases(root)["best"].endswith("n64-o1-s1")
+        version = client(root).get_model_version_by_alias(NAME, "best")
+        model = version.tags["ecgscale.model"]
+        held = client(root).list_logged_model_artifacts(model)
+        assert {"MLmodel", "data"} <= {item.path for item in held}
 
 
 def test_only_regressions_are_judged_by_their_error():

@@ -104,7 +104,8 @@ def test_bad_input_is_one_sentence_and_status_2(tmp_path, arguments, sentence):
 
 def test_an_unknown_cell_or_cohort_is_named(tmp_path, project):
     (tmp_path / "params.yaml").write_text((project / "params.yaml").read_text())
-    assert "'a/b' is not a cell" in run("pretrain", "a/b", cwd=tmp_path, status=2).stderr
+    assert "'a' is not a cell" in run("pretrain", "a", cwd=tmp_path, status=2).stderr
+    assert "grid has no cells of a/b" in run("pretrain", "a/b", cwd=tmp_path, status=2).stderr
     assert "has no simulate.moon" in run("simulate", "moon", cwd=tmp_path, status=2).stderr
     assert "has no sources.moon" in run("ingest", "moon", cwd=tmp_path, status=2).stderr
 

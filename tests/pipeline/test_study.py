@@ -94,6 +94,7 @@ def test_the_best_encoder_is_loaded_by_its_alias_and_takes_raw_recordings(small,
     assert not list((small.root / "mlartifacts").rglob("*.safetensors"))
 
 
+@pytest.mark.long
 def test_a_figure_leads_to_raw_files_and_these_lead_to_it(small):
     printed = small.run("lineage", "reports/figures/scaling.svg").stdout
     for source in ("sim-ptb-xl", "sim-chapman"):
@@ -135,12 +136,14 @@ def test_the_mlflow_pages_show_the_runs(small, chromium):
         server.wait()
 
 
+@pytest.mark.long
 def test_a_second_run_repeats_nothing(small):
     before = small.results()
     small.run("repro", "--jobs", "1")
     assert small.results() == before
 
 
+@pytest.mark.long
 def test_a_lost_store_gives_the_same_report(small):
     reports = small.root / "reports"
     before = {name: (reports / name).read_bytes() for name in REPORT}

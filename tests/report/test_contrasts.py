@@ -53,8 +53,6 @@ def test_arms_are_no_part_of_the_answer_and_regimes_are_not_mixed(whole):
     assert {claim.group.regime for claim in analysis.claims} == {"fixed_steps"}
     assert analysis.design.tests == 2  # two encoders
     assert analysis.further.duels == []
-    alone, _ = said(*made(more=None))
-    assert {c.group.encoder: c.p_holm for c in alone.claims}.keys() == {"tiny", "small"}
     pooled = {(row.objective, row.regime) for row in analysis.further.pooled}
     assert ("clef-epochs", "fixed_epochs") in pooled
     assert ("clef", "fixed_steps") in pooled
@@ -92,17 +90,14 @@ def test_one_replicate_is_no_test():
     assert "add more" not in parts[LABELS].sentences[0].split(";")[1].split(":")[0]
 
 
-def test_a_study_without_any_of_it_says_nothing(tmp_path):
-    study, runs = made(more=None, encoders=("tiny",), few=False)
-    _, parts = said(study, runs)
+def test_a_study_without_any_of_it_says_nothing():
+    analysis, parts = said(*made(orders=(0, 1), more=None, encoders=("tiny",), few=False))
     assert parts == {}
-    write_report(study, *runs, tmp_path)
-    assert "Arms:" not in (tmp_path / "report.md").read_text()
-    assert (tmp_path / "further" / "arms.csv").is_file()
+    assert all(frame.empty for frame in contrast_frames(analysis.further).values())
 
 
-def test_tables_for_machines_hold_every_contrast(whole, tmp_path):
-    analysis, parts = whole
+def test_tables_for_machines_hold_every_contrast(whole):
+    analysis, _ = whole
     frames = contrast_frames(analysis.further)
     assert {name: len(frame) for name, frame in frames.items()} == {
         **{"arms": 12, "sources": 12, "surface": 1, "labels": 2}
@@ -113,8 +108,14 @@ def test_tables_for_machines_hold_every_contrast(whole, tmp_path):
     assert abs(surface["parameters"]) < 0.002
     slope = frames["arms"].query("size.isna() and encoder == 'tiny'").iloc[0]
     assert slope["difference"] == pytest.approx(slope["arm"] - slope["parent_value"])
-    study, runs = made()
+
+
+def test_the_page_has_a_part_for_each(tmp_path):
+    study, runs = made(orders=(0, 1), encoders=("tiny",), few=False)
+    _, parts = said(study, runs)
+    assert list(parts) == [ARMS_OF, WITHOUT]
     write_report(study, *runs, tmp_path)
+    assert (tmp_path / "further" / "arms.csv").is_file()
     page = (tmp_path / "report.md").read_text()
     for title, part in parts.items():
         assert f"### {title}" in page

@@ -16,8 +16,8 @@ from ecgscale.runs import tracking
 from support import runs as synthetic
 
 FURTHER = (
-    *("axes", "beaten", "composition", "gains", "laws", "pooled", "ranks", "rivals", "shapes"),
-    "tuning",
+    *("arms", "axes", "beaten", "composition", "gains", "labels", "laws", "pooled", "ranks"),
+    *("rivals", "shapes", "sources", "surface", "tuning"),
 )
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 

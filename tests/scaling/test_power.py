@@ -36,7 +36,12 @@ def whole_studies(noise, blocks, tests, slope, studies=300, resamples=60):
     """Return the verdicts of the first of several objectives in simulated studies."""
     study = synthetic.make_study(objectives=("clef",), tasks=("ptb-xl-form",))
     names = tuple(f"o{number}" for number in range(tests))
-    design = replace(study_design(study), objectives=names, control_of=dict.fromkeys(names))
+    design = replace(
+        study_design(study),
+        objectives=names,
+        control_of=dict.fromkeys(names),
+        arm_of=dict.fromkeys(names),
+    )
     rng = np.random.default_rng(1)
     orders, seeds = (np.array(axis) for axis in zip(*blocks, strict=True))
     x = np.log2(SIZES) - np.log2(SIZES).mean()

@@ -81,7 +81,7 @@ def make_study(**training: object) -> Study:
         augment={"crop_seconds": 1.0},
         evaluation={"data": {"ptb-xl": "one"}, "tasks": TASKS},
         report={"primary_task": TASKS[0]},
-        tune={"encoder": "tiny", "size": 12, "task": TASKS[0]},
+        tune={"encoder": "tiny", "sizes": (12,), "task": TASKS[0]},
     )
 
 

@@ -248,7 +248,7 @@ EDITS = {
     ),
     # The search.
     "the search": (
-        ("pipeline/tuning.py", "SEEDS_PER_STUDY = 10_000", "SEEDS_PER_STUDY = 10_001"),
+        ("pipeline/tuning/search.py", "SEEDS_PER_STUDY = 10_000", "SEEDS_PER_STUDY = 10_001"),
         SEARCH,
     ),
     # What only watches, prints or looks.

@@ -31,6 +31,9 @@ def trials(root, objective):
     }
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def tuned(prepared):
     """A finished search for SimCLR."""
@@ -67,7 +70,6 @@ def test_a_finished_search_repeats_nothing(tuned):
     assert trials(tuned.root, "simclr") == before
 
 
-@pytest.mark.long
 def test_a_killed_search_goes_on_to_the_same_winner(tuned):
     def begin():
         return subprocess.Popen(
@@ -162,7 +164,6 @@ def postgres():
         yield running
 
 
-@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("store", ["sqlite", "postgresql"])
 def test_a_killed_worker_is_replaced_and_its_trial_begun_again(prepared, request, store):
@@ -225,7 +226,6 @@ def wait_for_trials(root, environment, objective, number):
     raise AssertionError("the workers did not begin")
 
 
-@pytest.mark.long
 @pytest.mark.browser
 def test_the_dashboard_opens_on_the_storage(tuned, chromium):
     from playwright.sync_api import sync_playwright
@@ -255,7 +255,6 @@ def test_the_dashboard_opens_on_the_storage(tuned, chromium):
         dashboard.wait()
 
 
-@pytest.mark.long
 def test_a_clone_has_what_a_search_found_and_asks_for_no_other(tuned, tmp_path, project):
     """Of the objectives named in `tune`, one was searched and one was not."""
     root, remote = tuned.root, tmp_path / "remote"

@@ -550,7 +550,7 @@ def lineage(
 @app.command()
 def ui(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Open the study's tracking store in the MLflow UI, on this machine only."""
-    from ecgscale.runs.tracking import experiment_pages, serve
+    from ecgscale.runs.store import experiment_pages, serve
 
     pages = experiment_pages(ROOT)
     out.print("MLflow UI, ready in a few seconds (Ctrl-C ends it):")
@@ -589,7 +589,8 @@ def _make_curve(phase: Any, curve: str, study: Path, jobs: int | None) -> None:
 
 def _run_ids() -> dict[str, str]:
     """Return the tracked run of every record by its digest; none while the store is away."""
-    from ecgscale.runs.tracking import StoreTroubleError, run_ids
+    from ecgscale.runs.store import StoreTroubleError
+    from ecgscale.runs.tracking import run_ids
 
     try:
         return run_ids(ROOT)

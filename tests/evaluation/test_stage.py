@@ -23,9 +23,10 @@ from ecgscale.evaluation.embed import embed_store
 from ecgscale.evaluation.encoder import evaluate_encoder
 from ecgscale.evaluation.readouts.knn import Knn
 from ecgscale.evaluation.readouts.linear import Linear
+from ecgscale.runs.carrier import Carrier
 from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord
-from ecgscale.runs.tracking import Carrier, query
+from ecgscale.runs.tracking import query
 from ecgscale.study.cells import cell_axes, check_cell
 from ecgscale.study.file import Study
 from ecgscale.study.resolve import evaluation

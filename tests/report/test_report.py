@@ -12,7 +12,7 @@ from mlflow.tracking._tracking_service import utils
 from ecgscale.report.provenance import AWAY
 from ecgscale.report.stage import build_report, write_report
 from ecgscale.report.svg import SERIES, VARIABLES
-from ecgscale.runs import tracking
+from ecgscale.runs import artifacts, tracking
 from support import runs as synthetic
 
 FURTHER = (
@@ -382,7 +382,7 @@ def test_what_is_edited_in_the_store_is_named_and_not_believed(kept, caplog):
     client = MlflowClient(tracking.tracking_uri(root))
     client.log_metric(number.run_id, name, 0.999)
     forged = artifact.record.model_copy(update={"axes": {**artifact.record.axes, "size": 4096}})
-    client.log_text(artifact.run_id, forged.to_json(), tracking.RECORD_FILE)
+    client.log_text(artifact.run_id, forged.to_json(), artifacts.RECORD_FILE)
     build_report(study, root)
     after = read(root / "reports")
     changed = {file for file in before if before[file] != after[file]}

@@ -10,7 +10,7 @@ import pytest
 def template(tmp_path_factory):
     """Return an empty store: making one costs more than every test of it."""
     root = tmp_path_factory.mktemp("template")
-    script = "import sys; from pathlib import Path; from ecgscale.runs.tracking import check_store;"
+    script = "import sys; from pathlib import Path; from ecgscale.runs.store import check_store;"
     subprocess.run([sys.executable, "-c", f"{script} check_store(Path('{root}'))"], check=True)
     return root / "mlflow.db"
 

@@ -7,7 +7,7 @@ import pytest
 
 from ecgscale.errors import BadInputError
 from ecgscale.runs import address
-from ecgscale.runs.tracking import check_store
+from ecgscale.runs.store import check_store
 from support.credentials import PASSWORD, USER, WRITTEN, assert_nowhere, use_store
 from support.proxy import Proxy
 

@@ -10,7 +10,7 @@ from mlflow.tracking._tracking_service import utils
 
 from ecgscale.errors import BadInputError
 from ecgscale.pipeline.doctor import tracked_runs
-from ecgscale.runs import tracking
+from ecgscale.runs import carrier, store, tracking, view
 from ecgscale.runs.record import result_path
 from support.tracked import CELL, client, find, keep, points, record, runs_of
 
@@ -85,15 +85,15 @@ EDITS = {
         ["tag model_digest is 'd2', its record says 'd1'"],
     ),
     "the study": (
-        lambda root, run: client(root).set_tag(run, tracking.STUDY, "other"),
+        lambda root, run: client(root).set_tag(run, store.STUDY, "other"),
         ["tag ecgscale.study is 'other', its record says 'trial'"],
     ),
     "the digest of the record": (
-        lambda root, run: client(root).set_tag(run, tracking.RECORD, "0"),
+        lambda root, run: client(root).set_tag(run, store.RECORD, "0"),
         ["tag ecgscale.record is '0', its record says "],
     ),
     "whose run it is": (
-        lambda root, run: client(root).set_tag(run, tracking.ATTEMPT, "0"),
+        lambda root, run: client(root).set_tag(run, store.ATTEMPT, "0"),
         ["tag ecgscale.attempt is '0', its record says "],
     ),
     "a data set": (
@@ -147,7 +147,7 @@ def test_what_a_run_has_lost_is_brought_back(root, kept):
     run = held(root, kept).run_id
     shutil.rmtree(root / "mlartifacts")
     client(root).set_terminated(run, "FAILED")
-    client(root).delete_tag(run, tracking.RECORD)
+    client(root).delete_tag(run, store.RECORD)
     sync(root)
     assert held(root, kept) == replace(held(root, kept), run_id=run, problems=())
     shutil.rmtree(root / "mlartifacts")
@@ -168,7 +168,7 @@ def test_a_deleted_run_is_written_again(root, kept):
     assert found.run_id != run
     client(root).restore_run(run)
     sync(root)
-    both = [run.data.tags.get(tracking.SUPERSEDED) for run in runs_of(root, kept.identity)]
+    both = [run.data.tags.get(store.SUPERSEDED) for run in runs_of(root, kept.identity)]
     assert sorted(both, key=str) == sorted([None, kept.digest], key=str)
 
 
@@ -176,7 +176,7 @@ def test_a_deleted_experiment_is_restored_before_anything_runs(root, kept, caplo
     run = held(root, kept)
     experiment = client(root).get_experiment_by_name("ecgscale-pretrain")
     client(root).delete_experiment(experiment.experiment_id)
-    tracking.check_store(root)
+    store.check_store(root)
     assert caplog.messages == ["experiment ecgscale-pretrain was deleted; it is restored"]
     assert held(root, kept) == run
 
@@ -220,7 +220,7 @@ def test_a_damaged_store_is_one_sentence_and_written_anew(root, kept, place):
         content[at : at + 4096 * 40] = b"\x07" * 4096 * 40
     path.write_bytes(content)
     with pytest.raises(BadInputError, match=r"mlflow\.db is damaged .*move it away") as raised:
-        tracking.check_store(root, whole=True)
+        store.check_store(root, whole=True)
     assert "\n" not in str(raised.value)
 
 
@@ -232,11 +232,11 @@ def test_a_repeated_cell_leaves_runs_that_are_marked(root, kept):
         digests.append(again.digest)
         sync(root)
     runs = tracking.query("trial", "pretrain", root)
-    marks = {run.tags[tracking.RECORD]: run.tags.get(tracking.SUPERSEDED) for run in runs}
+    marks = {run.tags[store.RECORD]: run.tags.get(store.SUPERSEDED) for run in runs}
     assert marks == {digests[0]: digests[2], digests[1]: digests[2], digests[2]: None}
     keep(root, kept)  # as DVC restores it
     sync(root)
-    assert tracking.SUPERSEDED not in held(root, kept).tags
+    assert store.SUPERSEDED not in held(root, kept).tags
 
 
 def test_another_project_s_run_of_the_same_cell_is_not_marked(root, kept, tmp_path, monkeypatch):
@@ -248,7 +248,7 @@ def test_another_project_s_run_of_the_same_cell_is_not_marked(root, kept, tmp_pa
     for project, mine in ((root, kept), (other, theirs)):
         found = held(project, mine)
         assert found.problems == ()
-        assert tracking.SUPERSEDED not in found.tags
+        assert store.SUPERSEDED not in found.tags
 
 
 def test_of_a_run_that_two_merged_stores_hold_one_counts(root, kept):
@@ -263,22 +263,22 @@ def test_of_a_run_that_two_merged_stores_hold_one_counts(root, kept):
     assert held(root, kept).run_id == run.info.run_id
     assert held(root, kept).problems == ()
     tags = client(root).get_run(copy.info.run_id).data.tags
-    assert tags[tracking.SUPERSEDED] == kept.digest
+    assert tags[store.SUPERSEDED] == kept.digest
 
 
-@pytest.mark.parametrize("step", ["_log_points", "_log_metrics", "_log_artifacts", "_log_tags"])
+@pytest.mark.parametrize("step", ["log_points", "_log_metrics", "log_artifacts", "log_tags"])
 def test_a_sync_that_is_killed_is_finished_in_the_same_run(root, monkeypatch, step):
     kept = keep(root, record())
-    done = getattr(tracking, step)
+    done = getattr(view, step)
 
     def killed(*arguments):
         done(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tracking, step, killed)
+    monkeypatch.setattr(view, step, killed)
     with pytest.raises(KeyboardInterrupt):
         sync(root)
-    monkeypatch.setattr(tracking, step, done)
+    monkeypatch.setattr(view, step, done)
     sync(root)
     assert held(root, kept).problems == ()
     assert find(root, kept.identity).info.status == "FINISHED"
@@ -288,9 +288,9 @@ def test_a_sync_that_is_killed_is_finished_in_the_same_run(root, monkeypatch, st
 def test_a_record_that_is_gone_ends_the_run_it_was_to_become(root):
     kept = record()
     with tracking.TrackedRun(kept.identity, root) as run:
-        tracking.Carrier(root).carry()
+        carrier.Carrier(root).carry()
         keep(root, kept)
         run.finish(kept)
     result_path(root / "results", "pretrain", CELL).unlink()
-    tracking.Carrier(root).carry()
+    carrier.Carrier(root).carry()
     assert find(root, kept.identity).info.status == "KILLED"

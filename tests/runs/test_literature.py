@@ -1,7 +1,7 @@
 """Published results in the tracking store."""
 
 from ecgscale.literature.records import write_records
-from ecgscale.runs import tracking
+from ecgscale.runs import store, tracking
 from ecgscale.runs.record import read_results
 from literature.test_publication import PAPER, changed, write
 
@@ -22,4 +22,4 @@ def test_the_import_is_an_experiment_of_its_own_and_is_done_once(root):
     write_records(root)
     assert tracking.sync(root / "results", root).created == ["literature/paper/a"]
     found = tracking.query("literature", "literature", root)
-    assert sum(tracking.SUPERSEDED in run.tags for run in found) == 1
+    assert sum(store.SUPERSEDED in run.tags for run in found) == 1

@@ -7,7 +7,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from ecgscale.runs import models, tracking
+from ecgscale.runs import models, store, tracking
 from support.server import mlflow_server
 from support.tracked import client, find, keep, record, runs_of
 
@@ -222,7 +222,7 @@ def test_a_slow_store_is_left_in_time_and_gone_on_with(root, monkeypatch, caplog
 def test_a_moved_project_has_its_models_with_it(root):
     study(root, {(64, 0): 0.8})
     there = root.rename(root.with_name("moved"))
-    tracking.check_store(there)
+    store.check_store(there)
     place = client(there).get_model_version_download_uri(NAME, "1")
     assert place.startswith(there.as_uri())
     assert Model.load(place.removeprefix("file://")).signature is not None

@@ -8,7 +8,7 @@ import pytest
 
 from ecgscale.errors import BadInputError
 from ecgscale.pipeline.doctor import tracked_runs
-from ecgscale.runs import tracking
+from ecgscale.runs import store, tracking
 from ecgscale.runs.address import PASSWORD, driver_trouble
 from support.postgres import cluster
 from support.server import mlflow_server
@@ -41,7 +41,7 @@ def test_a_store_by_its_own_address(postgres, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PGPASSWORD", "")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", postgres.create("direct"))
     kept = keep(tmp_path, record())
-    tracking.check_store(tmp_path, whole=True)
+    store.check_store(tmp_path, whole=True)
     assert tracking.sync(tmp_path / "results", tmp_path).created == [f"pretrain/{kept.cell}"]
     assert tracking.sync(tmp_path / "results", tmp_path).created == []
     (found,) = tracking.query("trial", "pretrain", tmp_path)
@@ -64,7 +64,7 @@ def test_a_store_that_cannot_be_used_is_one_sentence(postgres, tmp_path, monkeyp
     monkeypatch.setenv("PGPASSWORD", "")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", change(postgres.address("postgres")))
     with pytest.raises(BadInputError, match=said) as caught:
-        tracking.check_store(tmp_path)
+        store.check_store(tmp_path)
     assert len(str(caught.value).splitlines()) == 1
     assert postgres.password not in str(caught.value)
 

@@ -4,7 +4,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ecgscale.distributed import rank
-from ecgscale.runs import tracking
+from ecgscale.runs import carrier, tracking
 from ecgscale.runs.protocol import open_run
 from ecgscale.runs.record import RunRecord, result_path
 from ecgscale.runs.settings import StudyInfo
@@ -40,7 +40,7 @@ def test_a_finished_run_is_recorded_and_tracked_and_leaves_no_work(tmp_path):
     assert expected.items() <= record.tags.items()
     assert {"git_commit", "python", "torch"} <= set(record.tags)
     assert record.started <= record.ended
-    tracking.Carrier(tmp_path).carry()
+    carrier.Carrier(tmp_path).carry()
     (tracked,) = tracking.query("small", "pretrain", tmp_path, {record.digest})
     assert tracked.record.metrics == {"loss": 1.5}
 
@@ -54,12 +54,12 @@ def test_what_stopped_is_continued_in_the_same_run_from_what_it_kept(tmp_path):
     with pytest.raises(RuntimeError, match="stopped"):
         stopped()
     begun = (tmp_path / ".ecgscale/work/k/started").read_text()
-    tracking.Carrier(tmp_path).carry()
+    carrier.Carrier(tmp_path).carry()
     with opened(tmp_path, STUDY) as run:
         assert run.kept("half").read_text() == "done"
         record = run.finish(metrics={})
     assert record.started == begun
-    tracking.Carrier(tmp_path).carry()
+    carrier.Carrier(tmp_path).carry()
     (tracked,) = tracking.query("small", "pretrain", tmp_path, {record.digest})
     experiment = MlflowClient(tracking.tracking_uri(tmp_path)).search_runs(["1", "2", "3"])
     assert [run.info.run_id for run in experiment] == [tracked.run_id]

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from ecgscale.errors import BadInputError
-from ecgscale.runs import spool, tracking
+from ecgscale.runs import carrier, spool, store, tracking
 from ecgscale.runs.record import result_path
 from support.full_disk import no_room
 from support.tracked import CELL, client, find, keep, points, record
@@ -27,7 +27,7 @@ def tracked(root, kept=None, **options):
 
 
 def carry(root):
-    tracking.Carrier(root).carry()
+    carrier.Carrier(root).carry()
 
 
 def log(root, kept):
@@ -202,7 +202,7 @@ def test_sync_leaves_another_attempt_alone(root):
             tracking.sync(root / "results", root)
             run = find(root, other)
             assert (run.info.status, run.data.params) == ("RUNNING", {"lr": "0.5"})
-            assert tracking.RECORD not in run.data.tags
+            assert store.RECORD not in run.data.tags
     assert find(root, kept.identity).info.status == "FINISHED"
 
 
@@ -220,7 +220,7 @@ def test_only_the_wanted_records_are_returned(root):
 def test_processes_that_meet_an_empty_store_do_not_break_it(tmp_path):
     script = (
         "from pathlib import Path; import sys; from ecgscale.runs import tracking;"
-        "tracking.check_store(Path('.')); print(sys.argv[1])"
+        "store.check_store(Path('.')); print(sys.argv[1])"
     )
     started = [
         subprocess.Popen(
@@ -237,7 +237,8 @@ def test_processes_that_meet_an_empty_store_do_not_break_it(tmp_path):
 
 
 def test_without_mlflow_a_run_is_no_trouble_to_the_caller(root, monkeypatch):
-    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    for module in (tracking, store):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
     with tracked(root) as run:
         run.log_points({"loss": [(1, 1.0)]})
         run.finish(record())

@@ -2,7 +2,7 @@
 
 import math
 
-from ecgscale.runs import tracking
+from ecgscale.runs import store, tracking
 from ecgscale.runs.record import WORK, DatasetInput, RunRecord, result_path
 
 CELL = "clef/net1d-tiny/n64-o0-s0"
@@ -41,8 +41,8 @@ def client(root):
 
 def runs_of(root, identity):
     """All runs of an attempt."""
-    experiment = client(root).get_experiment_by_name(tracking.experiment_name(identity.phase))
-    wanted = f"tags.`{tracking.ATTEMPT}` = '{identity.attempt}'"
+    experiment = client(root).get_experiment_by_name(store.experiment_name(identity.phase))
+    wanted = f"tags.`{store.ATTEMPT}` = '{identity.attempt}'"
     return client(root).search_runs([experiment.experiment_id], wanted)
 
 

@@ -23,7 +23,7 @@ from ecgscale.data.store import StoreWriter, open_store
 from ecgscale.data.subsets import build_subsets, read_subset
 from ecgscale.data.surrogate import surrogates
 from ecgscale.errors import BadInputError
-from ecgscale.runs import tracking
+from ecgscale.runs import carrier, store, tracking
 from ecgscale.runs.cell import Cell
 from ecgscale.runs.record import RunRecord, result_path
 from ecgscale.study.file import Study
@@ -199,7 +199,7 @@ def test_record_says_what_was_done(root: Path, clef: RunRecord) -> None:
 
 
 def test_tracked_run_agrees_with_the_record(root: Path, clef: RunRecord) -> None:
-    tracking.Carrier(root).carry()
+    carrier.Carrier(root).carry()
     (tracked,) = tracking.query("small", "pretrain", root, {clef.digest})
     assert tracked.cell == CLEF.name
     assert tracked.record.metrics == pytest.approx(clef.metrics)
@@ -414,7 +414,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes_in_the_same_run(root: 
         if kills < 4:
             kill_at_work(process, root, draw, while_writing=kills % 2 == 1)
             kills += process.exitcode == -signal.SIGKILL
-            tracking.Carrier(root).carry()
+            carrier.Carrier(root).carry()
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL)
 
@@ -422,9 +422,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes_in_the_same_run(root: 
     assert content(root / "models" / cell.name) == expected
     record = RunRecord.read(result_path(root / "results", "pretrain", cell.name))
     assert record.curves == whole.curves
-    tracking.Carrier(root).carry()
+    carrier.Carrier(root).carry()
     tracked = find(root, record.identity)  # the one run of all attempts
-    assert tracked.data.tags[tracking.RECORD] == record.digest
+    assert tracked.data.tags[store.RECORD] == record.digest
     assert loss_history(root, tracked.info.run_id) == whole.curves["train/loss"]
 
 

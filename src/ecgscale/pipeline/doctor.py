@@ -106,7 +106,7 @@ def _disk(root: Path) -> str:
 
 def _store(root: Path) -> str:
     from ecgscale.runs.address import redacted, tracking_uri
-    from ecgscale.runs.tracking import check_store
+    from ecgscale.runs.store import check_store
 
     check_store(root, whole=True)
     return redacted(tracking_uri(root))
@@ -115,7 +115,8 @@ def _store(root: Path) -> str:
 def tracked_runs(root: Path) -> Iterator[Finding]:
     """Hold every run in the tracking store against its record."""
     from ecgscale.runs.record import read_results
-    from ecgscale.runs.tracking import PHASES, held
+    from ecgscale.runs.store import PHASES
+    from ecgscale.runs.tracking import held
 
     what = "tracked runs"
     try:

@@ -24,7 +24,7 @@ from ecgscale.pipeline.work import Task
 from ecgscale.progress import Bars
 from ecgscale.runs import spool
 from ecgscale.runs.lineage import is_saved
-from ecgscale.runs.tracking import StoreTroubleError, check_store
+from ecgscale.runs.store import StoreTroubleError, check_store
 from ecgscale.study.file import PARAMS, Grid, Study, TuneConfig, load_study
 from ecgscale.study.resolve import RESOLVED, validate, write_resolved
 

@@ -1,14 +1,14 @@
 """Where the numbers of a report come from: commits, code and tracked runs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ecgscale.runs.address import is_server, redacted, tracking_uri
-from ecgscale.runs.record import RunRecord
+from ecgscale.runs.record import Phase, RunRecord
 
 if TYPE_CHECKING:
     from ecgscale.runs.tracking import TrackedRecord
@@ -26,7 +26,9 @@ _TAGS = (
 )
 
 
-def with_runs(records: Sequence[RunRecord], root: Path) -> tuple[list["TrackedRecord"], list[str]]:
+def with_runs(
+    every: Mapping[Phase, Sequence[RunRecord]], records: Sequence[RunRecord], root: Path
+) -> tuple[list["TrackedRecord"], list[str]]:
     """Return each record's run in the tracking store, and what the store says otherwise.
 
     The records are the truth and dependencies of the report. The store is a view of them, which
@@ -34,8 +36,10 @@ def with_runs(records: Sequence[RunRecord], root: Path) -> tuple[list["TrackedRe
 
     Parameters
     ----------
+    every
+        All of ``results/``, by phase; those that the store lacks are written to it.
     records
-        From ``results/``; those that the store lacks are written to it.
+        Those that the report shows.
 
     Returns
     -------
@@ -45,11 +49,11 @@ def with_runs(records: Sequence[RunRecord], root: Path) -> tuple[list["TrackedRe
         Each names run and key; they are also logged.
     """
     from ecgscale.runs import tracking
+    from ecgscale.runs.store import StoreTroubleError
 
     try:
-        tracking.sync(root / "results", root, hurry=True)
-        runs = tracking.held(records, root)
-    except tracking.StoreTroubleError as error:
+        runs = tracking.synced(every, records, root)
+    except StoreTroubleError as error:
         log.warning("%s; the report is of the records in results/, without links to runs", error)
         return [tracking.TrackedRecord("", record.cell, {}, record) for record in records], [AWAY]
     sentences = [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
@@ -83,16 +84,14 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     >>> summary = build_report(load_study(), Path("."))  # doctest: +SKIP
     >>> summary.claims[0].verdict, summary.claims[0].correlation.slope  # doctest: +SKIP
     """
+    every = {phase: read_results(root / "results", phase) for phase in get_args(Phase)}
     records = [
-        record
-        for phase in PHASES
-        for record in read_results(root / "results", phase)
-        if record.study == study.study.name
+        record for phase in PHASES for record in every[phase] if record.study == study.study.name
     ]
     records.sort(key=lambda record: record.cell)
     beside = read_beside(root)
     write_records(root)
-    runs, otherwise = with_runs(records, root)
+    runs, otherwise = with_runs(every, records, root)
     pretrain, evaluate = ([r for r in runs if r.record.phase == phase] for phase in PHASES)
     directory = root / "data" / "identity"
     identity = read_identity(directory)[1] if directory.is_dir() else None

@@ -4,12 +4,15 @@ The record is the truth. The store is a view of it, which people and programs ca
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ecgscale.runs import display
 from ecgscale.runs.record import RunRecord, Scalar
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 PARAM_LIMIT, TAG_LIMIT, DIGEST_LIMIT = 6000, 5000, 36
@@ -49,15 +52,13 @@ def params_of(record: RunRecord) -> dict[str, Scalar]:
 
 
 def expected_metrics(record: RunRecord) -> dict[str, float]:
-    """Return the last value of every metric, as MLflow shows it."""
-    last = {name: points[-1][1] for name, points in record.curves.items() if points}
-    final = {metric_name(name): value for name, value in record.metrics.items()}
-    return {**last, **final}
-
-
-def metric_name(name: str) -> str:
-    """Return a metric's name as MLflow accepts it: an endpoint's @ is refused."""
-    return name.replace("@", ":")
+    """Return the last value of every metric, by the names that MLflow shows."""
+    names = display.metric_names(record)
+    last = {
+        display.curve_name(name): points[-1][1] for name, points in record.curves.items() if points
+    }
+    final = {names[name]: value for name, value in record.metrics.items()}
+    return {**display.sizes(record), **last, **final}
 
 
 def param_text(value: Scalar) -> str:
@@ -121,3 +122,21 @@ def _numbers(stored: Mapping[str, float], expected: Mapping[str, float]) -> list
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+def curve_problems(client: "MlflowClient", run: "Run", record: RunRecord) -> list[str]:
+    """Return where curves differ from the record's, each a clause."""
+    found = []
+    for name, points in record.curves.items():
+        final = record.metrics.get(name, points[-1][1] if points else math.nan)
+        if points and not same_number(points[-1][1], final):
+            points = [*points, (points[-1][0], final)]
+        history = client.get_metric_history(run.info.run_id, display.curve_name(name))
+        # As text, NaN is NaN.
+        stored = Counter((point.step, repr(point.value)) for point in history)
+        expected = Counter((step, repr(float(value))) for step, value in points)
+        if stored != expected:
+            step, value = min((stored - expected) or (expected - stored))
+            what = "has a point that its record lacks" if stored - expected else "lacks a point"
+            found.append(f"curve {name} {what}: {value} at step {step}")
+    return found

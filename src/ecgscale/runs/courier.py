@@ -46,7 +46,7 @@ def _wait_for_end(gone: threading.Event) -> None:
 
 
 def _carry(root: Path, gone: threading.Event) -> None:
-    from ecgscale.runs.tracking import Carrier  # imports MLflow only when it carries
+    from ecgscale.runs.carrier import Carrier  # imports MLflow only when it carries
 
     carrier, pause, told, until = Carrier(root), BEAT, None, None
     while True:

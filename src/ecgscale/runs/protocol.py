@@ -19,7 +19,8 @@ from ecgscale.runs.record import (
     result_path,
 )
 from ecgscale.runs.settings import StudyInfo
-from ecgscale.runs.tracking import Points, TrackedRun
+from ecgscale.runs.tracking import TrackedRun
+from ecgscale.runs.view import Points
 from ecgscale.settings import digest_of
 
 

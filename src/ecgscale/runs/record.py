@@ -4,11 +4,12 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from ecgscale.errors import BadInputError
 from ecgscale.files import write_whole
@@ -87,11 +88,20 @@ class RunRecord(BaseModel):
     """Files that it wrote beside this record, with their digests."""
     started: str
     ended: str
+    _stated: str = PrivateAttr("")
+    """The digest of the file that this was read from, which was that of its text."""
 
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON, 32 hexadecimal characters."""
-        return _digest(self.to_json())
+        return self._stated or _digest(self.to_json())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy, changed: what is changed has a digest of its own."""
+        copy = super().model_copy(update=update, deep=deep)
+        if update:
+            copy._stated = ""
+        return copy
 
     @property
     def identity(self) -> RunIdentity:
@@ -111,7 +121,7 @@ class RunRecord(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write atomically, with the record's digest: what is changed afterwards is noticed."""
-        content = {**self._content(), "digest": self.digest}
+        content = {**self._content(), "digest": _digest(self.to_json())}
         write_whole(path, json.dumps(content, sort_keys=True, indent=1) + "\n")
 
     @classmethod
@@ -140,7 +150,7 @@ class RunRecord(BaseModel):
         >>> RunRecord.read(path).metrics
         {'chapman-38.macro_auroc': 0.7}
         """
-        text = _intact(path)
+        text, stated = _intact(path)
         try:
             raw = json.loads(text)
         except json.JSONDecodeError as error:
@@ -151,9 +161,11 @@ class RunRecord(BaseModel):
                 name: [(step, math.nan if value is None else value) for step, value in points]
                 for name, points in raw.get("curves", {}).items()
             }
-            return cls(**raw)
+            record = cls(**raw)
         except (ValidationError, KeyError, TypeError, AttributeError) as error:
             raise BadInputError(f"{path} is not a run record: {error}") from error
+        record._stated = stated
+        return record
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,7 @@ def read_origin(path: Path) -> Origin:
     BadInputError
         If the file is missing, is not as `RunRecord.write` writes it, or was changed afterwards.
     """
-    text = _intact(path)
+    text, _ = _intact(path)
     parts = {"study": "", "made_from": "{}", "made": "{}"}
     parts = {key: _part(text, key) or absent for key, absent in parts.items()}
     try:
@@ -186,10 +198,10 @@ _DIGEST = re.compile(r'^ "digest": "([0-9a-f]{32})",\n', re.MULTILINE)
 """The line of a record's own digest: what belongs to the record alone is indented by one."""
 
 
-def _intact(path: Path) -> str:
-    """Return a record's text without its digest, which must be that of the text.
+def _intact(path: Path) -> tuple[str, str]:
+    """Return a record's text without its digest, and the digest, which must be that of the text.
 
-    A record from before digests were written has none.
+    A record from before digests were written has none: "".
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -199,14 +211,14 @@ def _intact(path: Path) -> str:
         raise BadInputError(f"{path} is not JSON: {error}") from error
     stated = _DIGEST.search(text)
     if stated is None:
-        return text
+        return text, ""
     rest = text[: stated.start()] + text[stated.end() :]
     if _digest(rest.removesuffix("\n")) != stated[1]:
         raise BadInputError(
             f"{path} was changed after it was written: `dvc checkout` brings it back, or "
             "delete it, and `repro` makes it again"
         )
-    return rest
+    return rest, stated[1]
 
 
 def _part(text: str, key: str) -> str:

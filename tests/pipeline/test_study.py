@@ -129,7 +129,7 @@ def test_the_mlflow_pages_show_the_runs(small, chromium):
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1600, "height": 900})
             page.goto(page_url, wait_until="domcontentloaded")
-            page.get_by_text("clef/net1d-tiny/n16-o0-s0").first.wait_for(timeout=90_000)
+            page.get_by_text("n16 o0 s0 clef net1d-tiny").first.wait_for(timeout=90_000)
             browser.close()
     finally:
         os.killpg(server.pid, signal.SIGKILL)

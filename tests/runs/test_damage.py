@@ -48,9 +48,9 @@ def folder(root, run_id):
 
 EDITS = {
     "a number": (
-        lambda root, run: client(root).log_metric(run, "loss", 0.25, step=30),
+        lambda root, run: client(root).log_metric(run, "1 quality/loss", 0.25, step=30),
         [
-            "metric loss is 0.25, its record says 0.5",
+            "metric 1 quality/loss is 0.25, its record says 0.5",
             "curve loss has a point that its record lacks",
         ],
     ),
@@ -64,9 +64,10 @@ EDITS = {
     ),
     "the last digit of a number": (
         lambda root, run: sql(
-            root, "UPDATE latest_metrics SET value = 0.5000000000000001 WHERE key = 'loss'"
+            root,
+            "UPDATE latest_metrics SET value = 0.5000000000000001 WHERE key = '1 quality/loss'",
         ),
-        ["metric loss is 0.50000000000000011, its record says 0.5"],
+        ["metric 1 quality/loss is 0.50000000000000011, its record says 0.5"],
     ),
     "a point of a curve": (
         lambda root, run: sql(root, "UPDATE metrics SET value = 0.8 WHERE step = 20"),
@@ -255,9 +256,9 @@ def test_of_a_run_that_two_merged_stores_hold_one_counts(root, kept):
     """A merge gives a run another id; tags and numbers are copied, and here one is edited."""
     run = client(root).get_run(held(root, kept).run_id)
     copy = client(root).create_run(
-        run.info.experiment_id, run.info.start_time + 1, dict(run.data.tags), run_name=CELL
+        run.info.experiment_id, run.info.start_time + 1, dict(run.data.tags)
     )
-    client(root).log_metric(copy.info.run_id, "loss", 0.9)
+    client(root).log_metric(copy.info.run_id, "1 quality/loss", 0.9)
     client(root).set_terminated(copy.info.run_id)
     sync(root)
     assert held(root, kept).run_id == run.info.run_id

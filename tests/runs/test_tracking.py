@@ -50,10 +50,12 @@ def test_a_run_holds_all_of_its_record(root):
     assert run.info.status == "FINISHED"
     assert run.data.params["lr"] == "0.001"
     assert len(run.data.params["long"]) == 6000
-    assert run.data.metrics["loss"] == 0.5
+    assert run.data.metrics["1 quality/loss"] == 0.5
+    assert run.data.metrics["9 size/log2 patients"] == 6
     assert math.isnan(run.data.metrics["undefined"])
     assert run.data.tags["mlflow.source.git.commit"] == "c0ffee"
-    assert run.data.tags["mlflow.note.content"] == "# A card"
+    assert run.data.tags["mlflow.note.content"].endswith("\n\n# A card")
+    assert run.info.run_name == "n64 o0 s0 clef net1d-tiny"
     assert run.inputs.dataset_inputs[0].dataset.digest == ("ab" * 32)[:36]
     assert points(root, kept, "loss") == kept.curves["loss"]
     artifacts = [item.path for item in client(root).list_artifacts(run.info.run_id)]
@@ -219,7 +221,7 @@ def test_only_the_wanted_records_are_returned(root):
 
 def test_processes_that_meet_an_empty_store_do_not_break_it(tmp_path):
     script = (
-        "from pathlib import Path; import sys; from ecgscale.runs import tracking;"
+        "from pathlib import Path; import sys; from ecgscale.runs import store;"
         "store.check_store(Path('.')); print(sys.argv[1])"
     )
     started = [

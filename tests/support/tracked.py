@@ -2,7 +2,7 @@
 
 import math
 
-from ecgscale.runs import store, tracking
+from ecgscale.runs import display, store, tracking
 from ecgscale.runs.record import WORK, DatasetInput, RunRecord, result_path
 
 CELL = "clef/net1d-tiny/n64-o0-s0"
@@ -54,5 +54,7 @@ def find(root, identity):
 
 def points(root, kept, name="loss"):
     """A curve as the store has it, doubled points too."""
-    history = client(root).get_metric_history(find(root, kept.identity).info.run_id, name)
+    history = client(root).get_metric_history(
+        find(root, kept.identity).info.run_id, display.curve_name(name)
+    )
     return sorted((point.step, point.value) for point in history)

@@ -467,5 +467,5 @@ def kill_at_work(
 def loss_history(root: Path, run_id: str) -> list[tuple[int, float]]:
     from mlflow import MlflowClient
 
-    history = MlflowClient(tracking.tracking_uri(root)).get_metric_history(run_id, "train/loss")
+    history = MlflowClient(tracking.tracking_uri(root)).get_metric_history(run_id, "2 train/loss")
     return sorted((point.step, point.value) for point in history)

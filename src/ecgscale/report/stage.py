@@ -146,7 +146,7 @@ def write_report(
     for name, frame in {**tables, **more}.items():
         frame.to_csv(out / name, index=False)
     for name, text in {
-        **{f"figures/{drawing.name}.svg": drawing.wide for drawing in drawings(page)},
+        **{f"figures/{drawing.file}.svg": drawing.alone for drawing in drawings(page)},
         "metrics.json": json.dumps(metrics, indent=1, sort_keys=True) + "\n",
         "index.html": to_html(page),
         "report.md": to_markdown(page),

@@ -33,7 +33,7 @@ from support.server import mlflow_server
 PACKAGE = Path(__file__).resolve().parents[2]
 OF_TIME = ("seconds", "pairs_per_second")
 """Metrics that measure the machine."""
-REPORTS = ("correlations.csv", "comparisons.csv", "metrics.json")
+REPORTS = ("correlations.csv", "comparisons.csv", "answer.txt")
 INPUTS = (
     "data/store/*/records.parquet",
     "data/tasks/*.parquet",

@@ -78,6 +78,7 @@ def html(report):
 
 def test_every_file_is_written(report):
     assert set(read(report[0])) == {
+        "answer.txt",
         "comparisons.csv",
         "correlations.csv",
         "figures/scaling.svg",
@@ -85,7 +86,8 @@ def test_every_file_is_written(report):
         "figures/tasks.svg",
         *(f"further/{name}.csv" for name in FURTHER),
         "index.html",
-        "metrics.json",
+        "metrics/clef/net1d-tiny.json",
+        "metrics/simclr/net1d-tiny.json",
         "plots/scaling.csv",
         "report.md",
         "runs.csv",
@@ -102,15 +104,18 @@ def test_summary_holds_the_first_objective_s_numbers(report):
     assert summary.complete
 
 
-def test_metrics_are_small_and_finite(report):
-    metrics = json.loads((report[0] / "metrics.json").read_text())
-    assert metrics["clef/net1d-tiny"]["slope"] == pytest.approx(
-        report[1].claims[0].correlation.slope.value, abs=1e-6
-    )
-    assert metrics["headline"] == report[1].headline
-    assert metrics["cells_missing"] == 0
-    assert metrics["clef/net1d-tiny"]["verdict"] == report[1].claims[0].verdict == "rises"
-    assert metrics["smallest_effect"] == 0.002
+def metrics(out, curve="clef/net1d-tiny"):
+    return json.loads((out / "metrics" / f"{curve}.json").read_text())
+
+
+def test_metrics_are_a_row_of_numbers_and_a_word_for_each_curve(report):
+    found = metrics(report[0])
+    assert found["slope"] == pytest.approx(report[1].claims[0].correlation.slope.value, abs=1e-6)
+    assert found.pop("verdict") == report[1].claims[0].verdict == "rises"
+    assert found["runs_missing"] == 0
+    assert all(isinstance(value, int | float) for value in found.values())
+    assert found.keys() == metrics(report[0], "simclr/net1d-tiny").keys() - {"verdict"}
+    assert (report[0] / "answer.txt").read_text() == report[1].headline + "\n"
 
 
 def test_claims_stand_beside_the_correlations_with_intervals_that_agree(report):
@@ -207,7 +212,7 @@ def test_tables_for_machines_name_endpoint_metric_and_unit(wide):
         plotted = list(csv.DictReader(file))
     assert len(plotted) == 2 * 5 * 3
     assert all(row["score"] == row["mae"] for row in plotted)
-    assert json.loads((out / "metrics.json").read_text())["clef/net1d-tiny"]["metric"] == "mae"
+    assert metrics(out)["mae"] > 0
 
 
 def test_new_run_ids_change_only_the_places_that_list_them(report, tmp_path):
@@ -300,9 +305,9 @@ def test_incomplete_grid_is_shown_as_incomplete(small, tmp_path):
     assert "2 of 39 cells of the study are missing or incomplete" in html
     assert "not estimable: 1 of 15 runs is missing" in html
     assert all(cell in html for cell in missing)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["clef/net1d-tiny"]["rho"] is None
-    assert metrics["cells_missing"] == 2
+    found = metrics(tmp_path)
+    assert (found["rho"], found["verdict"]) == (None, "not estimable")
+    assert found["runs_missing"] == 1
 
 
 def test_collapsed_runs_are_listed(small, tmp_path):

@@ -119,7 +119,7 @@ def test_a_point_says_what_it_is_and_leads_to_its_run(browser, page_file):
     assert tip.startswith("clef, 2,048 patients, mean of 3: 0.8")
     assert "covering" in tip
     runs = page.locator("#scaling-figure .wide a")
-    assert runs.count() == 5 * 3 * 3 + 1
+    assert runs.count() == 5 * 3 * 3 + 3
     cell = "run-clef-net1d-tiny-n2048-o0-s0"
     run = page.evaluate(f"document.querySelector('#{cell} td:last-child a').href")
     point = "#scaling-figure .wide [id$='clef-net1d-tiny-n2048-o0-s0'] a"

@@ -1,11 +1,12 @@
 """What DVC and the bookkeeping of cells cost as a study grows, beside the cells themselves.
 
-PYTHONPATH=tests python benchmarks/pipeline.py [--cells 100 1000] [--keep FOLDER] [--out FILE.json]
+PYTHONPATH=tests python benchmarks/pipeline.py [--cells 100 1000] [--planned 2000] [--out FILE.json]
 
 One small study is run for real. Its grid is then enlarged, and the records and encoders of the new
 cells are copies of a real one's under their own names, so that files have their true sizes. Timed
 are: telling DVC of all cells at once (all lock writing of a fresh study), `dvc status`, a `repro`
-that finds nothing to do, and `repro --dry-run`. The plain way, a stage of DVC for each cell, was
+that finds nothing to do, and `repro --dry-run`; then `plan` and `repro --dry-run` of a grid
+of which no cell has been made. The plain way, a stage of DVC for each cell, was
 measured once at dab6f51: `dvc status` 26.9 s and a no-op `repro` 59.0 s at 1,010 cells, one
 rewriting of its lock file 20.7 s at 2,082 stages.
 """
@@ -44,8 +45,8 @@ def project(folder):
     return made
 
 
-def enlarge(made, cells):
-    """Give the study about so many cells, and write their records."""
+def widen(made, cells):
+    """Give the study's grid about so many cells."""
     curves = max(1, cells // (len(SIZES) * len(REPLICATES)))
     names = [f"simclr-{number}" for number in range(curves)]
 
@@ -57,13 +58,18 @@ def enlarge(made, cells):
             }
         study["grid"].update(objectives=names, sizes=SIZES, replicates=REPLICATES, controls=[])
 
+    made.change(change)
+
+
+def enlarge(made, cells):
+    """Give the study about so many cells, and write their records."""
     template = {
         phase: RunRecord.read(
             made.root / "results" / phase / "simclr" / "net1d-tiny" / "n16-o0-s0.json"
         )
         for phase in ("pretrain", "evaluate")
     }
-    made.change(change)
+    widen(made, cells)
     made.run("resolve")
     stages = [name for name in made.dvc("stage", "list", "--name-only").split() if "subset" in name]
     made.dvc("repro", *stages)
@@ -115,9 +121,21 @@ def measured(made, cells):
     return found
 
 
+def planned(made, cells):
+    """Return the seconds that it takes to say what a study would do that has not begun."""
+    widen(made, cells)
+    for folder in ("models", "results"):
+        shutil.rmtree(made.root / folder)
+    found = {"cells": len(cells_of(load_study(made.root / "params.yaml"))) // 2}
+    found["plan"] = timed(lambda: made.run("plan"))
+    found["dry run"] = timed(lambda: made.run("repro", "--dry-run"))
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, nargs="+", default=[100, 400, 1000])
+    parser.add_argument("--planned", type=int, default=2000)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
@@ -129,6 +147,8 @@ def main():
         for cells in asked.cells:
             rows.append(measured(made, cells))
             print(rows[-1], flush=True)
+        rows.append(planned(made, asked.planned))
+        print(rows[-1], flush=True)
     if asked.out:
         asked.out.write_text(json.dumps(rows, indent=1))
 

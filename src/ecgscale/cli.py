@@ -663,8 +663,7 @@ def _show_waiting() -> None:
 
 
 def _show_answer(study: Study) -> None:
-    metrics = json.loads((ROOT / "reports" / "metrics.json").read_text(encoding="utf-8"))
     out.rule(f"[bold]{study.study.name}")
-    out.print(metrics["headline"])
+    out.print((ROOT / "reports" / "answer.txt").read_text(encoding="utf-8").rstrip())
     out.print(f"\nReport      {(ROOT / 'reports' / 'index.html').resolve()}")
     out.print("MLflow UI   make ui")

@@ -72,7 +72,7 @@ def root(tmp_path):
     keep(tmp_path, record("evaluate", "baseline/age-sex", inputs=tables(TABLE), metrics=scores))
     rows = "".join(f"{cell},t,macro_auroc,0.75\n" for cell in (CELL, "baseline/age-sex"))
     write(tmp_path / "reports/runs.csv", "cell,endpoint,metric,score\n" + rows)
-    for name in ("index.html", "figures/scaling.svg"):
+    for name in ("index.html", "figures/scaling-simulated.svg"):
         write(tmp_path / "reports" / name, "")
     write(
         tmp_path / "dvc.lock",
@@ -111,7 +111,7 @@ REPORTED = {
     "report reports",
     "table reports/runs.csv",
     "page reports/index.html",
-    "figure reports/figures/scaling.svg",
+    "figure reports/figures/scaling-simulated.svg",
 }
 
 
@@ -124,7 +124,7 @@ def test_an_encoder_leads_up_to_the_raw_files_and_down_to_the_figures(root, aske
 
 
 def test_a_figure_leads_up_to_all_that_is_behind_it(root):
-    above = names(root, "reports/figures/scaling.svg", up=True)
+    above = names(root, "reports/figures/scaling-simulated.svg", up=True)
     assert {*TRAINED, *EVALUATED, "report reports"} < above
     assert "run results/evaluate/baseline/age-sex.json" in above
 

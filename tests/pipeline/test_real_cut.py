@@ -1,6 +1,5 @@
 """The study on real recordings, cut down: the same file, the same code, less of everything."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -44,8 +43,7 @@ def real(checkout, project, recordings):
 
 
 def test_real_recordings_give_a_report(real):
-    metrics = json.loads((real.root / "reports" / "metrics.json").read_text())
-    assert "clef" in metrics["headline"]
+    assert "clef" in (real.root / "reports" / "answer.txt").read_text()
     runs = pd.read_csv(real.root / "reports" / "runs.csv")
     assert sorted(runs[runs["objective"] == "clef"]["size"]) == [16, 32, 64]
     assert runs["macro_auroc"].between(0, 1).all()

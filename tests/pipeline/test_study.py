@@ -13,13 +13,12 @@ import pytest
 
 from support.server import wait_for
 
-REPORT = ("correlations.csv", "metrics.json", "report.md")
+REPORT = ("correlations.csv", "answer.txt", "report.md")
 
 
 def test_one_command_ends_with_the_answer(small):
     printed = small.first.stdout
-    metrics = json.loads((small.root / "reports" / "metrics.json").read_text())
-    assert metrics["headline"].split()[0] in printed
+    assert (small.root / "reports" / "answer.txt").read_text().split()[0] in printed
     assert "reports/index.html" in printed
     assert "make ui" in printed
 
@@ -96,12 +95,12 @@ def test_the_best_encoder_is_loaded_by_its_alias_and_takes_raw_recordings(small,
 
 @pytest.mark.long
 def test_a_figure_leads_to_raw_files_and_these_lead_to_it(small):
-    printed = small.run("lineage", "reports/figures/scaling.svg").stdout
+    printed = small.run("lineage", "reports/figures/scaling-simulated.svg").stdout
     for source in ("sim-ptb-xl", "sim-chapman"):
         assert printed.count(f"raw files   data/raw/{source}") == 1
     assert "mlflow run " in printed
     below = json.loads(small.run("lineage", "data/raw/sim-ptb-xl", "--json").stdout)
-    assert "figure reports/figures/scaling.svg " in below["used_by"]
+    assert "figure reports/figures/scaling-simulated.svg " in below["used_by"]
     assert "is no file, run or digest" in small.run("lineage", "nonsense", status=2).stderr
 
 

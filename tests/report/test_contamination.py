@@ -65,8 +65,8 @@ def test_the_page_and_its_markdown_show_the_check(study, identity, tmp_path):
         assert "3 short, 1 repeats itself" in getattr(with_check, place).read_text()
         assert sentence(None).split(":")[0].split("'")[0] in getattr(without, place).read_text()
         assert "3 short" not in getattr(without, place).read_text()
-    metrics = [(tmp_path / name / "metrics.json").read_bytes() for name in ("with", "without")]
-    assert metrics[0] == metrics[1]
+    numbers = [(tmp_path / name / "correlations.csv").read_bytes() for name in ("with", "without")]
+    assert numbers[0] == numbers[1]
 
 
 def test_imported_encoders_are_listed_with_what_they_have_seen():

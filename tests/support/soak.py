@@ -4,7 +4,7 @@
 
 A study with two objectives, two sizes, controls and baselines is run once undisturbed. Then again,
 from nothing, by the same command over and over, while one thing after another happens to it, drawn
-at random: a process of it is killed, or the command itself; the tracking server is away, slow or
+at random: a process that makes cells is killed, or any other of it, or the command itself; the tracking server is away, slow or
 failing; no file may grow beyond some size, as on a full disk; a file that a later stage reads is
 overwritten. When the command ends well it is compared, and the next study begins, until the time is
 up.
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import psutil
 
+from ecgscale.pipeline import pool
 from support.project import PIPELINE, Project, shrink
 from support.proxy import Proxy
 from support.server import mlflow_server
@@ -33,16 +34,17 @@ from support.server import mlflow_server
 PACKAGE = Path(__file__).resolve().parents[2]
 OF_TIME = ("seconds", "pairs_per_second")
 """Metrics that measure the machine."""
-REPORTS = ("correlations.csv", "comparisons.csv", "metrics.json")
+REPORTS = ("correlations.csv", "comparisons.csv", "answer.txt")
 INPUTS = (
     "data/store/*/records.parquet",
     "data/tasks/*.parquet",
-    "data/subsets/*/records.parquet",
+    "data/subsets/*/*/records.parquet",
     "models/*/*/*/encoder.safetensors",
     "results/*/*/*/*.json",
 )
 COMMAND = [sys.executable, "-m", "ecgscale", "repro", "--jobs", "2"]
 ATTEMPTS = 60
+KILLED = ("worker", "child", "command")
 
 
 class Soak:
@@ -85,14 +87,14 @@ class Soak:
                 preexec_fn=self._no_room if happening == "disk" else None,
             )
             self.happened[happening] += 1
-            if happening in ("child", "command"):
+            if happening in KILLED:
                 self._kill(process, happening)
             elif happening == "server":
                 self._change_server(process)
             printed = process.communicate()[0]
             self.ended[process.returncode] += 1
             self.proxy.set("up")
-            if "Traceback" in printed and happening not in ("child", "command"):
+            if "Traceback" in printed and happening not in KILLED:
                 raise AssertionError(f"{happening}:\n{printed}")
             if process.returncode == 0:
                 return
@@ -100,19 +102,26 @@ class Soak:
                 raise AssertionError(printed)
         raise AssertionError(f"not done after {ATTEMPTS} attempts")
 
-    ALL = ("child", "child", "child", "command", "command", "server", "disk", "disk", "input")
+    ALL = (*("worker",) * 3, "child", "command", "command", "server", "disk", "disk", "input")
 
     def _no_room(self):
         size = self.random.choice((1_000, 30_000, 200_000, 1_000_000))
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     def _kill(self, process, which):
-        time.sleep(self.random.uniform(2, 30))
-        with contextlib.suppress(psutil.NoSuchProcess):
-            command = psutil.Process(process.pid)
-            children = command.children(recursive=True)
-            victim = self.random.choice(children) if which == "child" and children else command
-            victim.send_signal(self.random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
+        if which == "worker":
+            while process.poll() is None and not processes(process.pid, pool.MODULE):
+                time.sleep(0.2)
+            time.sleep(self.random.uniform(0, 20))
+        else:
+            time.sleep(self.random.uniform(2, 30))
+        command = processes(process.pid)
+        those = {"worker": processes(process.pid, pool.MODULE), "child": command[1:]}
+        victims = those.get(which) or command[:1]
+        if victims:
+            sent = self.random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.random.choice(victims).send_signal(sent)
 
     def _change_server(self, process):
         while process.poll() is None:
@@ -133,6 +142,15 @@ class Soak:
             path.write_bytes(content)
             return True
         return False
+
+
+def processes(pid, module=""):
+    """Return a process with all that it started, or those that run a module."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        command = psutil.Process(pid)
+        found = [command, *command.children(recursive=True)]
+        return [each for each in found if not module or module in each.cmdline()]
+    return []
 
 
 def outcome(root):
@@ -190,7 +208,9 @@ def main():
         began = time.monotonic()
         quiet.run("repro", "--jobs", "2")
         alone = time.monotonic() - began
-        expected, until, studies = outcome(quiet.root), began + options.minutes * 60, 0
+        expected, studies = outcome(quiet.root), 0
+        began = time.monotonic()
+        until = began + options.minutes * 60
         while not studies or time.monotonic() + alone < until:
             project = soak.checkout(f"study-{studies}")
             soak.disturbed(project, until)
@@ -213,7 +233,8 @@ def main():
 
 
 WORDS = {
-    "child": "a process of the command is killed",
+    "worker": "a process that makes cells is killed",
+    "child": "any process of the command is killed",
     "command": "the command itself is killed",
     "server": "the tracking server is away, slow, failing and back, in turns",
     "disk": "no file may grow beyond 1 kB to 1 MB",

@@ -19,7 +19,13 @@ from ecgscale.runs.record import DatasetInput, Phase, RunRecord, read_results
 
 PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune")
 REPORT = "reports"
-_SUFFIXES: dict[str, Kind] = {".html": "page", ".md": "page", ".svg": "figure", ".png": "figure"}
+_SUFFIXES: dict[str, Kind] = {
+    ".html": "page",
+    ".md": "page",
+    ".txt": "page",
+    ".svg": "figure",
+    ".png": "figure",
+}
 
 
 def ancestry(root: Path, run_ids: dict[str, str] | None = None) -> Ancestry:

@@ -1,25 +1,45 @@
-"""The figures of the report: scores against size, and slopes with their intervals."""
+"""The curves of the report: scores against size from zero data on, and paired changes."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ecgscale.evaluation.endpoints import Endpoint
 from ecgscale.report.analysis import Analysis
-from ecgscale.report.svg import MUTED, Drawing, Layout, blank, drawing, style_of
-from ecgscale.report.words import if_error, name_of_change, number, signed, title_of
-from ecgscale.scaling.correlate import Correlation
+from ecgscale.report.svg import CELL, MUTED, Drawing, Layout, blank, drawing, style_of
+from ecgscale.report.words import if_error, interval, number, signed, title_of
+from ecgscale.scaling.gain import RANDOM
 from ecgscale.scaling.groups import Group
-from ecgscale.scaling.variance import level_estimate
+from ecgscale.scaling.variance import Estimate, contrast_estimate, level_estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_DASHES = ((4, 3), (1, 2), (6, 2, 1, 2), (8, 3), (3, 1, 1, 1, 1, 1))
+"""Dash patterns of the named reference lines."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One objective in a panel.
+
+    Attributes
+    ----------
+    place
+        The objective's place in the grid: its colour and marker.
+    is_control
+        Drawn with less weight.
+    """
+
+    place: int
+    group: Group
+    is_control: bool
 
 
 @dataclass(frozen=True)
@@ -28,247 +48,378 @@ class Panel:
 
     Attributes
     ----------
-    series
-        The groups drawn, each with its colour number (the objective's place in the grid).
     runs
         Rows of the flat table that belong here, collapsed runs included.
+    untrained
+        Rows of the random encoder: the curve at zero data.
+    zero
+        Their mean with its interval; None where they were not run with the replicates' seeds.
     references
-        Controls and baselines, which have no sizes, with their mean score: horizontal lines.
+        Controls and baselines that have no sizes, with their mean score: horizontal lines.
     """
 
     endpoint: Endpoint
     title: str
-    series: tuple[tuple[int, Group], ...]
+    series: tuple[Series, ...]
     runs: pd.DataFrame
+    untrained: pd.DataFrame
+    zero: Estimate | None
     references: dict[str, float]
+
+    @property
+    def complete(self) -> list[Series]:
+        """Those that have numbers."""
+        return [one for one in self.series if not one.group.problem]
 
 
 def panels(analysis: Analysis) -> list[Panel]:
     """Sort the groups of all tasks into panels; regimes and encoders are never mixed."""
-    table, objectives = analysis.collection.table, analysis.design.objectives
-    found = [group for group, _ in analysis.results_of(analysis.design.tasks)]
+    table, design = analysis.collection.table, analysis.design
+    found = [group for group, _ in analysis.results_of(design.tasks)]
     keys = dict.fromkeys((g.endpoint, g.encoder, g.regime) for g in found)
     several = len({(encoder, regime) for _, encoder, regime in keys}) > 1
+    zeros = {
+        (one.group.endpoint, one.group.encoder): one.zero for one in analysis.further.gains[::-1]
+    }
     result = []
     for endpoint, encoder, regime in keys:
         series = tuple(
-            (objectives.index(g.objective), g)
+            Series(design.objectives.index(g.objective), g, g.objective not in design.declared)
             for g in found
             if (g.endpoint, g.encoder, g.regime) == (endpoint, encoder, regime)
         )
         here = table[(table["endpoint"] == endpoint.name) & table["score"].notna()]
         here = here[here["encoder"].isna() | (here["encoder"] == encoder)]
         suffix = f" \N{EN DASH} {encoder}, {regime.replace('_', ' ')}" if several else ""
-        fixed = here[~here["objective"].isin(objectives)]
-        means = fixed.groupby("objective", sort=False)["score"].mean()
+        fixed = here[~here["objective"].isin(design.objectives)]
+        untrained = fixed["kind"] == RANDOM
+        means = fixed[~untrained].groupby("objective", sort=False)["score"].mean()
         result.append(
             Panel(
                 endpoint,
                 title_of(endpoint) + suffix,
                 series,
-                here[here["objective"].isin([g.objective for _, g in series])],
+                here[here["objective"].isin([one.group.objective for one in series])],
+                fixed[untrained],
+                zeros.get((endpoint, encoder)),
                 {str(name): float(value) for name, value in means.items()},
             )
         )
     return result
 
 
-def scaling_figure(name: str, panel: Panel, confidence: float) -> Drawing:
-    """Draw the runs, means and intervals of one panel against log2 of the patients."""
+def scaling_figure(name: str, panel: Panel, confidence: float, simulated: bool) -> Drawing:
+    """Draw one panel: runs, means and intervals by size, and beside it paired changes."""
     metric, tips = panel.endpoint.metric, dict[str, str]()
+    changes = [(one, _changes(one.group, confidence)) for one in panel.complete]
+    smallest = min((int(one.group.sizes[0]) for one in panel.complete), default=0)
 
     def draw(layout: Layout) -> "Figure":
         wide = layout == "wide"
-        figure = blank(8.6, 4.7) if wide else blank(4.9, 4.9)
-        right = 0.80 if wide else 0.665
-        axes = figure.add_axes((0.082 if wide else 0.13, 0.125, right - 0.1, 0.835))
-        _draw_panel(axes, panel, confidence, tips if wide else {}, every=1, small=False)
+        figure = blank(8.6, 4.9) if wide else blank(4.9, 8.4)
+        axes = figure.add_axes((0.078, 0.12, 0.40, 0.80) if wide else (0.13, 0.53, 0.54, 0.43))
+        places = _Places(panel, labels=7 if wide else 4)
+        _draw_curves(axes, panel, places, confidence, tips)
         axes.set_ylabel(f"Test {metric.label}")
         axes.set_xlabel("Pretraining patients (log scale)")
+        axes.set_title("Score", pad=8)
         _direct_labels(axes, panel)
+        beside = figure.add_axes((0.715, 0.12, 0.275, 0.80) if wide else (0.17, 0.06, 0.80, 0.36))
+        _draw_changes(beside, changes, places, metric.slope_digits, tips)
+        beside.set_xlabel("Pretraining patients")
+        beside.set_title(f"Change from {smallest:,} patients", pad=8)
         return figure
 
     return drawing(
         name,
-        f"{panel.title}. Dots are runs, lines their mean at each size, bands pointwise "
-        f"{confidence:.0%} intervals ({_band_covers(panel)}); dashed lines are encoders and "
-        f"baselines that saw no pretraining data.{_direction(panel.endpoint)}",
+        f"{panel.title}. Left: dots are runs, larger marks their mean at each size with pointwise "
+        f"{confidence:.0%} intervals ({_covers(panel)}); at 0 patients stands the untrained "
+        "encoder, dashed lines are what saw no pretraining data. Right: the change from the "
+        "smallest size within the same replicate (the same order, seed and test patients), whose "
+        "interval leaves out what a replicate's sizes have in common."
+        f"{_direction(panel.endpoint)}",
         _alt(panel),
         draw,
         tips,
+        simulated,
     )
 
 
-def multiples_figure(name: str, shown: Sequence[Panel], confidence: float) -> Drawing:
+def multiples_figure(
+    name: str, shown: Sequence[Panel], confidence: float, simulated: bool
+) -> Drawing:
     """Draw one small panel per task, each with its own scale; all of one kind of metric."""
     labels = [panel.endpoint.metric.label for panel in shown]
     named, metric = [text[0].upper() + text[1:] for text in labels], shown[0].endpoint.metric
+    references = list(dict.fromkeys(name for panel in shown for name in panel.references))
 
     def draw(layout: Layout) -> "Figure":
         wide = layout == "wide"
         columns = min(3 if wide else 2, len(shown))
         rows = math.ceil(len(shown) / columns)
-        width, height = (8.6, 2.35) if wide else (4.9, 2.0)
-        figure = blank(width, rows * height + 0.35)
+        width, height = (8.6, 2.35) if wide else (4.9, 2.1)
+        figure = blank(width, rows * height + 0.6)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        drawn: set[str] = set()
         for place, (ax, panel) in enumerate(zip(axes, shown, strict=False)):
-            _draw_panel(ax, panel, confidence, {}, every=1 if wide else 2, small=True)
-            ax.set_title(fill(panel.title, 22 if wide else 20), pad=6)
+            places = _Places(panel, labels=3)
+            drawn |= _draw_small(ax, panel, places, confidence, references)
+            ax.set_title(fill(panel.title, 24 if wide else 21), pad=6, fontsize=9.5)
             if place % columns == 0 or named[place] != named[place - 1]:
                 ax.set_ylabel(named[place])
             if place + columns >= len(shown):
                 ax.set_xlabel("Patients")
         for ax in axes[len(shown) :]:
             ax.remove()
-        figure.tight_layout(pad=0.4, w_pad=1.2, h_pad=1.2)
+        _legend_of_lines(figure, [name for name in references if name in drawn], references, wide)
+        below = (0.35 if wide else 0.55) / figure.get_figheight()
+        figure.tight_layout(pad=0.4, w_pad=1.2, h_pad=1.2, rect=(0, below, 1, 0.98))
         return figure
 
+    kind = "tasks" if metric.higher_is_better else "regressions"
     return drawing(
         name,
-        f"The other {'tasks' if metric.higher_is_better else 'regressions'}, "
-        f"each with its own scale of {metric.short}; colours and bands as "
-        "above. Controls and baselines far off a scale are left to the table of controls."
+        f"The other {kind}, each with its own scale of {metric.short}; at 0 patients stands the "
+        "untrained encoder. References far off a scale are left to the table of controls."
         f"{_direction(shown[0].endpoint)}",
-        " ".join(_alt(panel) for panel in shown),
+        f"{len(shown)} small panels, one for each of the other {kind}: {metric.short} against "
+        "pretraining patients. The slopes are in the next figure and its table.",
         draw,
+        simulated=simulated,
     )
 
 
-def slopes_figures(
-    name: str,
-    analysis: Analysis,
-    endpoints: Sequence[Endpoint],
-    row_title: Callable[[Endpoint], str],
-    caption: str,
-) -> list[Drawing]:
-    """Draw slopes per doubling with their intervals, each metric on axes of its own.
+class _Places:
+    """Where sizes stand on the x axis: log2 of the patients, and zero data to the left of them."""
 
-    One figure, or none where nothing could be estimated.
-    """
-    objectives = analysis.design.objectives
-    estimates = [found for _, found in analysis.results_of(endpoints) if found is not None]
-    if not estimates:
-        return []
-    several = len({(c.group.encoder, c.group.regime) for c in estimates}) > 1
-    drawn = [name for name in objectives if any(c.group.objective == name for c in estimates)]
-    parts = [
-        [c for c in estimates if c.group.endpoint.metric == metric]
-        for metric in dict.fromkeys(c.group.endpoint.metric for c in estimates)
-    ]
+    def __init__(self, panel: Panel, labels: int) -> None:
+        sizes = sorted({int(size) for one in panel.series for size in one.group.sizes})
+        logs = [math.log2(size) for size in sizes]
+        step = (logs[-1] - logs[0]) / max(len(logs) - 1, 1) or 1.0
+        self.has_zero = len(panel.untrained) > 0
+        self.zero = logs[0] - 1.35 * step
+        self._step, self._drawn = step, len(panel.series)
+        shown = sizes[:: max(1, math.ceil((len(sizes) - 1) / (labels - 1)))]
+        self._ticks = [(math.log2(size), _size_text(size)) for size in shown]
+        self._ends = logs[0], logs[-1]
 
-    def draw(layout: Layout) -> "Figure":
-        wide = layout == "wide"
-        row, lengths = 0.2 * len(drawn) + 0.32, [len(_rows(part)) for part in parts]
-        figure = blank(8.6 if wide else 4.9, row * sum(lengths) + 0.75 * len(parts))
-        every = figure.subplots(len(parts), 1, squeeze=False, height_ratios=lengths).ravel()
-        for axes, part in zip(every, parts, strict=True):
-            rows = _rows(part)
-            for estimate in part:
-                objective, slope = estimate.group.objective, estimate.slope
-                place, series = drawn.index(objective), objectives.index(objective)
-                off_centre = (place - (len(drawn) - 1) / 2) * 0.7 / len(drawn)
-                y = rows.index(_row(estimate)) + off_centre
-                colour, marker = style_of(series)
-                axes.plot([slope.low, slope.high], [y, y], color=colour, linewidth=1.6)
-                axes.plot([slope.value], [y], marker, color=colour, markersize=5)
-            axes.axvline(0, color=MUTED, linewidth=0.9)
-            axes.set_ylim(len(rows) - 0.4, -0.6)
-            labels = [
-                row_title(endpoint) + (f", {encoder}, {regime}" if several else "")
-                for endpoint, encoder, regime in rows
-            ]
-            axes.set_yticks(range(len(rows)), [fill(text, 34 if wide else 18) for text in labels])
-            axes.tick_params(axis="y", length=0)
-            axes.grid(axis="x")
-            axes.grid(visible=False, axis="y")
-            axes.spines["left"].set_visible(False)
-            axes.locator_params(axis="x", nbins=6 if wide else 4)
-            axes.set_xlabel(f"{name_of_change(rows[0][0].metric)} per doubling of patients")
-        figure.tight_layout(pad=0.4, h_pad=1.2)
-        return figure
+    def at(self, size: int, place: int) -> float:
+        """Return the x of a size; objectives stand beside each other, not upon each other."""
+        off_centre = place - (self._drawn - 1) / 2
+        return math.log2(size) + off_centre * min(0.11, 0.5 / self._drawn) * self._step
 
-    slopes = "; ".join(_slope_alt(estimate, row_title) for estimate in estimates)
-    directions = dict.fromkeys(_direction(part[0].group.endpoint) for part in parts)
-    figure = drawing(
-        name,
-        f"{caption} The vertical line is no effect.{''.join(directions)}",
-        f"Slopes per doubling of patients. {slopes}.",
-        draw,
-    )
-    return [figure]
+    def lay_out(self, axes: "Axes", with_zero: bool) -> None:
+        """Set limits and ticks."""
+        from_zero = with_zero and self.has_zero
+        ticks = [(self.zero, "0")] * from_zero + self._ticks
+        axes.set_xticks([x for x, _ in ticks], [text for _, text in ticks])
+        low = self.zero if from_zero else self._ends[0]
+        axes.set_xlim(low - 0.45 * self._step, self._ends[1] + 0.4 * self._step)
+        if from_zero:  # the axis is broken between zero and the smallest size
+            x = (self.zero + self._ends[0]) / 2
+            axes.plot([x], [0], marker=[(-1, -1), (1, 1)], markersize=9, color=MUTED, clip_on=False,
+                      transform=axes.get_xaxis_transform(), zorder=9)  # fmt: skip
 
 
-def _row(estimate: Correlation) -> tuple[Endpoint, str, str]:
-    group = estimate.group
-    return group.endpoint, group.encoder, group.regime
+def _size_text(size: int) -> str:
+    return f"{size:,}" if size < 10_000 else f"{size // 1000}k"
 
 
-def _rows(estimates: Sequence[Correlation]) -> list[tuple[Endpoint, str, str]]:
-    return list(dict.fromkeys(_row(estimate) for estimate in estimates))
-
-
-def _slope_alt(estimate: Correlation, row_title: Callable[[Endpoint], str]) -> str:
-    group, slope = estimate.group, estimate.slope
-    metric = group.endpoint.metric
-    value, low, high = (
-        signed(end, metric.slope_digits) for end in (slope.value, slope.low, slope.high)
-    )
-    return (
-        f"{group.objective}, {row_title(group.endpoint)}: {metric.short} {value}"
-        f"{metric.suffix} ({low} to {high})"
-    )
-
-
-def _draw_panel(
-    axes: "Axes", panel: Panel, confidence: float, tips: dict[str, str], every: int, small: bool
+def _draw_curves(
+    axes: "Axes", panel: Panel, places: _Places, confidence: float, tips: dict[str, str]
 ) -> None:
-    from matplotlib.ticker import FuncFormatter
-
     metric = panel.endpoint.metric
-    axes.set_xscale("log", base=2)
-    sizes = sorted({int(size) for _, group in panel.series for size in group.sizes})
-    for place, (series, group) in enumerate(panel.series):
-        colour, marker = style_of(series)
+    digits = metric.slope_digits
+    if places.has_zero:
+        for row in panel.untrained.to_dict("records"):
+            _dot(axes, row, places.zero, (MUTED, "o"), _tip(row, "untrained encoder", digits), tips)
+    if panel.zero is not None:
+        text = f"untrained encoder: {_value(panel.zero, digits)}{metric.suffix}"
+        _mark(axes, places.zero, panel.zero, (MUTED, "o"), "mean-zero", text, tips)
+    for order, one in enumerate(panel.series):
+        group, style = one.group, style_of(one.place)
         runs = panel.runs[panel.runs["objective"] == group.objective]
         for row in runs.to_dict("records"):
-            size, order, seed, value = (row[k] for k in ("size", "order", "seed", "score"))
-            gid = f"{group.objective}-n{size}-o{order}-s{seed}"
-            tips[gid] = (
-                f"{group.objective}, {size:,} patients, order {order}, seed {seed}: "
-                f"{value:.{metric.slope_digits}f}{metric.suffix}"
-                f"{', collapsed' if row['collapsed'] else ''}"
-            )
-            axes.plot(
-                [size],
-                [value],
-                "x" if row["collapsed"] else marker,
-                color=colour,
-                alpha=0.55,
-                markersize=3 if small else 5,
-                markeredgewidth=1.2 if row["collapsed"] else 0,
-                gid=None if small else gid,
-            )
+            size = int(row["size"])
+            said = _tip(row, f"{group.objective}, {size:,} patients", digits)
+            _dot(axes, row, places.at(size, order), style, said, tips)
         if group.problem:
             continue
-        measured = (group.score, group.replicates, group.blocks)
-        level = [level_estimate(*measured, i, confidence) for i in range(len(group.sizes))]
-        means, lows, highs = ([getattr(e, p) for e in level] for p in ("value", "low", "high"))
-        width = 1.4 if small else 2.0
-        axes.plot(group.sizes, means, color=colour, linewidth=width, zorder=3 + place)
-        if not math.isnan(lows[0]):
-            axes.fill_between(group.sizes, lows, highs, color=colour, alpha=0.10, linewidth=0)
+        at = [places.at(int(size), order) for size in group.sizes]
+        levels = _levels(group, confidence)
+        if places.has_zero and panel.zero is not None:
+            first = [panel.zero.value, levels[0].value]
+            axes.plot([places.zero, at[0]], first, color=style[0], linewidth=0.9, linestyle=":")
+        width, line = (1.2, "--") if one.is_control else (2.0, "-")
+        means = [level.value for level in levels]
+        axes.plot(at, means, color=style[0], linewidth=width, linestyle=line, zorder=3)
+        for x, size, level in zip(at, group.sizes, levels, strict=True):
+            text = (
+                f"{group.objective}, {size:,} patients, mean of "
+                f"{len(group.blocks)}: {_value(level, digits)}{metric.suffix}"
+            )
+            _mark(axes, x, level, style, f"mean-{group.objective}-n{size}", text, tips)
+    _draw_references(axes, panel.references, list(panel.references))
+    _finish(axes, panel, places, with_zero=True, bins=7)
+
+
+def _draw_small(
+    axes: "Axes", panel: Panel, places: _Places, confidence: float, references: Sequence[str]
+) -> set[str]:
+    """Draw means with their intervals; return the references that are on this scale."""
+    if panel.zero is not None:
+        _whisker(axes, places.zero, panel.zero, MUTED, 1.0)
+        axes.plot([places.zero], [panel.zero.value], "o", color=MUTED, markersize=3)
+    for order, one in enumerate(panel.series):
+        if one.group.problem:
+            continue
+        colour, marker = style_of(one.place)
+        at = [places.at(int(size), order) for size in one.group.sizes]
+        levels = _levels(one.group, confidence)
+        for x, level in zip(at, levels, strict=True):
+            _whisker(axes, x, level, colour, 1.0)
+        width, line = (0.9, "--") if one.is_control else (1.4, "-")
+        means = [level.value for level in levels]
+        axes.plot(at, means, marker, linestyle=line, color=colour, linewidth=width, markersize=3)
+    drawn = _draw_references(axes, panel.references, references)
+    _finish(axes, panel, places, with_zero=True, bins=4)
+    return drawn
+
+
+def _draw_changes(
+    axes: "Axes",
+    changes: Sequence[tuple[Series, list[Estimate]]],
+    places: _Places,
+    digits: int,
+    tips: dict[str, str],
+) -> None:
+    axes.axhline(0, color=MUTED, linewidth=0.9)
+    for order, (one, estimates) in enumerate(changes):
+        group, style = one.group, style_of(one.place)
+        at = [places.at(int(size), order) for size in group.sizes]
+        width, line = (1.0, "--") if one.is_control else (1.6, "-")
+        values = [0.0, *(estimate.value for estimate in estimates)]
+        axes.plot(at, values, color=style[0], linewidth=width, linestyle=line, zorder=3)
+        for x, size, estimate in zip(at[1:], group.sizes[1:], estimates, strict=True):
+            text = (
+                f"{group.objective}, {size:,} against {group.sizes[0]:,} patients in the same "
+                f"replicate: {signed(estimate.value, digits)} ({interval(estimate, digits)})"
+            )
+            _mark(axes, x, estimate, style, f"change-{group.objective}-n{size}", text, tips)
+    places.lay_out(axes, with_zero=False)
+    axes.locator_params(axis="y", nbins=6)
+
+
+def _changes(group: Group, confidence: float) -> list[Estimate]:
+    """Return the change from the smallest size to each other one, paired within replicates."""
+    score = group.score[:, 1:] - group.score[:, :1]
+    drawn = group.replicates[:, :, 1:] - group.replicates[:, :, :1]
+    return [
+        contrast_estimate(score[:, i], drawn[:, :, i], group.blocks, confidence)
+        for i in range(score.shape[1])
+    ]
+
+
+def _levels(group: Group, confidence: float) -> list[Estimate]:
+    measured = (group.score, group.replicates, group.blocks)
+    return [level_estimate(*measured, i, confidence) for i in range(len(group.sizes))]
+
+
+def _value(found: Estimate, digits: int) -> str:
+    if math.isnan(found.low):
+        return number(found.value, digits)
+    ends = f"{number(found.low, digits)} to {number(found.high, digits)}"
+    return f"{number(found.value, digits)} ({ends}, covering {found.covers})"
+
+
+def _tip(row: Mapping[Hashable, Any], name: str, digits: int) -> str:
+    low, value, high = (float(row[key]) for key in ("low", "score", "high"))
+    return (
+        f"{name}, order {row['order']}, seed {row['seed']}: {number(value, digits)} "
+        f"({number(low, digits)} to {number(high, digits)} over test patients)"
+        f"{', collapsed' if row['collapsed'] else ''}"
+    )
+
+
+def _dot(
+    axes: "Axes",
+    row: Mapping[Hashable, Any],
+    x: float,
+    style: tuple[str, str],
+    text: str,
+    tips: dict[str, str],
+) -> None:
+    """Draw one run, a link to it."""
+    collapsed = bool(row["collapsed"])
+    gid = str(row["cell"]).replace("/", "-")
+    tips[gid] = text
+    (dot,) = axes.plot(
+        [x],
+        [float(row["score"])],
+        "x" if collapsed else style[1],
+        color=style[0],
+        alpha=0.45,
+        markersize=4,
+        markeredgewidth=1.2 if collapsed else 0,
+        gid=gid,
+    )
+    dot.set_url(f"{CELL}{row['cell']}")
+
+
+def _mark(
+    axes: "Axes",
+    x: float,
+    found: Estimate,
+    style: tuple[str, str],
+    gid: str,
+    text: str,
+    tips: dict[str, str],
+) -> None:
+    """Draw a mean with its interval."""
+    tips[gid] = text
+    _whisker(axes, x, found, style[0], 1.5)
+    axes.plot([x], [found.value], style[1], color=style[0], markersize=6.5, zorder=5, gid=gid)
+
+
+def _whisker(axes: "Axes", x: float, found: Estimate, colour: str, width: float) -> None:
+    if not math.isnan(found.low):
+        axes.plot([x, x], [found.low, found.high], color=colour, linewidth=width, zorder=4)
+
+
+def _draw_references(
+    axes: "Axes", values: dict[str, float], names: Sequence[str], reach: float = 1.2
+) -> set[str]:
+    """Draw those that do not flatten the curves; each name has its dashes in all panels."""
     low, high = axes.get_ylim()
-    reach = 1.2 * max(high - low, 0.02)  # what lies further off would flatten the curves
-    for value in panel.references.values():
-        if low - reach <= value <= high + reach:
-            axes.axhline(value, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-    shown = sizes[::every] if not small else sizes[:: max(every, math.ceil(len(sizes) / 4))]
-    axes.set_xticks(shown, [f"{size:,}" if size < 10_000 else f"{size // 1000}k" for size in shown])
-    axes.minorticks_off()
-    axes.set_xlim(sizes[0] / 1.18, sizes[-1] * 1.18)
-    axes.locator_params(axis="y", nbins=4 if small else 7)
+    room = reach * max(high - low, 0.02)
+    drawn = {name for name, value in values.items() if low - room <= value <= high + room}
+    for name in drawn:
+        dashes = _DASHES[names.index(name) % len(_DASHES)]
+        axes.axhline(values[name], color=MUTED, linewidth=1.0, linestyle=(0, dashes), zorder=1)
+    return drawn
+
+
+def _legend_of_lines(
+    figure: "Figure", names: Sequence[str], references: Sequence[str], wide: bool
+) -> None:
+    from matplotlib.lines import Line2D
+
+    dashes = [(0, _DASHES[references.index(name) % len(_DASHES)]) for name in names]
+    handles = [Line2D([], [], color=MUTED, linewidth=1.0, linestyle=d) for d in dashes]
+    if handles:
+        figure.legend(
+            handles, names, loc="lower center", ncols=min(len(names), 4 if wide else 2),
+            frameon=False, fontsize=9, handlelength=3,
+        )  # fmt: skip
+
+
+def _finish(axes: "Axes", panel: Panel, places: _Places, with_zero: bool, bins: int) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    places.lay_out(axes, with_zero)
+    axes.locator_params(axis="y", nbins=bins)
     ticks = axes.get_yticks()
-    fewest = range(2 if metric.higher_is_better else 0, 4)
+    fewest = range(2 if panel.endpoint.metric.higher_is_better else 0, 4)
     digits = next((d for d in fewest if np.allclose(ticks, np.round(ticks, d))), 3)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.{digits}f}"))
 
@@ -290,27 +441,26 @@ def _direct_labels(axes: "Axes", panel: Panel) -> None:
             va="center",
             annotation_clip=False,
         )
-    for series, group in panel.series:
-        runs = panel.runs[panel.runs["objective"] == group.objective]
+    for one in panel.series:
+        runs = panel.runs[panel.runs["objective"] == one.group.objective]
         if len(runs):
             last = runs[runs["size"] == runs["size"].max()]
-            entries.append(
-                (float(last["score"].mean()), group.objective, style_of(series)[0], "bold")
-            )
+            weight = "normal" if one.is_control else "bold"
+            name, colour = one.group.objective, style_of(one.place)[0]
+            entries.append((float(last["score"].mean()), name, colour, weight))
     entries.sort(key=lambda entry: entry[0])
     places = _spread([entry[0] for entry in entries], gap, low + gap / 2, high - gap / 2)
     for place, (value, text, colour, weight) in zip(places, entries, strict=True):
+        transform, ends = axes.get_yaxis_transform(), ([1.0, 1.035], [value, place])
+        axes.plot(*ends, color=colour, linewidth=0.7, transform=transform, clip_on=False)
         axes.annotate(
             text,
-            xy=(1.0, value),
-            xytext=(1.045, place),
-            xycoords=axes.get_yaxis_transform(),
-            textcoords=axes.get_yaxis_transform(),
+            xy=(1.045, place),
+            xycoords=transform,
             color=colour,
             fontweight=weight,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkB": 0},
         )
 
 
@@ -326,11 +476,10 @@ def _spread(values: Sequence[float], gap: float, low: float, high: float) -> lis
     return [float(place) for place in places]
 
 
-def _band_covers(panel: Panel) -> str:
+def _covers(panel: Panel) -> str:
     texts = {
-        level_estimate(group.score, group.replicates, group.blocks, 0, 0.95).covers
-        for _, group in panel.series
-        if not group.problem
+        level_estimate(one.group.score, one.group.replicates, one.group.blocks, 0, 0.95).covers
+        for one in panel.complete
     }
     return "covering " + ", or ".join(sorted(texts)) if texts else "none: no complete group"
 
@@ -342,17 +491,18 @@ def _direction(endpoint: Endpoint) -> str:
 
 def _alt(panel: Panel) -> str:
     parts, metric = [], panel.endpoint.metric
-    for _, group in panel.series:
+    for one in panel.series:
+        group = one.group
         if group.problem:
-            parts.append(f"{group.objective}: {group.problem}")
+            parts.append(f"{group.objective} is not estimable")
             continue
-        first, last = (float(value) for value in group.score.mean(axis=0)[[0, -1]])
+        first, last = (number(float(v), metric.digits) for v in group.score.mean(axis=0)[[0, -1]])
         parts.append(
-            f"{group.objective}: mean {metric.label} {number(first, metric.digits)} at "
-            f"{group.sizes[0]:,} patients, {number(last, metric.digits)} at {group.sizes[-1]:,}"
+            f"{group.objective} {first} at {group.sizes[0]:,} patients and {last} at "
+            f"{group.sizes[-1]:,}"
         )
-    parts += [
-        f"{name}: {number(value, metric.digits)} without pretraining data"
-        for name, value in panel.references.items()
-    ]
-    return f"{panel.title}. {'; '.join(parts)}."
+    fixed = [f"{name} {number(value, metric.digits)}" for name, value in panel.references.items()]
+    if panel.zero is not None:
+        fixed.insert(0, f"the untrained encoder {number(panel.zero.value, metric.digits)}")
+    without = f" Without pretraining data: {', '.join(fixed)}." if fixed else ""
+    return f"{metric.label} on {panel.title}: {'; '.join(parts)}.{without}"

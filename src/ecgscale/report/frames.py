@@ -1,4 +1,4 @@
-"""The report's numbers for machines: CSV files and metrics.json."""
+"""The report's numbers for machines: CSV files and the metrics of DVC."""
 
 import math
 from typing import Any
@@ -8,16 +8,10 @@ import pandas as pd
 from ecgscale.evaluation.metrics import MainMetric
 from ecgscale.evaluation.metrics import metrics as known
 from ecgscale.report.analysis import Analysis
-from ecgscale.report.prose import answer, sensitivity
 from ecgscale.scaling.claims import Claim
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.groups import Group
 from ecgscale.scaling.variance import Estimate
-
-_HEADLINE_NUMBERS = (
-    *("slope", "slope_low", "slope_high", "slope_p", "detectable_slope"),
-    *("rho", "rho_low", "rho_high", "rho_p", "tau", "tau_p"),
-)
 
 
 def correlations_frame(analysis: Analysis) -> pd.DataFrame:
@@ -65,26 +59,30 @@ def plot_frame(analysis: Analysis) -> pd.DataFrame:
     return chosen[[*axes, "score", *main]].rename(columns={"size": "patients"})
 
 
-def metrics(analysis: Analysis) -> dict[str, Any]:
-    """Return the numbers that DVC compares between commits; null where not estimable."""
-    controls = analysis.positive_controls, analysis.negative_controls
-    found: dict[str, Any] = {
-        "headline": " ".join([*answer(analysis.claims), *sensitivity(*controls)]),
-        "smallest_effect": analysis.design.smallest_effect,
-        "cells_missing": len(analysis.collection.gaps),
+def metrics(analysis: Analysis) -> dict[str, dict[str, Any]]:
+    """Return the numbers that DVC shows and compares between commits, a row a curve.
+
+    `dvc metrics show` prints a file as a row, with a column for each number: rows are named
+    ``<objective>/<encoder>``, and what is not estimable is null, which DVC leaves blank.
+    """
+    return {
+        f"{claim.group.objective}/{claim.group.encoder}": _headline(claim, analysis)
+        for claim in analysis.said
     }
-    for claim in analysis.said:
-        group, numbers = claim.group, _numbers(claim.correlation)
-        largest = float(group.score[:, -1].mean()) if claim.correlation else None
-        found[f"{group.objective}/{group.encoder}"] = {
-            "verdict": claim.verdict,
-            **{key: _finite(numbers.get(key)) for key in _HEADLINE_NUMBERS},
-            "p_holm": _finite(claim.p_holm),
-            "p_equivalence": _finite(claim.p_equivalence),
-            "metric": group.endpoint.metric.name,
-            "score_largest": _finite(largest),
-        }
-    return found
+
+
+def _headline(claim: Claim, analysis: Analysis) -> dict[str, Any]:
+    group, found = claim.group, claim.correlation
+    runs = f"{group.objective}/{group.encoder}/"
+    slope, rho = (found.slope, found.rho) if found else (None, None)
+    return {
+        "verdict": claim.verdict,
+        **{key: _finite(value) for key, value in _with_ends("slope", slope).items()},
+        "p_holm": _finite(claim.p_holm),
+        "rho": _finite(rho.value) if rho else None,
+        group.endpoint.metric.name: _finite(float(group.score[:, -1].mean())) if found else None,
+        "runs_missing": sum(cell.startswith(runs) for cell in analysis.collection.gaps),
+    }
 
 
 def _group_columns(group: Group, **control: str) -> dict[str, Any]:

@@ -310,7 +310,8 @@ def further_frames(
         "gains": [
             {
                 **group_columns(one.group),
-                **{"control": one.control, "zero": one.zero, "problem": ""},
+                **{"control": one.control, "problem": ""},
+                **(estimate_columns("zero", one.zero) if one.zero else {}),
                 **{"size": size, **estimate_columns("gain", gain)},
                 "established": one.starts is not None and place >= one.starts,
                 **(_share_columns(one) if place == 0 else {}),

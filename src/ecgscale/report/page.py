@@ -1,7 +1,10 @@
 """The report as one self-contained HTML page and as Markdown."""
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +13,15 @@ from ecgscale.data.subsets import Overlap
 from ecgscale.report import contamination, prose, tables, words
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.contrasts import contrasts
-from ecgscale.report.figures import multiples_figure, panels, scaling_figure, slopes_figures
+from ecgscale.report.figures import multiples_figure, panels, scaling_figure
+from ecgscale.report.forest import forest_figures
 from ecgscale.report.further import further_tables
+from ecgscale.report.opening import opening
 from ecgscale.report.overlap import finite_pool, overlap_table
 from ecgscale.report.provenance import provenance, run_links
 from ecgscale.report.suites import missing_tasks, suites_table
 from ecgscale.report.svg import Drawing
+from ecgscale.report.tables import Table
 from ecgscale.report.tuning import SearchTransfer, transfers_table
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.file import Study
@@ -61,17 +67,17 @@ def assemble(
     """
     design, collection, confidence = analysis.design, analysis.collection, analysis.confidence
     primary, several = design.primary, len(design.readouts) > 1
-    shown = panels(analysis)
-    others = [panel for panel in shown if panel.endpoint != primary]
-    small_panels = {
-        "tasks": [panel for panel in others if panel.endpoint.metric.higher_is_better],
-        "regressions": [panel for panel in others if not panel.endpoint.metric.higher_is_better],
-    }
+    simulated = simulated_sources(study)
+    further = {table.name: table for table in further_tables(analysis.further, primary.name)}
+    links = run_links(collection.table)
     return {
         "study": study.study.name,
         "description": study.study.description,
         "question": QUESTION,
+        "simulated": bool(simulated),
+        "addresses": {link["cell"]: link["address"] for link in links},
         # The answer
+        "opening": opening(analysis, list(study.pool), simulated),
         "primary_task": words.title_of(primary) + f" ({words.readout_of(primary)})" * several,
         "cards": [_card(claim, confidence) for claim in analysis.claims],
         "sentences": prose.answer(analysis.claims),
@@ -79,76 +85,114 @@ def assemble(
             f"{claim.group.objective}: {note}" if len(analysis.claims) > 1 else note
             for claim in analysis.claims
             for note in prose.notes(claim)
-        ]
-        + prose.sensitivity(analysis.positive_controls, analysis.negative_controls),
+        ],
         "completeness": prose.completeness(collection),
         "incomplete": not collection.complete,
-        # Accuracy against pretraining size
-        "scaling": [
-            scaling_figure(f"scaling-{place}" if place else "scaling", panel, confidence)
-            for place, panel in enumerate(p for p in shown if p.endpoint == primary)
+        **_curves(analysis, simulated=bool(simulated)),
+        # Tasks
+        "unadjusted": prose.unadjusted(analysis),
+        "tasks_tables": [
+            *_present(further, "pooled"),
+            tables.correlations_table(
+                analysis, [e for e in design.tasks if e != primary], "other-correlations"
+            ),
         ],
-        "multiples": [
-            multiples_figure(name, part, confidence) for name, part in small_panels.items() if part
+        "suites": suites_table(analysis),
+        "missing_tasks": missing_tasks(study.evaluation.tasks, study.evaluation.data),
+        # Objectives side by side
+        "objectives_tables": [
+            tables.correlations_table(analysis, [primary]),
+            *_present(further, "gains", "shapes", "rivals", "rank-stability"),
+            tables.laws_table(analysis),
         ],
-        "slopes": slopes_figures("slopes", analysis, design.tasks, words.title_of, _OF_TASKS),
-        "legend": list(enumerate(design.objectives)),
-        # Correlations; the primary task under every protocol, if there are several
-        "correlations": tables.correlations_table(analysis, [primary]),
-        "components": tables.components_table(analysis),
-        "other_correlations": tables.correlations_table(
-            analysis, [e for e in design.tasks if e != primary], "other-correlations"
-        ),
-        "readout_slopes": slopes_figures(
-            "readout-slopes", analysis, design.readouts, words.readout_of, _OF_READOUTS
-        )
-        if several
-        else [],
         "readouts": [tables.readout_slopes_table(analysis), tables.readout_means_table(analysis)]
         if several
         else [],
-        # Controls, and means over the tasks of each benchmark suite
-        "comparison_sentences": [
-            prose.comparison_sentence(c, confidence)
-            for c in analysis.primary_comparisons
-            if c.slope
+        # Controls and sensitivity
+        "control_sentences": [
+            *prose.sensitivity(analysis.positive_controls, analysis.negative_controls),
+            *(
+                prose.comparison_sentence(c, confidence)
+                for c in analysis.primary_comparisons
+                if c.slope
+            ),
         ],
-        "comparisons": tables.comparisons_table(analysis),
-        "levels": tables.means_table(analysis),
+        "control_tables": [
+            tables.means_table(analysis),
+            *_present(further, "beaten"),
+            tables.comparisons_table(analysis),
+            tables.components_table(analysis),
+        ],
         "collapsed": tables.collapse_table(analysis),
-        "suites": suites_table(analysis),
-        "missing_tasks": missing_tasks(study.evaluation.tasks, study.evaluation.data),
-        # Over tasks, from zero data on, shape, rivals, other axes
-        "further": further_tables(analysis.further, primary.name),
         # Arms, model sizes, labels, sources: what a study has of them
         "contrasts": contrasts(analysis.further, primary.name),
-        # Published evidence, claims
-        **{name: sections.get(name, {}) for name in ("literature", "claims")},
+        "axes": _present(further, "axes"),
         # Settings that a search found, at larger sizes
         "transfers": [one.sentence for one in transfers],
         "tuning": transfers_table(transfers),
-        # Laws, tasks and data
-        "laws": tables.laws_table(analysis),
-        "tasks": tables.tasks_table(analysis),
-        "data": tables.data_table(analysis),
-        "overlap": overlap_table(overlaps),
-        "gaps": tables.gaps_table(analysis),
+        # Published evidence, claims
+        **{name: sections.get(name, {}) for name in ("literature", "claims")},
+        # Data
+        "data_tables": [
+            tables.tasks_table(analysis),
+            tables.data_table(analysis),
+            *_present(further, "composition"),
+            overlap_table(overlaps),
+        ],
         "contamination": contamination.sentence(identity),
-        "copies": contamination.copies_table(study, identity),
-        "seen": contamination.seen_table(runs),
+        "copies": [contamination.copies_table(study, identity), contamination.seen_table(runs)],
+        "gaps": tables.gaps_table(analysis),
         # Methods, limits, provenance
         "methods": prose.methods(design, confidence, study.evaluation.bootstrap),
-        "limits": [*prose.limits(design, simulated_sources(study)), *finite_pool(overlaps)],
+        "limits": [*prose.limits(design, simulated), *finite_pool(overlaps)],
         "provenance": [("study", study.study.name), *provenance(runs)],
         "otherwise": otherwise,
         "outside": collection.outside,
-        "runs": run_links(collection.table),
+        "runs": links,
+        "local": any("127.0.0.1" in link["address"] for link in links),
+    }
+
+
+def _present(known: Mapping[str, Table], *names: str) -> list[Table]:
+    return [known[name] for name in names if name in known]
+
+
+def _curves(analysis: Analysis, simulated: bool) -> dict[str, Any]:
+    """Return the figures, by the part of the page that shows them."""
+    design, confidence = analysis.design, analysis.confidence
+    shown = panels(analysis)
+    others = [panel for panel in shown if panel.endpoint != design.primary]
+    small = {
+        "tasks": [panel for panel in others if panel.endpoint.metric.higher_is_better],
+        "regressions": [panel for panel in others if not panel.endpoint.metric.higher_is_better],
+    }
+    main = [panel for panel in shown if panel.endpoint == design.primary]
+    of_tasks = forest_figures(
+        *("slopes", analysis, design.tasks, words.title_of, _OF_TASKS), simulated=simulated
+    )
+    of_readouts = forest_figures(
+        *("readout-slopes", analysis, design.readouts, words.readout_of, _OF_READOUTS),
+        simulated=simulated,
+    )
+    return {
+        "scaling": [
+            scaling_figure(f"scaling-{place}" if place else "scaling", panel, confidence, simulated)
+            for place, panel in enumerate(main)
+        ],
+        "multiples": [
+            multiples_figure(name, part, confidence, simulated)
+            for name, part in small.items()
+            if part
+        ],
+        "slopes": of_tasks,
+        "readout_slopes": of_readouts if len(design.readouts) > 1 else [],
+        "legend": list(enumerate(design.objectives)),
     }
 
 
 def drawings(page: Page) -> list[Drawing]:
     """Return all figures of a page, in its order."""
-    return [*page["scaling"], *page["multiples"], *page["slopes"], *page["readout_slopes"]]
+    return [*page["scaling"], *page["slopes"], *page["multiples"], *page["readout_slopes"]]
 
 
 def _card(claim: Claim, confidence: float) -> dict[str, str]:
@@ -186,8 +230,11 @@ def simulated_sources(study: Study) -> list[str]:
 
 
 def to_html(page: Page) -> str:
-    """Return the page; it loads nothing from anywhere."""
-    return str(_environment().get_template("report.html.j2").render(page=page))
+    """Return the page; it loads nothing from anywhere, and no script but its own runs."""
+    script = files("ecgscale.report").joinpath("templates/report.js").read_text(encoding="utf-8")
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    template = _environment().get_template("report.html.j2")
+    return str(template.render(page=page, script=script, digest=digest))
 
 
 def to_markdown(page: Page) -> str:

@@ -2,15 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ecgscale.evaluation.metrics import MainMetric
-from ecgscale.report.words import count, ends, if_error, interval, number, p_text, percent, signed
+from ecgscale.report.words import (
+    count,
+    ends,
+    if_error,
+    interval,
+    number,
+    p_text,
+    percent,
+    signed,
+    title_of,
+)
 from ecgscale.scaling.claims import Claim, Verdict
 from ecgscale.scaling.collect import Collection
 from ecgscale.scaling.compare import Comparison
 from ecgscale.scaling.correlate import Correlation
 from ecgscale.scaling.design import Design
 from ecgscale.scaling.variance import Estimate
+
+if TYPE_CHECKING:
+    from ecgscale.report.analysis import Analysis
 
 _REGIME_LIMITS = {
     "fixed_steps": (
@@ -174,6 +188,31 @@ def _estimate(claim: Claim) -> str:
         f"doubling ({percent(interval.confidence)} interval "
         f"{ends(interval.low, interval.high, digits)}, p {p_text(claim.p_holm)})."
     )
+
+
+def unadjusted(analysis: "Analysis") -> list[str]:
+    """Say how many slopes were looked at beside the tests, and what the smallest p is."""
+    said = {id(claim.group) for claim in analysis.said}
+    looked = [
+        found
+        for _, found in analysis.results_of(analysis.design.tasks)
+        if found is not None and id(found.group) not in said and not math.isnan(found.slope.p)
+    ]
+    if not looked:
+        return []
+    alpha = 1 - analysis.confidence
+    least = min(looked, key=lambda found: found.slope.p)
+    below = sum(found.slope.p <= alpha for found in looked)
+    metric, adjusted = least.group.endpoint.metric, min(1.0, least.slope.p * len(looked))
+    return [
+        f"Beside the pre-declared tests stand {len(looked)} slopes that were not declared: with "
+        f"none of them real, about {alpha * len(looked):.1g} would have a p of {alpha:.2g} or "
+        f"less; {below} {'has' if below == 1 else 'have'}. The smallest is that of "
+        f"{least.group.objective} on {title_of(least.group.endpoint)}: "
+        f"{signed(least.slope.value, metric.slope_digits)} {metric.unit or metric.short} per "
+        f"doubling ({interval(least.slope, metric.slope_digits)}), p {p_text(least.slope.p)}, "
+        f"times {len(looked)} (Bonferroni) {p_text(adjusted)}."
+    ]
 
 
 def notes(claim: Claim) -> list[str]:

@@ -20,6 +20,9 @@ AWAY = (
     "is that of a record in results/."
 )
 
+LOCAL = "http://127.0.0.1:5000"
+"""Where ``python -m ecgscale ui`` shows a store that is no server."""
+
 _TAGS = (
     *("git_commit", "git_dirty", "ecgscale_version", "python", "torch", "platform", "device"),
     "recipe_digest",
@@ -91,16 +94,20 @@ def provenance(runs: Sequence["TrackedRecord"]) -> list[tuple[str, str]]:
 def run_links(table: pd.DataFrame) -> list[dict[str, str]]:
     """Return the tracked runs of every cell of the flat table.
 
-    Each has its ``cell``, ids (``pretrain``, ``evaluate``; "" where there is none) and addresses
-    (``pretrain_url``, ``evaluate_url``; "" where the store is not a web server).
+    Each has its ``cell``, ids (``pretrain``, ``evaluate``; "" where there is none), addresses
+    (``pretrain_url``, ``evaluate_url``; "" where there is no run), and in ``address`` where the
+    cell is shown: its evaluation, or its row on this page. Runs of a store in a file are shown by
+    ``python -m ecgscale ui``, on this machine.
     """
-    server = redacted(tracking_uri(Path())).rstrip("/")
-    base = f"{server}/#/experiments/0/runs/" if is_server(server) else ""
+    uri = tracking_uri(Path())
+    server = redacted(uri).rstrip("/") if is_server(uri) else LOCAL
+    base = f"{server}/#/experiments/0/runs/"
     links = []
     for row in table.drop_duplicates("cell").to_dict("records"):
         link = {"cell": str(row["cell"])}
         for phase in ("pretrain", "evaluate"):
             run = str(row[f"{phase}_run_id"] or "")
-            link |= {phase: run, f"{phase}_url": base + run if base and run else ""}
-        links.append(link)
+            link |= {phase: run, f"{phase}_url": base + run if run else ""}
+        here = f"#run-{link['cell'].replace('/', '-')}"
+        links.append({**link, "address": link["evaluate_url"] or here})
     return links

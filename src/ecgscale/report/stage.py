@@ -29,6 +29,9 @@ from ecgscale.scaling.claims import Claim
 from ecgscale.study.design import study_design
 from ecgscale.study.file import Study
 
+ANSWER = "answer.txt"
+"""Below ``reports/``: what the study says, in sentences."""
+
 PHASES: tuple[Phase, ...] = ("pretrain", "evaluate")
 """Phases whose runs the report shows."""
 
@@ -40,7 +43,8 @@ class ReportSummary:
     Attributes
     ----------
     headline
-        Sentences with numbers for each pre-declared test, the first one's first.
+        A line for each of: what was asked of what data, whether pretraining helps, whether more of
+        it does.
     claims
         All pre-declared tests, each with its numbers.
     complete
@@ -131,28 +135,32 @@ def write_report(
     tables = _tables(analysis)
     simulated = simulated_sources(study)
     sections, more = beside_sections(study, analysis, beside or Beside(), simulated, tables)
-    page, metrics = (
-        assemble(
-            *(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
-            *(sections, transfers),
-        ),
-        frames.metrics(analysis),
+    page = assemble(
+        *(study, analysis, [*pretrain, *evaluate], identity, overlaps, otherwise),
+        *(sections, transfers),
     )
-    shutil.rmtree(out / "figures", ignore_errors=True)
+    headline = "\n".join(part.short for part in page["opening"])
+    for made_whole in ("figures", "metrics"):
+        shutil.rmtree(out / made_whole, ignore_errors=True)
     for folder in (out, out / "figures", out / "plots", out / "further"):
         folder.mkdir(parents=True, exist_ok=True)
     tables["further/tuning.csv"] = transfers_frame(transfers)
     for name, frame in {**tables, **more}.items():
         frame.to_csv(out / name, index=False)
     for name, text in {
-        **{f"figures/{drawing.name}.svg": drawing.wide for drawing in drawings(page)},
-        "metrics.json": json.dumps(metrics, indent=1, sort_keys=True) + "\n",
+        **{f"figures/{drawing.file}.svg": drawing.alone for drawing in drawings(page)},
+        **{
+            f"metrics/{curve}.json": json.dumps(numbers, indent=1) + "\n"
+            for curve, numbers in frames.metrics(analysis).items()
+        },
+        ANSWER: headline + "\n",
         "index.html": to_html(page),
         "report.md": to_markdown(page),
     }.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(text, encoding="utf-8")
     return ReportSummary(
-        headline=metrics["headline"],
+        headline=headline,
         claims=tuple(analysis.claims),
         complete=analysis.collection.complete,
         html=out / "index.html",

@@ -1,10 +1,10 @@
 """Drawings as SVG: text stays text, colours follow the page's light or dark scheme."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,10 @@ INK, MUTED, LINE = "#1b1f23", "#5c6670", "#d5d9de"
 SERIES: tuple[str, ...] = ("#0063a6", "#c14a00", "#00755a", "#a3477f", "#7a5c00", "#3f5bd9")
 """Colours told apart with any colour vision (after Okabe and Ito), dark enough for text."""
 MARKERS: tuple[str, ...] = ("o", "s", "^", "D", "v", "P")
+SIMULATED = "Simulated data"
+CELL = "cell:"
+"""Before the name of a cell, in the link of an element that shows its run."""
+_ANCHOR = re.compile(r"</?a\b[^>]*>")
 VARIABLES: dict[str, str] = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -53,27 +57,48 @@ class Drawing:
     Attributes
     ----------
     name
-        File stem, and prefix of the SVG's ids.
+        Prefix of the SVG's ids.
+    file
+        File stem, which says so where data are simulated.
     alt
-        What the figure shows, in words.
+        What the figure shows, in at most two sentences.
     wide, narrow
-        SVG documents with fixed colours.
+        SVG documents with fixed colours; elements of a cell are links to `CELL` and its name.
     tips
         Id of an element to the text shown when it is pointed at.
     """
 
     name: str
+    file: str
     caption: str
     alt: str
     wide: str
     narrow: str
     tips: dict[str, str]
 
-    def inline(self, layout: Layout) -> str:
-        """Return the SVG to be put into the page: unique ids, the page's colours and tool tips."""
+    @property
+    def alone(self) -> str:
+        """The wide SVG as a file of its own, without links into the page."""
+        return _ANCHOR.sub("", self.wide)
+
+    def inline(self, layout: Layout, addresses: Mapping[str, str]) -> str:
+        """Return the SVG to be put into the page: unique ids, the page's colours, tool tips, links.
+
+        Parameters
+        ----------
+        addresses
+            Name of a cell to where its run is shown; elements of other cells are no links.
+        """
         body, prefix = self.wide if layout == "wide" else self.narrow, f"{self.name}-{layout}"
         for gid, tip in self.tips.items():
-            body = body.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(tip)}</title>')
+            body = body.replace(
+                f'<g id="{gid}">', f'<g id="{gid}" class="point"><title>{escape(tip)}</title>'
+            )
+        body = re.sub(
+            rf'xlink:href="{CELL}([^"]+)"',
+            lambda found: f'href="{escape(addresses.get(unescape(found[1]), ""))}"',
+            body,
+        )
         body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
         body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
         body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
@@ -82,7 +107,7 @@ class Drawing:
             body = body.replace(colour, variable)
         head = re.search(r'viewBox="([^"]+)"', body)
         view = head.group(1) if head else "0 0 1 1"
-        label = f'role="img" aria-label="{escape(self.alt)}"'
+        label = f'role="group" aria-label="{escape(self.alt)}"'
         return re.sub(r"<svg[^>]*>", f'<svg viewBox="{view}" {label}>', body, count=1)
 
 
@@ -92,11 +117,23 @@ def drawing(
     alt: str,
     draw: Callable[[Layout], "Figure"],
     tips: dict[str, str] | None = None,
+    simulated: bool = False,
 ) -> Drawing:
-    """Return a figure, drawn (with `blank`) once for each layout; `draw` may fill the tips."""
+    """Return a figure, drawn (with `blank`) once for each layout; `draw` may fill the tips.
+
+    One of simulated data says so in the drawing, its caption and the name of its file.
+    """
+
+    def marked(layout: Layout) -> str:
+        figure = draw(layout)
+        if simulated:
+            figure.text(0.998, 0.998, SIMULATED, ha="right", va="top", color=MUTED, fontsize=9.5)
+        return _svg(figure)
+
     with styled():
-        wide, narrow = _svg(draw("wide")), _svg(draw("narrow"))
-    return Drawing(name, caption, alt, wide, narrow, tips or {})
+        wide, narrow = marked("wide"), marked("narrow")
+    file, said = (f"{name}-simulated", f"{SIMULATED}. ") if simulated else (name, "")
+    return Drawing(name, file, said + caption, said + alt, wide, narrow, tips or {})
 
 
 @contextmanager

@@ -49,6 +49,11 @@ class Table:
     rows: Rows
     stub: int = 1
 
+    @property
+    def csv(self) -> str:
+        """What is shown, as a file of comma-separated values."""
+        return pd.DataFrame(self.rows, columns=list(self.columns)).to_csv(index=False)
+
     def without(self, column: str, unless: bool) -> "Table":
         """Return the table without a column that would say the same in every row."""
         if unless:

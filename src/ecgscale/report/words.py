@@ -1,6 +1,7 @@
 """How numbers, metrics and endpoints are written."""
 
 import math
+from collections.abc import Sequence
 
 from ecgscale.evaluation.endpoints import Endpoint, protocol_words
 from ecgscale.evaluation.metrics import MainMetric
@@ -73,6 +74,17 @@ def score_text(value: float, metric: MainMetric) -> str:
 def count(n: int, noun: str) -> str:
     """Format a count: "1 size", "5 sizes"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Join parts as a sentence does.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"]), listed(["a", "b"]), listed(["a"])
+    ('a, b and c', 'a and b', 'a')
+    """
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
 
 
 def name_of_change(metric: MainMetric) -> str:

@@ -50,7 +50,7 @@ class Gain:
     control
         Name of the objective that stands for zero data.
     zero
-        Mean score of the random encoder, over the blocks that are compared.
+        Mean score of the random encoder with its interval, over the blocks that are compared.
     gains
         Score minus that of the random encoder at each size, in the metric's own direction.
     starts
@@ -63,7 +63,7 @@ class Gain:
 
     group: Group
     control: str
-    zero: float = math.nan
+    zero: Estimate | None = None
     gains: tuple[Estimate, ...] = ()
     starts: int | None = None
     share: Share | None = None
@@ -100,7 +100,7 @@ def _gain(collection: Collection, group: Group, control: str, confidence: float)
     return Gain(
         group,
         control,
-        float(zero.mean()),
+        contrast_estimate(zero, resampled, blocks, confidence),
         found,
         start([metric.better(one.value) for one in found], [one.p for one in found], confidence),
         share_of((score[:, 0], drawn[:, :, 0]), top, blocks, confidence),

@@ -38,6 +38,8 @@ OBSERVERS: Mapping[str, str] = {
     "ecgscale.code": "says what has changed, and changes nothing itself",
     "ecgscale.progress": "draws bars on the console",
     "ecgscale.runs.lineage": "names the commit and the machine; no number depends on them",
+    "ecgscale.runs.reported": "shows a report in MLflow, and writes none of its files",
+    "ecgscale.runs.store": "reaches MLflow; the report believes the records",
     "ecgscale.runs.tracking": "mirrors records to MLflow; the report believes the records",
 }
 """Modules that see the work and do not change its results, and why each of them may be here."""

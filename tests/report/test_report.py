@@ -14,7 +14,7 @@ from mlflow.tracking._tracking_service import utils
 from ecgscale.report.provenance import AWAY
 from ecgscale.report.stage import build_report, write_report
 from ecgscale.report.svg import SERIES, VARIABLES
-from ecgscale.runs import artifacts, tracking
+from ecgscale.runs import artifacts, display, tracking
 from support import runs as synthetic
 
 FURTHER = (
@@ -398,8 +398,9 @@ def test_what_is_edited_in_the_store_is_named_and_not_believed(kept, caplog):
     assert not caplog.records
     number, artifact = tracking.query(study.study.name, "evaluate", root)[:2]
     name = f"{synthetic.TASKS[0]}.macro_auroc"
+    shown = display.metric_names(number.record)[name]
     client = MlflowClient(tracking.tracking_uri(root))
-    client.log_metric(number.run_id, name, 0.999)
+    client.log_metric(number.run_id, shown, 0.999)
     forged = artifact.record.model_copy(update={"axes": {**artifact.record.axes, "size": 4096}})
     client.log_text(artifact.run_id, forged.to_json(), artifacts.RECORD_FILE)
     build_report(study, root)
@@ -407,7 +408,7 @@ def test_what_is_edited_in_the_store_is_named_and_not_believed(kept, caplog):
     changed = {file for file in before if before[file] != after[file]}
     assert changed == {"index.html", "report.md"}
     said = [
-        f"run {number.run_id} (evaluate of {number.cell}): metric {name} is 0.999, its record says "
+        f"run {number.run_id} (evaluate of {number.cell}): metric {shown} is 0.999, its record says "
         f"{number.record.metrics[name]:.6g}; the record is used",
         f"run {artifact.run_id} (evaluate of {artifact.cell}): artifact record.json is not the "
         "record in results/; the record is used",

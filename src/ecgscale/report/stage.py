@@ -1,6 +1,7 @@
 """The report stage: query the tracking store, compute, and write everything under reports/."""
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from ecgscale.report.beside import Beside, beside_sections, judged_claims, read_
 from ecgscale.report.contrasts import contrast_frames
 from ecgscale.report.further import further_frames
 from ecgscale.report.page import assemble, drawings, simulated_sources, to_html, to_markdown
-from ecgscale.report.provenance import with_runs
+from ecgscale.report.provenance import AWAY, with_runs
 from ecgscale.report.tuning import SearchTransfer, read_transfers, transfers_frame
 from ecgscale.runs.cell import subset_place
 from ecgscale.runs.record import Phase, read_results
+from ecgscale.runs.reported import show_report
 from ecgscale.runs.tracking import TrackedRecord
 from ecgscale.scaling.claims import Claim
 from ecgscale.study.design import study_design
@@ -88,13 +90,13 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     >>> summary = build_report(load_study(), Path("."))  # doctest: +SKIP
     >>> summary.claims[0].verdict, summary.claims[0].correlation.slope  # doctest: +SKIP
     """
+    write_records(root)
     every = {phase: read_results(root / "results", phase) for phase in get_args(Phase)}
     records = [
         record for phase in PHASES for record in every[phase] if record.study == study.study.name
     ]
     records.sort(key=lambda record: record.cell)
     beside = read_beside(root)
-    write_records(root)
     runs, otherwise = with_runs(every, records, root)
     pretrain, evaluate = ([r for r in runs if r.record.phase == phase] for phase in PHASES)
     directory = root / "data" / "identity"
@@ -105,9 +107,28 @@ def build_report(study: Study, root: Path) -> ReportSummary:
     subsets = [read_subset_manifest(folder) for folder in folders if folder.is_dir()]
     overlaps = [o for o in read_overlaps(root / "data/subsets") if o.size in study.grid.sizes]
     out, transfers = root / "reports", read_transfers(study, root / "results")
-    return write_report(
+    summary = write_report(
         *(study, pretrain, evaluate, out, identity, overlaps, subsets, otherwise, transfers, beside)
     )
+    if AWAY not in otherwise:
+        show_report(study.study.name, summary.headline, _slopes(summary.claims), out, root)
+    return summary
+
+
+def _slopes(claims: Sequence[Claim]) -> dict[str, float]:
+    """Return the slopes of the pre-declared tests with their intervals, as a run shows them."""
+    return {
+        f"{claim.group.objective} {claim.group.encoder}/{name}": value
+        for claim in claims
+        if claim.correlation is not None
+        for name, value in (
+            ("slope", claim.correlation.slope.value),
+            ("slope_low", claim.interval.low),
+            ("slope_high", claim.interval.high),
+            ("p_holm", claim.p_holm),
+        )
+        if math.isfinite(value)
+    }
 
 
 def write_report(

@@ -10,8 +10,11 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from ecgscale.runs.record import Phase, RunRecord
+
+Experiment = Phase | Literal["report"]
 
 NOTE = "mlflow.note.content"
 """Tag that MLflow's pages show as the description of a run or an experiment."""
@@ -28,7 +31,7 @@ _LOSSES, _SHOWN_LOSSES = "train/", "2 train/"
 
 _CELL = re.compile(r"(?P<rest>.+)/n(?P<size>\d+)-o(?P<order>\d+)-s(?P<seed>\d+)")
 
-EXPERIMENTS: Mapping[Phase, str] = {
+EXPERIMENTS: Mapping[Experiment, str] = {
     "pretrain": (
         "**Pretrainings** of the studies, one run a cell: an objective, an encoder, a subset of "
         "patients (size and order) and a seed; the name of a run begins with the size.\n\n"
@@ -55,6 +58,13 @@ EXPERIMENTS: Mapping[Phase, str] = {
         "their winner.\n\n"
         "How to read it: `validation_macro_auroc` is what is maximised; test patients are never "
         "looked at. A trial that was pruned has fewer steps than the others."
+    ),
+    "report": (
+        "**Reports** of the studies, one run for each that says something else than the one before "
+        "(which is tagged `ecgscale.superseded_by`).\n\n"
+        "How to read it: the description is the answer; among the artifacts are the page "
+        "(`index.html`), its figures and every table. Metrics are the slopes per doubling of the "
+        "pretraining patients, with their intervals."
     ),
     "literature": (
         "**Published results** (`literature/*.yaml`), one run a model; nothing of it was measured "

@@ -13,6 +13,7 @@ from ecgscale.runs.record import (
     WORK,
     DatasetInput,
     Phase,
+    Points,
     RunIdentity,
     RunRecord,
     Scalar,
@@ -20,7 +21,6 @@ from ecgscale.runs.record import (
 )
 from ecgscale.runs.settings import StudyInfo
 from ecgscale.runs.tracking import TrackedRun
-from ecgscale.runs.view import Points
 from ecgscale.settings import digest_of
 
 

@@ -16,6 +16,8 @@ from ecgscale.files import write_whole
 
 Phase = Literal["pretrain", "evaluate", "tune", "literature"]
 Scalar = str | int | float | bool | None
+Points = dict[str, list[tuple[int, float]]]
+"""Name of a curve to its (step, value)."""
 
 
 WORK = "work_digest"

@@ -26,6 +26,7 @@ from ecgscale.runs.address import (
     tracking_uri,
     trouble,
 )
+from ecgscale.runs.display import Experiment
 from ecgscale.runs.record import Phase, RunIdentity, RunRecord
 
 if TYPE_CHECKING:
@@ -40,15 +41,16 @@ WORK, ATTEMPT, PROJECT = "ecgscale.work", "ecgscale.attempt", "ecgscale.project"
 SUPERSEDED = "ecgscale.superseded_by"
 """Tag of a finished run of this project that its cell's record is not of: digest of that record."""
 PHASES: tuple[Phase, ...] = ("pretrain", "evaluate", "tune", "literature")
+EXPERIMENTS: tuple[Experiment, ...] = (*PHASES, "report")
 
 
 class StoreTroubleError(BadInputError):
     """The tracking store cannot be used now; nothing but the view of the work depends on it."""
 
 
-def experiment_name(phase: Phase) -> str:
-    """Return the experiment that holds the runs of a phase."""
-    return f"ecgscale-{phase}"
+def experiment_name(kind: Experiment) -> str:
+    """Return the name of the experiment that holds the runs of a phase, or reports."""
+    return f"ecgscale-{kind}"
 
 
 def check_store(root: Path, whole: bool = False) -> None:
@@ -79,7 +81,7 @@ def check_store(root: Path, whole: bool = False) -> None:
                 raise sqlite3.DatabaseError(f"malformed: {said}")
 
 
-def experiment_pages(root: Path) -> dict[Phase, str]:
+def experiment_pages(root: Path) -> dict[Experiment, str]:
     """Return the page of MLflow's UI that lists the runs of each phase.
 
     Raises
@@ -89,7 +91,7 @@ def experiment_pages(root: Path) -> dict[Phase, str]:
     """
     with reachable(root):
         client = open_store(root)
-        return {phase: f"#/experiments/{experiment_id(client, phase)}/runs" for phase in PHASES}
+        return {kind: f"#/experiments/{experiment_id(client, kind)}/runs" for kind in EXPERIMENTS}
 
 
 def serve(root: Path, port: int) -> None:
@@ -195,29 +197,27 @@ def open_store(root: Path) -> "MlflowClient":
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         if sqlite_file(uri) == root.resolve() / "mlflow.db":
-            moved.follow(root, [experiment_name(phase) for phase in PHASES])
+            moved.follow(root, [experiment_name(kind) for kind in EXPERIMENTS])
         client = MlflowClient(tracking_uri=uri)
-        for phase in PHASES:
-            experiment = client.get_experiment_by_name(experiment_name(phase))
+        for kind in EXPERIMENTS:
+            experiment = client.get_experiment_by_name(experiment_name(kind))
             if experiment is None:
-                client.create_experiment(
-                    experiment_name(phase), _artifact_location(root, uri, phase)
-                )
+                client.create_experiment(experiment_name(kind), _artifact_location(root, uri, kind))
             elif experiment.lifecycle_stage != "active":
                 client.restore_experiment(experiment.experiment_id)
                 log.warning("experiment %s was deleted; it is restored", experiment.name)
             if experiment is None or display.NOTE not in experiment.tags:
                 client.set_experiment_tag(
-                    experiment_id(client, phase), display.NOTE, display.EXPERIMENTS[phase]
+                    experiment_id(client, kind), display.NOTE, display.EXPERIMENTS[kind]
                 )
     return client
 
 
-def _artifact_location(root: Path, uri: str, phase: Phase) -> str | None:
+def _artifact_location(root: Path, uri: str, kind: Experiment) -> str | None:
     """Return where artifacts go: into the project for a local store, else where the server says."""
     if is_server(uri) or uri.startswith("databricks"):
         return None
-    return (root.resolve() / "mlartifacts" / phase).as_uri()
+    return (root.resolve() / "mlartifacts" / kind).as_uri()
 
 
 def analyze(root: Path) -> None:
@@ -261,22 +261,22 @@ def first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def experiment_id(client: "MlflowClient", phase: Phase) -> str:
-    """Return the id of a phase's experiment, which is there once the store was opened."""
-    experiment = client.get_experiment_by_name(experiment_name(phase))
+def experiment_id(client: "MlflowClient", kind: Experiment) -> str:
+    """Return the id of an experiment, which is there once the store was opened."""
+    experiment = client.get_experiment_by_name(experiment_name(kind))
     assert experiment is not None
     return str(experiment.experiment_id)
 
 
 def search(
     client: "MlflowClient",
-    phase: Phase,
+    kind: Experiment,
     study: str | None = None,
     cell: str | None = None,
     status: str | None = "FINISHED",
     attempt: str | None = None,
 ) -> "list[Run]":
-    """Return the runs of a phase that have all that is not None."""
+    """Return the runs of an experiment that have all that is not None."""
     wanted = {STUDY: study, CELL: cell, ATTEMPT: attempt}
     conditions = [f"tags.`{tag}` = '{value}'" for tag, value in wanted.items() if value is not None]
     conditions += [f"attributes.status = '{status}'"] if status else []
@@ -284,7 +284,7 @@ def search(
     token = None
     while True:
         page = client.search_runs(
-            [experiment_id(client, phase)],
+            [experiment_id(client, kind)],
             " and ".join(conditions),
             max_results=1000,
             page_token=token,

@@ -23,7 +23,7 @@ from ecgscale.runs.address import is_server, redacted, tracking_uri
 from ecgscale.runs.agreement import curve_problems
 from ecgscale.runs.artifacts import RECORD_FILE, artifact_problems
 from ecgscale.runs.carrier import TOO_SLOW, Carrier
-from ecgscale.runs.record import Phase, RunIdentity, RunRecord, Scalar, read_results
+from ecgscale.runs.record import Phase, Points, RunIdentity, RunRecord, Scalar, read_results
 from ecgscale.runs.store import (
     CELL,
     PHASES,
@@ -42,7 +42,6 @@ from ecgscale.runs.store import (
 )
 from ecgscale.runs.view import (
     PRETRAIN_RUN,
-    Points,
     mend,
     own_tags,
     write_record,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgscale.runs import agreement, display, models, spool
 from ecgscale.runs.artifacts import RECORD_FILE, local_folder, log_artifacts
-from ecgscale.runs.record import Phase, RunIdentity, RunRecord, Scalar
+from ecgscale.runs.record import Phase, Points, RunIdentity, RunRecord, Scalar
 from ecgscale.runs.store import (
     ATTEMPT,
     CELL,
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 PRETRAIN_RUN = "pretrain_run_id"
 BATCH_LIMIT, PARAMS_PER_BATCH = 1000, 100
 """What MLflow accepts in one call."""
-
-Points = dict[str, list[tuple[int, float]]]
 
 
 def write_record(client: "MlflowClient", record: RunRecord, root: Path, run: "Run | None") -> None:

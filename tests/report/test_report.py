@@ -11,11 +11,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service import utils
 
-from ecgscale.report.provenance import AWAY
+from ecgscale.report.provenance import AWAY, with_runs
 from ecgscale.report.stage import build_report, write_report
 from ecgscale.report.svg import SERIES, VARIABLES
 from ecgscale.runs import artifacts, display, tracking
 from support import runs as synthetic
+from support.tracked import record
 
 FURTHER = (
     *("arms", "axes", "beaten", "composition", "gains", "labels", "laws", "pooled", "ranks"),
@@ -408,8 +409,8 @@ def test_what_is_edited_in_the_store_is_named_and_not_believed(kept, caplog):
     changed = {file for file in before if before[file] != after[file]}
     assert changed == {"index.html", "report.md"}
     said = [
-        f"run {number.run_id} (evaluate of {number.cell}): metric {shown} is 0.999, its record says "
-        f"{number.record.metrics[name]:.6g}; the record is used",
+        f"run {number.run_id} (evaluate of {number.cell}): metric {shown} is 0.999, its record "
+        f"says {number.record.metrics[name]:.6g}; the record is used",
         f"run {artifact.run_id} (evaluate of {artifact.cell}): artifact record.json is not the "
         "record in results/; the record is used",
     ]
@@ -417,6 +418,17 @@ def test_what_is_edited_in_the_store_is_named_and_not_believed(kept, caplog):
     for sentence in said:
         assert f"<li>{sentence}</li>" in after["index.html"].decode()
         assert f"- {sentence}\n" in after["report.md"].decode()
+
+
+def test_of_many_differences_the_page_shows_some_and_counts_the_rest(monkeypatch, caplog):
+    runs = [
+        tracking.TrackedRecord(f"r{n}", f"c{n}", {}, record(), tuple("abcdefg")) for n in range(30)
+    ]
+    monkeypatch.setattr(tracking, "synced", lambda *arguments: runs)
+    sentences = with_runs({}, [], Path())[1]
+    assert len(sentences) == 20 * 6 + 1
+    assert sentences[5].endswith("2 further differences; the record is used")
+    assert sentences[-1].startswith("10 further runs differ")
 
 
 @pytest.mark.parametrize("damage", ["no database", "no server"])

@@ -78,3 +78,15 @@ def test_experiments_say_what_they_are_and_keep_what_people_say(root):
     client(root).set_experiment_tag(experiment.experiment_id, display.NOTE, "Ours.")
     store.check_store(root)
     assert client(root).get_experiment(experiment.experiment_id).tags[display.NOTE] == "Ours."
+
+
+def test_numbers_under_plain_names_are_compared_as_well(root):
+    kept = keep(root, record(metrics={"loss": 0.5, "knn": 0.7}))
+    tracking.sync(root / "results", root)
+    run = find(root, kept.identity).info.run_id
+    client(root).log_metric(run, "knn", 0.7)  # as a store of before names were grouped has it
+    assert tracking.held([kept], root)[0].problems == ()
+    client(root).log_metric(run, "knn", 0.9)
+    assert tracking.held([kept], root)[0].problems == ("metric knn is 0.9, its record says 0.7",)
+    client(root).log_metric(run, "auroc", 0.9)
+    assert "metric auroc is not in its record" in tracking.held([kept], root)[0].problems

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ecgscale.report.words import count
 from ecgscale.runs.address import is_server, redacted, tracking_uri
 from ecgscale.runs.record import Phase, RunRecord
 
@@ -20,6 +21,8 @@ AWAY = (
     "is that of a record in results/."
 )
 
+_MOST_RUNS, _MOST_PROBLEMS = 20, 5
+"""Of what the store says otherwise, as much as is shown."""
 LOCAL = "http://127.0.0.1:5000"
 """Where ``python -m ecgscale ui`` shows a store that is no server."""
 
@@ -59,14 +62,26 @@ def with_runs(
     except StoreTroubleError as error:
         log.warning("%s; the report is of the records in results/, without links to runs", error)
         return [tracking.TrackedRecord("", record.cell, {}, record) for record in records], [AWAY]
+    differing = [run for run in runs if run.problems]
     sentences = [
         f"run {run.run_id} ({run.record.phase} of {run.cell}): {problem}; the record is used"
-        for run in runs
-        for problem in run.problems
+        for run in differing[:_MOST_RUNS]
+        for problem in [*run.problems[:_MOST_PROBLEMS], *_rest(run.problems)]
     ]
+    further = len(differing) - _MOST_RUNS
+    if further > 0:
+        sentences.append(
+            f"{count(further, 'further run')} differ from their records, which are used: "
+            "`python -m ecgscale doctor` names them all"
+        )
     for sentence in sentences:
         log.warning("%s", sentence)
     return runs, sentences
+
+
+def _rest(problems: Sequence[str]) -> list[str]:
+    more = len(problems) - _MOST_PROBLEMS
+    return [f"{count(more, 'further difference')}"] if more > 0 else []
 
 
 def provenance(runs: Sequence["TrackedRecord"]) -> list[tuple[str, str]]:

@@ -36,11 +36,12 @@ def disagreements(run: "Run", record: RunRecord, own: Mapping[str, str]) -> list
     """
     tags = {**own, **{name: tag_text(value) for name, value in record.tags.items()}}
     params = {name: param_text(value) for name, value in params_of(record).items()}
+    expected = expected_metrics(record)
     return [
         *([] if run.info.status == "FINISHED" else [f"its status is {run.info.status}"]),
         *_texts("parameter", run.data.params, params, may_have_more=False),
         *_texts("tag", run.data.tags, tags, may_have_more=True),
-        *_numbers(run.data.metrics, expected_metrics(record)),
+        *_numbers(run.data.metrics, {**_plainly(run.data.metrics, record), **expected}),
         *_texts("data set", *_data_sets(run, record), may_have_more=False),
     ]
 
@@ -59,6 +60,13 @@ def expected_metrics(record: RunRecord) -> dict[str, float]:
     }
     final = {names[name]: value for name, value in record.metrics.items()}
     return {**display.sizes(record), **last, **final}
+
+
+def _plainly(stored: Mapping[str, float], record: RunRecord) -> dict[str, float]:
+    """Return what a run has beside that under a record's own names, as stores of before do."""
+    last = {name: points[-1][1] for name, points in record.curves.items() if points}
+    own = {display.plain_name(n): value for n, value in {**last, **record.metrics}.items()}
+    return {name: value for name, value in own.items() if name in stored}
 
 
 def param_text(value: Scalar) -> str:

@@ -93,6 +93,15 @@ def run_name(cell: str) -> str:
     return " ".join(reversed(cell.split("/")))
 
 
+def command_of(phase: Phase, cell: str) -> str:
+    """Return the command that does the work of a cell, whichever process does it or shows it."""
+    if phase == "literature":
+        return "python -m ecgscale literature"
+    if cell.startswith("baseline/"):
+        return f"python -m ecgscale {cell.replace('/', ' ')}"
+    return f"python -m ecgscale {phase} {cell.rpartition('/')[0] if phase == 'tune' else cell}"
+
+
 def curve_name(name: str) -> str:
     """Return the name under which a curve, or a final value that belongs to one, is shown."""
     if name.startswith(_LOSSES):
@@ -139,7 +148,7 @@ def description(record: RunRecord, root: Path) -> str:
 
     Of a pretraining it ends with the model card, of an evaluation with its scores.
     """
-    study = f"of study `{record.study}`"
+    study = f"of study `{record.study}` by `{command_of(record.phase, record.cell)}`"
     if record.phase == "pretrain":
         return f"Pretraining {study}: `{record.cell}`.\n\n{_card(record, root)}"
     if record.phase == "evaluate":

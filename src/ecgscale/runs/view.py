@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgscale.runs import agreement, display, models, spool
 from ecgscale.runs.artifacts import RECORD_FILE, local_folder, log_artifacts
-from ecgscale.runs.record import Phase, Points, RunIdentity, RunRecord, Scalar
+from ecgscale.runs.record import Points, RunIdentity, RunRecord, Scalar
 from ecgscale.runs.store import (
     ATTEMPT,
     CELL,
@@ -112,15 +112,6 @@ def _pretrain_run(client: "MlflowClient", record: RunRecord) -> str | None:
     return None
 
 
-def _source(phase: Phase, cell: str) -> str:
-    """Return the command that does the work of a cell, whichever process does it or shows it."""
-    if phase == "literature":
-        return "python -m ecgscale literature"
-    if cell.startswith("baseline/"):
-        return f"python -m ecgscale {cell.replace('/', ' ')}"
-    return f"python -m ecgscale {phase} {cell.rpartition('/')[0] if phase == 'tune' else cell}"
-
-
 def create_run(
     client: "MlflowClient", identity: RunIdentity, start: int, root: Path, said: str
 ) -> str:
@@ -129,7 +120,9 @@ def create_run(
     tags = {
         **_identity_tags(identity),
         PROJECT: spool.project_id(root),
-        "mlflow.source.name": said if is_external else _source(identity.phase, identity.cell),
+        "mlflow.source.name": said
+        if is_external
+        else display.command_of(identity.phase, identity.cell),
         "mlflow.source.type": "LOCAL",
     }
     run = client.create_run(
@@ -214,7 +207,8 @@ def _log_metrics(
         if name not in last or not agreement.same_number(last[name][1], record.metrics[name])
     ]
     chosen = [one for one in metrics if wanted is None or one.key in wanted]
-    _log(client, run_id, "metrics", chosen)
+    # A run's page lists them as they were logged.
+    _log(client, run_id, "metrics", sorted(chosen, key=lambda one: one.key))
 
 
 def _log_inputs(client: "MlflowClient", run_id: str, record: RunRecord) -> None:

@@ -4,8 +4,8 @@
 
 The store is made up: 5.5 records a patient, in no order, with ids and digests of true length, and
 no signals, as `subset` reads none. One patient in a hundred is held out by a task. A process of its
-own draws a subset of the share of all patients for one order and writes it. Processor time is that of
-all its threads; memory is the largest that it held.
+own draws a subset of the share of all patients for one order and writes it. Processor time is that
+of all its threads; memory is the largest that it held.
 """
 
 import argparse
@@ -64,8 +64,14 @@ def fabricate(folder, records):
     store.mkdir(parents=True)
     writer = StoreWriter(store, ("I",), 1000)
     writer.finish(
-        [], source="big", reader="folder", namespace="big", recipe=Recipe(leads=("I",)),
-        records=0, quarantined={}, inputs={"files": 0, "bytes": 0, "sha256": "0" * 64},
+        [],
+        source="big",
+        reader="folder",
+        namespace="big",
+        recipe=Recipe(leads=("I",)),
+        records=0,
+        quarantined={},
+        inputs={"files": 0, "bytes": 0, "sha256": "0" * 64},
     )
     schema = records_schema()
     with pq.ParquetWriter(store / "records.parquet", schema, compression="zstd") as out:

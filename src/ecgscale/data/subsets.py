@@ -9,7 +9,7 @@ id, the seed and who else is in the pool: not on the machine, the Python version
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -439,9 +439,9 @@ def pool_of(
         kept.append(rows.assign(source=source)[SCHEMA.names])
     pool = _sorted(pd.concat(kept, ignore_index=True))
     _check_identities(pool)
-    excluded = pool["patient_id"].isin(held_out) | _may_be(pool["patient_id"], held_out)
+    excluded = _among(pool["patient_id"], held_out) | _may_be(pool["patient_id"], held_out)
     same = same_people(matches, held_out) if matches is not None else held_out
-    copied = pool["patient_id"].isin(same) & ~excluded
+    copied = _among(pool["patient_id"], same) & ~excluded
     records = pool.loc[~excluded & ~copied].reset_index(drop=True)
     return Pool(
         records=records,
@@ -520,7 +520,13 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
         )
     # Stable, so that patients of equal hash keep the order of their ids.
     chosen = patients[np.argsort(_hashes(patients, order), kind="stable")[:size]]
-    return _sorted(pool.loc[pool["patient_id"].isin(chosen)])
+    return _sorted(pool.loc[_among(pool["patient_id"], chosen)])
+
+
+def _among(column: pd.Series, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
+    found = pc.is_in(_texts(column), value_set=pa.array(texts, pa.large_string()))
+    mask: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+    return mask
 
 
 def _sorted(records: pd.DataFrame) -> pd.DataFrame:
@@ -528,11 +534,23 @@ def _sorted(records: pd.DataFrame) -> pd.DataFrame:
 
     Texts are compared as UTF-8, whose order is that of code points.
     """
-    keys = pa.table({name: _texts(records[name]) for name in ("source", "record_id")})
-    order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names]).to_numpy()
-    if not (order[1:] > order[:-1]).all():
-        records = records.take(order)
+    if not _is_sorted(records):
+        names = ["source", "record_id"] if records["source"].nunique() > 1 else ["record_id"]
+        keys = pa.table({name: _texts(records[name]) for name in names})
+        order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
+        records = records.take(order.to_numpy())
     return records.reset_index(drop=True)
+
+
+def _is_sorted(records: pd.DataFrame) -> bool:
+    source, record = (_texts(records[name]) for name in ("source", "record_id"))
+    within = pc.and_(_pairs(pc.equal, source), _pairs(pc.less_equal, record))
+    return bool(pc.all(pc.or_(_pairs(pc.less, source), within), skip_nulls=False).as_py())
+
+
+def _pairs(compare: Callable[[pa.Array, pa.Array], pa.Array], values: pa.Array) -> pa.Array:
+    """Compare each value with the next one."""
+    return compare(values[:-1], values[1:])
 
 
 def content_digest(records: pd.DataFrame) -> str:
@@ -580,13 +598,16 @@ def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uin
 
 
 def _check_identities(pool: pd.DataFrame) -> None:
+    """Check a sorted pool."""
     nameless = pool["patient_id"].isna()
     if nameless.any():
         first = pool.loc[nameless].iloc[0]
         raise BadInputError(f"record {first['record_id']} of {first['source']} has no patient_id")
-    repeated = pool.duplicated(["source", "record_id"])
-    if repeated.any():
-        first = pool.loc[repeated].iloc[0]
+    # They lie beside each other.
+    same = [_pairs(pc.equal, _texts(pool[name])) for name in ("source", "record_id")]
+    repeated = np.flatnonzero(pc.and_(*same).to_numpy(zero_copy_only=False))
+    if len(repeated):
+        first = pool.iloc[repeated[0]]
         raise BadInputError(f"record {first['record_id']} of {first['source']} occurs twice")
 
 

@@ -9,7 +9,7 @@ id, the seed and who else is in the pool: not on the machine, the Python version
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
@@ -27,7 +28,7 @@ from ecgscale.data.copies import IdentityManifest, read_identity, same_people
 from ecgscale.data.pool import PoolSource
 from ecgscale.data.record import CLINICAL_FIELDS, UNKNOWN_PATIENT
 from ecgscale.data.splits import assert_disjoint, held_out_patients
-from ecgscale.data.store import open_store
+from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
 from ecgscale.files import whole_file, write_whole
 from ecgscale.runs.cell import subset_name
@@ -49,6 +50,9 @@ SCHEMA = pa.schema(
 
 CONTENT: tuple[str, ...] = tuple(name for name in SCHEMA.names if name != "row")
 """Columns that the digest covers: all but the place in the store, which says nothing of content."""
+
+BLOCK = 1 << 18
+"""Rows whose texts are in memory as Python's at one time."""
 
 LARGE_SHARE = 0.5
 """Of the pool: above it, two orders have most of their patients in common."""
@@ -240,25 +244,21 @@ def build_subsets(
         written for other stores.
     """
     opened = {source: open_store(stores / source) for source in sources}
-    tables = {
-        source: store.records.assign(
-            row=np.arange(len(store)), stored_seconds=store.records["valid_samples"] / store.fs
-        )
-        for source, store in opened.items()
-    }
+    tables = {source: _table(store) for source, store in opened.items()}
     digests = {source: opened[source].digest for source in opened}
     matches, checks = read_identity(identity) if identity else (None, None)
     pool = pool_of(tables, sources, held_out_patients(tasks_dir), matches)
+    del tables
     unchecked = _unchecked(checks, digests, identity) if identity and checks else {}
     made: list[SubsetManifest] = []
     patients: dict[int, set[str]] = {}
     for order in orders:
         records, manifest = draw_subset(pool, size, order, parent, digests)
         manifest = manifest.model_copy(update={"unchecked": unchecked})
-        assert_disjoint(records["patient_id"], tasks_dir)
+        patients[order] = set(records["patient_id"].unique())
+        assert_disjoint(patients[order], tasks_dir)
         write_subset(records, manifest, out / f"o{order}")
         made.append(manifest)
-        patients[order] = set(records["patient_id"])
     overlap = Overlap(
         size=size,
         pool_patients=pool.records["patient_id"].nunique(),
@@ -270,6 +270,15 @@ def build_subsets(
     text = json.dumps(overlap.model_dump(mode="json"), indent=1, sort_keys=True)
     write_whole(out / OVERLAP, text + "\n")
     return Subsets(tuple(made), overlap)
+
+
+def _table(store: Store) -> pd.DataFrame:
+    """Return what `pool_of` reads of a store's records, and none of their other columns."""
+    computed = {"source", "row", "stored_seconds"}
+    names = [name for name in SCHEMA.names if name not in computed]
+    table = store.columns([*names, "fold", "split", "valid_samples"])
+    seconds = table.pop("valid_samples") / store.fs
+    return table.assign(row=np.arange(len(table)), stored_seconds=seconds)
 
 
 def read_overlaps(subsets: Path) -> list[Overlap]:
@@ -338,7 +347,7 @@ def write_subset(records: pd.DataFrame, manifest: SubsetManifest, out: Path) -> 
     Parameters are as `draw_subset` returns them, and the folder `out` is made if absent.
     """
     columns = [
-        pa.array(_strings(records[field.name]), field.type)
+        _texts(records[field.name]).cast(field.type)
         if pa.types.is_string(field.type)
         else pa.array(records[field.name].to_numpy(field.type.to_pandas_dtype()), field.type)
         for field in SCHEMA
@@ -454,12 +463,13 @@ def pool_of(
             mask &= table["split"].isin(keep.splits).to_numpy(bool)
         if not mask.any():
             raise BadInputError(f"pool.{source} keeps none of the source's {len(table)} records")
-        kept.append(table.loc[mask].assign(source=source)[SCHEMA.names])
-    pool = pd.concat(kept).sort_values(["source", "record_id"], ignore_index=True)
+        rows = table if mask.all() else table.loc[mask]
+        kept.append(rows.assign(source=source)[SCHEMA.names])
+    pool = _sorted(pd.concat(kept, ignore_index=True))
     _check_identities(pool)
-    excluded = pool["patient_id"].isin(held_out) | _may_be(pool["patient_id"], held_out)
+    excluded = _among(pool["patient_id"], held_out) | _may_be(pool["patient_id"], held_out)
     same = same_people(matches, held_out) if matches is not None else held_out
-    copied = pool["patient_id"].isin(same) & ~excluded
+    copied = _among(pool["patient_id"], same) & ~excluded
     records = pool.loc[~excluded & ~copied].reset_index(drop=True)
     return Pool(
         records=records,
@@ -482,7 +492,9 @@ def _may_be(patients: "pd.Series[str]", held_out: AbstractSet[str]) -> "pd.Serie
 
 def _count_within(records: pd.DataFrame, matches: pd.DataFrame) -> int:
     """Return how many matches lie between two of some records."""
-    inside = set(zip(records["source"], records["record_id"], strict=True))
+    ids = {*matches["record_id"], *matches["other_record_id"]}
+    named = records.loc[records["record_id"].isin(ids), ["source", "record_id"]]
+    inside = set(zip(named["source"], named["record_id"], strict=True))
     one = zip(matches["source"], matches["record_id"], strict=True)
     other = zip(matches["other_source"], matches["other_record_id"], strict=True)
     return sum(inside.issuperset(pair) for pair in zip(one, other, strict=True))
@@ -528,7 +540,7 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
     >>> set(small) < set(large)
     True
     """
-    patients = np.array(sorted(pool["patient_id"].unique()), dtype=object)
+    patients = np.array(sorted(pool["patient_id"].unique().tolist()), dtype=object)
     if size > len(patients):
         raise BadInputError(
             f"subset {subset_name(size, order)} asks for {size} patients, "
@@ -536,8 +548,37 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
         )
     # Stable, so that patients of equal hash keep the order of their ids.
     chosen = patients[np.argsort(_hashes(patients, order), kind="stable")[:size]]
-    records: pd.DataFrame = pool.loc[pool["patient_id"].isin(chosen)]
-    return records.sort_values(["source", "record_id"], ignore_index=True)
+    return _sorted(pool.loc[_among(pool["patient_id"], chosen)])
+
+
+def _among(column: pd.Series, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
+    found = pc.is_in(_texts(column), value_set=pa.array(texts, pa.large_string()))
+    mask: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _sorted(records: pd.DataFrame) -> pd.DataFrame:
+    """Return records by source and record_id, with rows numbered anew.
+
+    Texts are compared as UTF-8, whose order is that of code points.
+    """
+    if not _is_sorted(records):
+        names = ["source", "record_id"] if records["source"].nunique() > 1 else ["record_id"]
+        keys = pa.table({name: _texts(records[name]) for name in names})
+        order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
+        records = records.take(order.to_numpy())
+    return records.reset_index(drop=True)
+
+
+def _is_sorted(records: pd.DataFrame) -> bool:
+    source, record = (_texts(records[name]) for name in ("source", "record_id"))
+    within = pc.and_(_pairs(pc.equal, source), _pairs(pc.less_equal, record))
+    return bool(pc.all(pc.or_(_pairs(pc.less, source), within), skip_nulls=False).as_py())
+
+
+def _pairs(compare: Callable[[pa.Array, pa.Array], pa.Array], values: pa.Array) -> pa.Array:
+    """Compare each value with the next one."""
+    return compare(values[:-1], values[1:])
 
 
 def content_digest(records: pd.DataFrame) -> str:
@@ -546,24 +587,32 @@ def content_digest(records: pd.DataFrame) -> str:
     Covers the columns of `CONTENT` one after the other: numbers as little-endian IEEE 754 (one NaN,
     one zero), strings as JSON, rows sorted by source and record_id.
     """
-    ordered = records.sort_values(["source", "record_id"])
+    ordered = _sorted(records)
     digest = hashlib.sha256()
     for name in CONTENT:
         digest.update(f"{name}:{len(ordered)}\n".encode())
-        digest.update(_column_bytes(ordered[name], SCHEMA.field(name).type))
+        for part in _column_bytes(ordered[name], SCHEMA.field(name).type):
+            digest.update(part)
     return digest.hexdigest()
 
 
-def _column_bytes(column: pd.Series, kind: pa.DataType) -> bytes:
+def _column_bytes(column: pd.Series, kind: pa.DataType) -> Iterator[bytes]:
+    """Give a column's bytes in parts, as all its texts at once are many times their size."""
     if pa.types.is_string(kind):
-        return json.dumps(_strings(column), separators=(",", ":")).encode()
+        yield b"["
+        for start in range(0, len(column), BLOCK):
+            texts = _texts(column.iloc[start : start + BLOCK]).to_pylist()
+            text = json.dumps(texts, separators=(",", ":"))[1:-1]
+            yield ("," * (start > 0) + text).encode()
+        yield b"]"
+        return
     values = column.to_numpy("<f8", na_value=np.nan)
-    return np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes()
+    yield np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes()
 
 
-def _strings(column: pd.Series) -> list[str | None]:
-    values = column.astype(object)
-    return values.where(values.notna(), None).tolist()
+def _texts(column: pd.Series) -> pa.Array:
+    """Return a column of texts; what is missing is null."""
+    return pa.array(column, pa.large_string(), from_pandas=True)
 
 
 def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uint64]:
@@ -577,13 +626,16 @@ def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uin
 
 
 def _check_identities(pool: pd.DataFrame) -> None:
+    """Check a sorted pool."""
     nameless = pool["patient_id"].isna()
     if nameless.any():
         first = pool.loc[nameless].iloc[0]
         raise BadInputError(f"record {first['record_id']} of {first['source']} has no patient_id")
-    repeated = pool.duplicated(["source", "record_id"])
-    if repeated.any():
-        first = pool.loc[repeated].iloc[0]
+    # They lie beside each other.
+    same = [_pairs(pc.equal, _texts(pool[name])) for name in ("source", "record_id")]
+    repeated = np.flatnonzero(pc.and_(*same).to_numpy(zero_copy_only=False))
+    if len(repeated):
+        first = pool.iloc[repeated[0]]
         raise BadInputError(f"record {first['record_id']} of {first['source']} occurs twice")
 
 
@@ -595,11 +647,11 @@ def _parent(records: pd.DataFrame, size: int | None, order: int) -> ParentSubset
 
 
 def _counts(records: pd.DataFrame) -> dict[str, Any]:
-    known_sex = records["sex"].astype(object).where(records["sex"].isin(["F", "M"]), "unknown")
+    known_sex = records["sex"].where(records["sex"].isin(["F", "M"]), "unknown")
     return {
         "patients": records["patient_id"].nunique(),
         "unknown_patients": sum(
-            UNKNOWN_PATIENT in patient for patient in set(records["patient_id"])
+            UNKNOWN_PATIENT in patient for patient in records["patient_id"].unique().tolist()
         ),
         "records": len(records),
         # fsum is exact: the same on every machine, whatever its vector width.

@@ -35,7 +35,7 @@ REPLICATES = [{"order": number, "seed": number} for number in range(5)]
 def project(folder):
     """Return a project in which the smallest of studies has run."""
     for name in PIPELINE:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PACKAGE / name, folder / name)
     made = Project(folder, PACKAGE)
     made.change(shrink)

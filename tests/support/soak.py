@@ -59,7 +59,7 @@ class Soak:
         root = self.folder / name
         root.mkdir()
         for file in PIPELINE:
-            (root / file).parent.mkdir(exist_ok=True)
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE / file, root / file)
         made = Project(root, PACKAGE)
         made.environment |= {"MLFLOW_TRACKING_URI": self.proxy.address()}

@@ -54,6 +54,11 @@ CONTENT: tuple[str, ...] = tuple(name for name in SCHEMA.names if name != "row")
 BLOCK = 1 << 18
 """Rows whose texts are in memory as Python's at one time."""
 
+ESCAPED: npt.NDArray[np.bool_] = np.array(
+    [not 32 <= byte <= 126 or chr(byte) in '"\\' for byte in range(256)]
+)
+"""Bytes that JSON does not hold as they are."""
+
 LARGE_SHARE = 0.5
 """Of the pool: above it, two orders have most of their patients in common."""
 
@@ -465,18 +470,19 @@ def pool_of(
             raise BadInputError(f"pool.{source} keeps none of the source's {len(table)} records")
         rows = table if mask.all() else table.loc[mask]
         kept.append(rows.assign(source=source)[SCHEMA.names])
-    pool = _sorted(pd.concat(kept, ignore_index=True))
+    pool = kept[0] if len(kept) == 1 else pd.concat(kept, ignore_index=True)
+    del kept, rows
     _check_identities(pool)
     excluded = _among(pool["patient_id"], held_out) | _may_be(pool["patient_id"], held_out)
     same = same_people(matches, held_out) if matches is not None else held_out
     copied = _among(pool["patient_id"], same) & ~excluded
+    excluded_patients = pool.loc[excluded, "patient_id"].nunique()
+    copies = pool.loc[copied, ["source", "patient_id"]].drop_duplicates()
     records = pool.loc[~excluded & ~copied].reset_index(drop=True)
     return Pool(
         records=records,
-        excluded_patients=pool.loc[excluded, "patient_id"].nunique(),
-        excluded_copies=_tally(
-            pool.loc[copied].drop_duplicates(["source", "patient_id"])["source"]
-        ),
+        excluded_patients=excluded_patients,
+        excluded_copies=_tally(copies["source"]),
         copies=None if matches is None else _count_within(records, matches),
     )
 
@@ -548,7 +554,9 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
         )
     # Stable, so that patients of equal hash keep the order of their ids.
     chosen = patients[np.argsort(_hashes(patients, order), kind="stable")[:size]]
-    return _sorted(pool.loc[_among(pool["patient_id"], chosen)])
+    rows = np.flatnonzero(_among(pool["patient_id"], chosen))
+    keys = pool[["source", "record_id"]].take(rows)
+    return pool.take(rows[_order(keys)]).reset_index(drop=True)
 
 
 def _among(column: pd.Series, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
@@ -558,16 +566,39 @@ def _among(column: pd.Series, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
 
 
 def _sorted(records: pd.DataFrame) -> pd.DataFrame:
-    """Return records by source and record_id, with rows numbered anew.
-
-    Texts are compared as UTF-8, whose order is that of code points.
-    """
+    """Return records by source and record_id, with rows numbered anew."""
     if not _is_sorted(records):
-        names = ["source", "record_id"] if records["source"].nunique() > 1 else ["record_id"]
-        keys = pa.table({name: _texts(records[name]) for name in names})
-        order = pc.sort_indices(keys, [(name, "ascending") for name in keys.column_names])
-        records = records.take(order.to_numpy())
+        records = records.take(_order(records))
     return records.reset_index(drop=True)
+
+
+def _order(records: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the rows of some records by source and record_id, in the order of code points."""
+    if _is_sorted(records):
+        return np.arange(len(records))
+    sources = _texts(records["source"]).dictionary_encode()
+    places = np.argsort(np.argsort(np.array(sources.dictionary.to_pylist(), dtype=object)))
+    source = places[sources.indices.to_numpy()]
+    return np.lexsort([*reversed(_words(_texts(records["record_id"]))), source])
+
+
+def _words(texts: pa.Array) -> list[npt.NDArray[np.uint64]]:
+    """Return numbers that compare as texts do, the first ones first: a word is eight bytes.
+
+    UTF-8 has the order of code points. Ends are filled with zeros; of texts that differ only in
+    zeros at the end the shorter one is first, for which their lengths are the last word.
+    """
+    starts, content = _content(texts)
+    lengths = np.diff(starts)
+    words = []
+    for at in range(0, int(lengths.max(initial=0)), 8):
+        word = np.zeros(len(texts), np.uint64)
+        for place in range(at, at + 8):
+            inside = np.flatnonzero(lengths > place)
+            shift = np.uint64(8 * (at + 7 - place))
+            word[inside] |= content[starts[inside] + place].astype(np.uint64) << shift
+        words.append(word)
+    return [*words, lengths.astype(np.uint64)]
 
 
 def _is_sorted(records: pd.DataFrame) -> bool:
@@ -601,8 +632,7 @@ def _column_bytes(column: pd.Series, kind: pa.DataType) -> Iterator[bytes]:
     if pa.types.is_string(kind):
         yield b"["
         for start in range(0, len(column), BLOCK):
-            texts = _texts(column.iloc[start : start + BLOCK]).to_pylist()
-            text = json.dumps(texts, separators=(",", ":"))[1:-1]
+            text = _json(_texts(column.iloc[start : start + BLOCK]))
             yield ("," * (start > 0) + text).encode()
         yield b"]"
         return
@@ -610,9 +640,31 @@ def _column_bytes(column: pd.Series, kind: pa.DataType) -> Iterator[bytes]:
     yield np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes()
 
 
+def _content(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Return where each text begins among the bytes of all, with the end of the last, and these."""
+    _, places, content = texts.buffers()
+    if not len(texts):
+        return np.zeros(1, np.int64), np.zeros(0, np.uint8)
+    starts = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    first, end = int(starts[0]), int(starts[-1])
+    return starts - first, np.frombuffer(content or b"", np.uint8)[first:end]
+
+
+def _json(texts: pa.Array) -> str:
+    """Return texts as JSON has them in a list; the common kind is joined without Python's."""
+    if ESCAPED[_content(texts)[1]].any():
+        return json.dumps(texts.to_pylist(), separators=(",", ":"))[1:-1]
+    quoted = pc.fill_null(
+        pc.binary_join_element_wise('"', texts.cast(pa.string()), '"', ""), "null"
+    )
+    (joined,) = pc.binary_join(pa.ListArray.from_arrays([0, len(quoted)], quoted), ",").to_pylist()
+    return str(joined)
+
+
 def _texts(column: pd.Series) -> pa.Array:
     """Return a column of texts; what is missing is null."""
-    return pa.array(column, pa.large_string(), from_pandas=True)
+    texts = pa.array(column, pa.large_string(), from_pandas=True)
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uint64]:
@@ -626,16 +678,17 @@ def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uin
 
 
 def _check_identities(pool: pd.DataFrame) -> None:
-    """Check a sorted pool."""
     nameless = pool["patient_id"].isna()
     if nameless.any():
         first = pool.loc[nameless].iloc[0]
         raise BadInputError(f"record {first['record_id']} of {first['source']} has no patient_id")
-    # They lie beside each other.
-    same = [_pairs(pc.equal, _texts(pool[name])) for name in ("source", "record_id")]
+    # By their order, equal ones lie beside each other.
+    keys = pool[["source", "record_id"]]
+    ordered = keys if _is_sorted(keys) else keys.take(_order(keys))
+    same = [_pairs(pc.equal, _texts(ordered[name])) for name in ("source", "record_id")]
     repeated = np.flatnonzero(pc.and_(*same).to_numpy(zero_copy_only=False))
     if len(repeated):
-        first = pool.iloc[repeated[0]]
+        first = ordered.iloc[repeated[0]]
         raise BadInputError(f"record {first['record_id']} of {first['source']} occurs twice")
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,9 @@ SCHEMA = pa.schema(
 )
 """Columns of ``records.parquet``: where the record lies in its store, and what it is."""
 
+KEYS: tuple[str, ...] = ("source", "row", "record_id", "patient_id")
+"""Columns by which a subset is drawn; the others are read for its own records alone."""
+
 CONTENT: tuple[str, ...] = tuple(name for name in SCHEMA.names if name != "row")
 """Columns that the digest covers: all but the place in the store, which says nothing of content."""
 
@@ -73,7 +77,7 @@ class Pool:
     Attributes
     ----------
     records
-        Columns of `SCHEMA`, sorted by source and record_id.
+        Columns of `SCHEMA`, of which all but `KEYS` may be absent.
     excluded_patients
         Patients that the filters kept but a task holds out; they are not in `records`.
     excluded_copies
@@ -258,7 +262,9 @@ def build_subsets(
     made: list[SubsetManifest] = []
     patients: dict[int, set[str]] = {}
     for order in orders:
-        records, manifest = draw_subset(pool, size, order, parent, digests)
+        records, manifest = draw_subset(
+            pool, size, order, parent, digests, partial(_filled, stores=opened)
+        )
         manifest = manifest.model_copy(update={"unchecked": unchecked})
         patients[order] = set(records["patient_id"].unique())
         assert_disjoint(patients[order], tasks_dir)
@@ -278,12 +284,27 @@ def build_subsets(
 
 
 def _table(store: Store) -> pd.DataFrame:
-    """Return what `pool_of` reads of a store's records, and none of their other columns."""
-    computed = {"source", "row", "stored_seconds"}
-    names = [name for name in SCHEMA.names if name not in computed]
-    table = store.columns([*names, "fold", "split", "valid_samples"])
-    seconds = table.pop("valid_samples") / store.fs
-    return table.assign(row=np.arange(len(table)), stored_seconds=seconds)
+    """Return what `pool_of` needs of a store's records."""
+    table = store.columns(["record_id", "patient_id", "fold", "split"])
+    return table.assign(row=np.arange(len(table)))
+
+
+def _filled(records: pd.DataFrame, stores: Mapping[str, Store]) -> pd.DataFrame:
+    """Return records of a pool with the columns that it lacks, read one by one.
+
+    `records` are sorted by source.
+    """
+    rows = {str(source): part["row"].to_numpy() for source, part in records.groupby("source")}
+    for name in [name for name in SCHEMA.names if name not in records]:
+        parts = [_column(stores[source], name, rows[source]) for source in rows]
+        records = records.assign(**{name: pd.concat(parts, ignore_index=True)})
+    return records.reindex(columns=SCHEMA.names)
+
+
+def _column(store: Store, name: str, rows: npt.NDArray[np.int64]) -> pd.Series:
+    if name == "stored_seconds":
+        return _column(store, "valid_samples", rows) / store.fs
+    return store.columns([name])[name].take(rows)
 
 
 def read_overlaps(subsets: Path) -> list[Overlap]:
@@ -303,8 +324,17 @@ def read_overlaps(subsets: Path) -> list[Overlap]:
     return sorted(found, key=lambda overlap: overlap.size)
 
 
+def _as_they_are(records: pd.DataFrame) -> pd.DataFrame:
+    return records
+
+
 def draw_subset(
-    pool: Pool, size: int, order: int, parent: int | None, stores: Mapping[str, str]
+    pool: Pool,
+    size: int,
+    order: int,
+    parent: int | None,
+    stores: Mapping[str, str],
+    filled: Callable[[pd.DataFrame], pd.DataFrame] = _as_they_are,
 ) -> tuple[pd.DataFrame, SubsetManifest]:
     """Draw one subset and describe it.
 
@@ -316,6 +346,8 @@ def draw_subset(
         As in `build_subsets`.
     stores
         Digest of each source's store.
+    filled
+        Gives drawn records the columns of `SCHEMA` that the pool lacks.
 
     Returns
     -------
@@ -329,7 +361,7 @@ def draw_subset(
     BadInputError
         If the pool has fewer patients than `size`.
     """
-    records = nested_subset(pool.records, size, order)
+    records = filled(nested_subset(pool.records, size, order))
     manifest = SubsetManifest(
         size=size,
         order=order,
@@ -442,7 +474,8 @@ def pool_of(
     Parameters
     ----------
     tables
-        Records of each source: the columns of `SCHEMA`, fold and split.
+        Records of each source: the columns of `SCHEMA`, fold and split. Those of `SCHEMA` that no
+        `KEYS` are may be left out, and are then not in the pool either.
     filters
         What to keep of each source; a record must pass both folds and splits where both are given.
     held_out
@@ -469,12 +502,13 @@ def pool_of(
         if not mask.any():
             raise BadInputError(f"pool.{source} keeps none of the source's {len(table)} records")
         rows = table if mask.all() else table.loc[mask]
-        kept.append(rows.assign(source=source)[SCHEMA.names])
+        rows = rows.assign(source=source)
+        kept.append(rows[[name for name in SCHEMA.names if name in rows]])
     pool = kept[0] if len(kept) == 1 else pd.concat(kept, ignore_index=True)
     del kept, rows
     _check_identities(pool)
     excluded = _among(pool["patient_id"], held_out) | _may_be(pool["patient_id"], held_out)
-    same = same_people(matches, held_out) if matches is not None else held_out
+    same = same_people(matches, held_out) if matches is not None else ()
     copied = _among(pool["patient_id"], same) & ~excluded
     excluded_patients = pool.loc[excluded, "patient_id"].nunique()
     copies = pool.loc[copied, ["source", "patient_id"]].drop_duplicates()

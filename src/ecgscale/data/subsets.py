@@ -580,7 +580,9 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
     >>> set(small) < set(large)
     True
     """
-    patients = np.array(sorted(pool["patient_id"].unique().tolist()), dtype=object)
+    names = _texts(pd.Series(pool["patient_id"].unique()))
+    by_id = pa.array(np.lexsort(_words(names)[::-1]))
+    patients = np.array(names.take(by_id).to_pylist(), dtype=object)
     if size > len(patients):
         raise BadInputError(
             f"subset {subset_name(size, order)} asks for {size} patients, "
@@ -706,8 +708,9 @@ def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uin
 
     The mark of an unknown patient does not count: that a source says more moves nobody.
     """
-    names = (patient.replace(UNKNOWN_PATIENT, ":", 1) for patient in patients)
-    digests = (hashlib.sha256(f"{order}:{name}".encode()).digest()[:8] for name in names)
+    digest, start = hashlib.sha256, f"{order}:".encode()
+    names = [patient.replace(UNKNOWN_PATIENT, ":", 1).encode() for patient in patients]
+    digests = [digest(start + name).digest()[:8] for name in names]
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 

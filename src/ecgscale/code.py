@@ -585,13 +585,20 @@ def _tables_of(module: str, name: str) -> set[str]:
 
 def _names(table: str, is_near: bool, strings: Iterable[str]) -> bool:
     """Return whether one of the strings is a data file's name, or may be the end of it."""
-    name = PurePath(table).name
-    for text in (text for text in strings if text.endswith(PurePath(table).suffix or name)):
+    name, ending = _ends(table)
+    for text in (text for text in strings if text.endswith(ending)):
         if text.endswith(name) or (is_near and fnmatchcase(name, "*" + text.rpartition("/")[2])):
             return True
         if "*" in text and "/" in text and fnmatchcase(table, f"*{text}"):
             return True
     return False
+
+
+@cache
+def _ends(table: str) -> tuple[str, str]:
+    """Return a file's name, and what each string ends with that may stand for it."""
+    path = PurePath(table)
+    return path.name, path.suffix or path.name
 
 
 @cache
@@ -636,13 +643,17 @@ def _content(path: Path) -> str:
     return _hash(content)
 
 
+INSTALLED_AS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+"""Names of libraries that are imported by another one, where looking among all takes a second."""
+
+
 @cache
 def library_version(library: str) -> str:
     """Return a library's version without its build: a build for another device is the same code."""
     try:
-        found = version(library)
+        found = version(INSTALLED_AS.get(library, library))
     except PackageNotFoundError:
-        # The name that is imported differs from the one that is installed (sklearn).
+        # The name that is imported differs from the one that is installed.
         names = packages_distributions().get(library, [])
         found = version(names[0]) if names else "not installed"
     return found.partition("+")[0]

@@ -274,6 +274,32 @@ def test_the_digest_covers_every_column_of_content(name):
     assert content_digest(changed) != content_digest(subset)
 
 
+@property_test
+@given(
+    ids=st.sets(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=12),
+    block=st.integers(1, 5),
+    data=st.data(),
+)
+def test_texts_of_any_kind_in_parts_of_any_length_give_the_same_digest(ids, block, data):
+    names = data.draw(st.permutations(sorted(ids)))
+    sources = data.draw(st.lists(st.sampled_from("ab"), min_size=len(ids), max_size=len(ids)))
+    table = make_table("x", ["x:0"] * len(ids)).assign(source=sources, record_id=names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ecgscale.data.subsets.BLOCK", block)
+        found = content_digest(table)
+    ordered = table.sort_values(["source", "record_id"])
+    expected = hashlib.sha256()
+    for name in CONTENT:
+        expected.update(f"{name}:{len(ids)}\n".encode())
+        if pa.types.is_string(SCHEMA.field(name).type):
+            texts = [None if pd.isna(text) else text for text in ordered[name]]
+            expected.update(json.dumps(texts, separators=(",", ":")).encode())
+        else:
+            numbers = [float(number) for number in ordered[name]]
+            expected.update(struct.pack(f"<{len(numbers)}d", *numbers))
+    assert found == expected.hexdigest()
+
+
 def test_the_digest_leaves_out_the_place_in_the_store():
     subset = nested_subset(pool(), 10, 0)
     assert content_digest(subset.assign(row=subset["row"] + 7)) == content_digest(subset)

@@ -23,7 +23,7 @@ BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.M | re.S)
 @pytest.mark.timeout(600)
 def test_the_page_leads_from_a_folder_to_a_curve(tmp_path):
     for name in PIPELINE:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as cloned"]):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]

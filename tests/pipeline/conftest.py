@@ -15,7 +15,7 @@ def checkout(tmp_path_factory, project):
     def make(shrink=shrink):
         root = tmp_path_factory.mktemp("project")
         for name in PIPELINE:
-            (root / name).parent.mkdir(exist_ok=True)
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(project / name, root / name)
         made = Project(root, project)
         made.change(shrink)

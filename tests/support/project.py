@@ -7,7 +7,10 @@ from pathlib import Path
 
 import yaml
 
-PIPELINE = ("dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", ".gitignore")
+PIPELINE = (
+    *("dvc.yaml", "params.yaml", ".dvc/config", ".dvc/.gitignore", ".dvc/plots/scaling.json"),
+    *(".dvcignore", ".gitignore"),
+)
 
 
 class Project:

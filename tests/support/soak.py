@@ -4,10 +4,10 @@
 
 A study with two objectives, two sizes, controls and baselines is run once undisturbed. Then again,
 from nothing, by the same command over and over, while one thing after another happens to it, drawn
-at random: a process that makes cells is killed, or any other of it, or the command itself; the tracking server is away, slow or
-failing; no file may grow beyond some size, as on a full disk; a file that a later stage reads is
-overwritten. When the command ends well it is compared, and the next study begins, until the time is
-up.
+at random: a process that makes cells is killed, or any other of it, or the command itself; the
+tracking server is away, slow or failing; no file may grow beyond some size, as on a full disk; a
+file that a later stage reads is overwritten. When the command ends well it is compared, and the
+next study begins, until the time is up. It counts from the end of the undisturbed run.
 """
 
 import argparse
@@ -59,7 +59,7 @@ class Soak:
         root = self.folder / name
         root.mkdir()
         for file in PIPELINE:
-            (root / file).parent.mkdir(exist_ok=True)
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PACKAGE / file, root / file)
         made = Project(root, PACKAGE)
         made.environment |= {"MLFLOW_TRACKING_URI": self.proxy.address()}

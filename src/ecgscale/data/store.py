@@ -136,6 +136,14 @@ class Store:
                 columns[name] = pd.Series(values.to_pylist(), dtype=dtype)
         return pd.DataFrame(columns)
 
+    def columns(self, names: Sequence[str]) -> "pd.DataFrame":
+        """Read some columns of `records`, texts as pandas keeps them in little memory."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(self.path / RECORDS, columns=list(names))
+        frame: pd.DataFrame = table.to_pandas(self_destruct=True, split_blocks=True)
+        return frame
+
     @cached_property
     def quarantine(self) -> "pd.DataFrame":
         """The records left out: record_id, reason, detail."""

@@ -9,9 +9,10 @@ id, the seed and who else is in the pool: not on the machine, the Python version
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, Field, ValidationError
 
@@ -27,7 +29,7 @@ from ecgscale.data.copies import IdentityManifest, read_identity, same_people
 from ecgscale.data.pool import PoolSource
 from ecgscale.data.record import CLINICAL_FIELDS, UNKNOWN_PATIENT
 from ecgscale.data.splits import assert_disjoint, held_out_patients
-from ecgscale.data.store import open_store
+from ecgscale.data.store import Store, open_store
 from ecgscale.errors import BadInputError
 from ecgscale.files import whole_file, write_whole
 from ecgscale.runs.cell import subset_name
@@ -47,8 +49,19 @@ SCHEMA = pa.schema(
 )
 """Columns of ``records.parquet``: where the record lies in its store, and what it is."""
 
+KEYS: tuple[str, ...] = ("source", "row", "record_id", "patient_id")
+"""Columns by which a subset is drawn; the others are read for its own records alone."""
+
 CONTENT: tuple[str, ...] = tuple(name for name in SCHEMA.names if name != "row")
 """Columns that the digest covers: all but the place in the store, which says nothing of content."""
+
+BLOCK = 1 << 18
+"""Rows whose texts are in memory as Python's at one time."""
+
+ESCAPED: npt.NDArray[np.bool_] = np.array(
+    [not 32 <= byte <= 126 or chr(byte) in '"\\' for byte in range(256)]
+)
+"""Bytes that JSON does not hold as they are."""
 
 LARGE_SHARE = 0.5
 """Of the pool: above it, two orders have most of their patients in common."""
@@ -64,7 +77,7 @@ class Pool:
     Attributes
     ----------
     records
-        Columns of `SCHEMA`, sorted by source and record_id.
+        Columns of `SCHEMA`, of which all but `KEYS` may be absent.
     excluded_patients
         Patients that the filters kept but a task holds out; they are not in `records`.
     excluded_copies
@@ -240,25 +253,23 @@ def build_subsets(
         written for other stores.
     """
     opened = {source: open_store(stores / source) for source in sources}
-    tables = {
-        source: store.records.assign(
-            row=np.arange(len(store)), stored_seconds=store.records["valid_samples"] / store.fs
-        )
-        for source, store in opened.items()
-    }
+    tables = {source: _table(store) for source, store in opened.items()}
     digests = {source: opened[source].digest for source in opened}
     matches, checks = read_identity(identity) if identity else (None, None)
     pool = pool_of(tables, sources, held_out_patients(tasks_dir), matches)
+    del tables
     unchecked = _unchecked(checks, digests, identity) if identity and checks else {}
     made: list[SubsetManifest] = []
     patients: dict[int, set[str]] = {}
     for order in orders:
-        records, manifest = draw_subset(pool, size, order, parent, digests)
+        records, manifest = draw_subset(
+            pool, size, order, parent, digests, partial(_filled, stores=opened)
+        )
         manifest = manifest.model_copy(update={"unchecked": unchecked})
-        assert_disjoint(records["patient_id"], tasks_dir)
+        patients[order] = set(records["patient_id"].unique())
+        assert_disjoint(patients[order], tasks_dir)
         write_subset(records, manifest, out / f"o{order}")
         made.append(manifest)
-        patients[order] = set(records["patient_id"])
     overlap = Overlap(
         size=size,
         pool_patients=pool.records["patient_id"].nunique(),
@@ -270,6 +281,30 @@ def build_subsets(
     text = json.dumps(overlap.model_dump(mode="json"), indent=1, sort_keys=True)
     write_whole(out / OVERLAP, text + "\n")
     return Subsets(tuple(made), overlap)
+
+
+def _table(store: Store) -> pd.DataFrame:
+    """Return what `pool_of` needs of a store's records."""
+    table = store.columns(["record_id", "patient_id", "fold", "split"])
+    return table.assign(row=np.arange(len(table)))
+
+
+def _filled(records: pd.DataFrame, stores: Mapping[str, Store]) -> pd.DataFrame:
+    """Return records of a pool with the columns that it lacks, read one by one.
+
+    `records` are sorted by source.
+    """
+    rows = {str(source): part["row"].to_numpy() for source, part in records.groupby("source")}
+    for name in [name for name in SCHEMA.names if name not in records]:
+        parts = [_column(stores[source], name, rows[source]) for source in rows]
+        records = records.assign(**{name: pd.concat(parts, ignore_index=True)})
+    return records.reindex(columns=SCHEMA.names)
+
+
+def _column(store: Store, name: str, rows: npt.NDArray[np.int64]) -> pd.Series:
+    if name == "stored_seconds":
+        return _column(store, "valid_samples", rows) / store.fs
+    return store.columns([name])[name].take(rows)
 
 
 def read_overlaps(subsets: Path) -> list[Overlap]:
@@ -289,8 +324,17 @@ def read_overlaps(subsets: Path) -> list[Overlap]:
     return sorted(found, key=lambda overlap: overlap.size)
 
 
+def _as_they_are(records: pd.DataFrame) -> pd.DataFrame:
+    return records
+
+
 def draw_subset(
-    pool: Pool, size: int, order: int, parent: int | None, stores: Mapping[str, str]
+    pool: Pool,
+    size: int,
+    order: int,
+    parent: int | None,
+    stores: Mapping[str, str],
+    filled: Callable[[pd.DataFrame], pd.DataFrame] = _as_they_are,
 ) -> tuple[pd.DataFrame, SubsetManifest]:
     """Draw one subset and describe it.
 
@@ -302,6 +346,8 @@ def draw_subset(
         As in `build_subsets`.
     stores
         Digest of each source's store.
+    filled
+        Gives drawn records the columns of `SCHEMA` that the pool lacks.
 
     Returns
     -------
@@ -315,7 +361,7 @@ def draw_subset(
     BadInputError
         If the pool has fewer patients than `size`.
     """
-    records = nested_subset(pool.records, size, order)
+    records = filled(nested_subset(pool.records, size, order))
     manifest = SubsetManifest(
         size=size,
         order=order,
@@ -338,7 +384,7 @@ def write_subset(records: pd.DataFrame, manifest: SubsetManifest, out: Path) -> 
     Parameters are as `draw_subset` returns them, and the folder `out` is made if absent.
     """
     columns = [
-        pa.array(_strings(records[field.name]), field.type)
+        _texts(records[field.name]).cast(field.type)
         if pa.types.is_string(field.type)
         else pa.array(records[field.name].to_numpy(field.type.to_pandas_dtype()), field.type)
         for field in SCHEMA
@@ -428,7 +474,8 @@ def pool_of(
     Parameters
     ----------
     tables
-        Records of each source: the columns of `SCHEMA`, fold and split.
+        Records of each source: the columns of `SCHEMA`, fold and split. Those of `SCHEMA` that no
+        `KEYS` are may be left out, and are then not in the pool either.
     filters
         What to keep of each source; a record must pass both folds and splits where both are given.
     held_out
@@ -454,19 +501,22 @@ def pool_of(
             mask &= table["split"].isin(keep.splits).to_numpy(bool)
         if not mask.any():
             raise BadInputError(f"pool.{source} keeps none of the source's {len(table)} records")
-        kept.append(table.loc[mask].assign(source=source)[SCHEMA.names])
-    pool = pd.concat(kept).sort_values(["source", "record_id"], ignore_index=True)
+        rows = table if mask.all() else table.loc[mask]
+        rows = rows.assign(source=source)
+        kept.append(rows[[name for name in SCHEMA.names if name in rows]])
+    pool = kept[0] if len(kept) == 1 else pd.concat(kept, ignore_index=True)
+    del kept, rows
     _check_identities(pool)
-    excluded = pool["patient_id"].isin(held_out) | _may_be(pool["patient_id"], held_out)
-    same = same_people(matches, held_out) if matches is not None else held_out
-    copied = pool["patient_id"].isin(same) & ~excluded
+    excluded = _among(pool["patient_id"], held_out) | _may_be(pool["patient_id"], held_out)
+    same = same_people(matches, held_out) if matches is not None else ()
+    copied = _among(pool["patient_id"], same) & ~excluded
+    excluded_patients = pool.loc[excluded, "patient_id"].nunique()
+    copies = pool.loc[copied, ["source", "patient_id"]].drop_duplicates()
     records = pool.loc[~excluded & ~copied].reset_index(drop=True)
     return Pool(
         records=records,
-        excluded_patients=pool.loc[excluded, "patient_id"].nunique(),
-        excluded_copies=_tally(
-            pool.loc[copied].drop_duplicates(["source", "patient_id"])["source"]
-        ),
+        excluded_patients=excluded_patients,
+        excluded_copies=_tally(copies["source"]),
         copies=None if matches is None else _count_within(records, matches),
     )
 
@@ -482,7 +532,9 @@ def _may_be(patients: "pd.Series[str]", held_out: AbstractSet[str]) -> "pd.Serie
 
 def _count_within(records: pd.DataFrame, matches: pd.DataFrame) -> int:
     """Return how many matches lie between two of some records."""
-    inside = set(zip(records["source"], records["record_id"], strict=True))
+    ids = {*matches["record_id"], *matches["other_record_id"]}
+    named = records.loc[records["record_id"].isin(ids), ["source", "record_id"]]
+    inside = set(zip(named["source"], named["record_id"], strict=True))
     one = zip(matches["source"], matches["record_id"], strict=True)
     other = zip(matches["other_source"], matches["other_record_id"], strict=True)
     return sum(inside.issuperset(pair) for pair in zip(one, other, strict=True))
@@ -528,7 +580,9 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
     >>> set(small) < set(large)
     True
     """
-    patients = np.array(sorted(pool["patient_id"].unique()), dtype=object)
+    names = _texts(pd.Series(pool["patient_id"].unique()))
+    by_id = pa.array(np.lexsort(_words(names)[::-1]))
+    patients = np.array(names.take(by_id).to_pylist(), dtype=object)
     if size > len(patients):
         raise BadInputError(
             f"subset {subset_name(size, order)} asks for {size} patients, "
@@ -536,8 +590,62 @@ def nested_subset(pool: pd.DataFrame, size: int, order: int) -> pd.DataFrame:
         )
     # Stable, so that patients of equal hash keep the order of their ids.
     chosen = patients[np.argsort(_hashes(patients, order), kind="stable")[:size]]
-    records: pd.DataFrame = pool.loc[pool["patient_id"].isin(chosen)]
-    return records.sort_values(["source", "record_id"], ignore_index=True)
+    rows = np.flatnonzero(_among(pool["patient_id"], chosen))
+    keys = pool[["source", "record_id"]].take(rows)
+    return pool.take(rows[_order(keys)]).reset_index(drop=True)
+
+
+def _among(column: pd.Series, texts: Iterable[str]) -> npt.NDArray[np.bool_]:
+    found = pc.is_in(_texts(column), value_set=pa.array(texts, pa.large_string()))
+    mask: npt.NDArray[np.bool_] = found.to_numpy(zero_copy_only=False)
+    return mask
+
+
+def _sorted(records: pd.DataFrame) -> pd.DataFrame:
+    """Return records by source and record_id, with rows numbered anew."""
+    if not _is_sorted(records):
+        records = records.take(_order(records))
+    return records.reset_index(drop=True)
+
+
+def _order(records: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return the rows of some records by source and record_id, in the order of code points."""
+    if _is_sorted(records):
+        return np.arange(len(records))
+    sources = _texts(records["source"]).dictionary_encode()
+    places = np.argsort(np.argsort(np.array(sources.dictionary.to_pylist(), dtype=object)))
+    source = places[sources.indices.to_numpy()]
+    return np.lexsort([*reversed(_words(_texts(records["record_id"]))), source])
+
+
+def _words(texts: pa.Array) -> list[npt.NDArray[np.uint64]]:
+    """Return numbers that compare as texts do, the first ones first: a word is eight bytes.
+
+    UTF-8 has the order of code points. Ends are filled with zeros; of texts that differ only in
+    zeros at the end the shorter one is first, for which their lengths are the last word.
+    """
+    starts, content = _content(texts)
+    lengths = np.diff(starts)
+    words = []
+    for at in range(0, int(lengths.max(initial=0)), 8):
+        word = np.zeros(len(texts), np.uint64)
+        for place in range(at, at + 8):
+            inside = np.flatnonzero(lengths > place)
+            shift = np.uint64(8 * (at + 7 - place))
+            word[inside] |= content[starts[inside] + place].astype(np.uint64) << shift
+        words.append(word)
+    return [*words, lengths.astype(np.uint64)]
+
+
+def _is_sorted(records: pd.DataFrame) -> bool:
+    source, record = (_texts(records[name]) for name in ("source", "record_id"))
+    within = pc.and_(_pairs(pc.equal, source), _pairs(pc.less_equal, record))
+    return bool(pc.all(pc.or_(_pairs(pc.less, source), within), skip_nulls=False).as_py())
+
+
+def _pairs(compare: Callable[[pa.Array, pa.Array], pa.Array], values: pa.Array) -> pa.Array:
+    """Compare each value with the next one."""
+    return compare(values[:-1], values[1:])
 
 
 def content_digest(records: pd.DataFrame) -> str:
@@ -546,24 +654,53 @@ def content_digest(records: pd.DataFrame) -> str:
     Covers the columns of `CONTENT` one after the other: numbers as little-endian IEEE 754 (one NaN,
     one zero), strings as JSON, rows sorted by source and record_id.
     """
-    ordered = records.sort_values(["source", "record_id"])
+    ordered = _sorted(records)
     digest = hashlib.sha256()
     for name in CONTENT:
         digest.update(f"{name}:{len(ordered)}\n".encode())
-        digest.update(_column_bytes(ordered[name], SCHEMA.field(name).type))
+        for part in _column_bytes(ordered[name], SCHEMA.field(name).type):
+            digest.update(part)
     return digest.hexdigest()
 
 
-def _column_bytes(column: pd.Series, kind: pa.DataType) -> bytes:
+def _column_bytes(column: pd.Series, kind: pa.DataType) -> Iterator[bytes]:
+    """Give a column's bytes in parts, as all its texts at once are many times their size."""
     if pa.types.is_string(kind):
-        return json.dumps(_strings(column), separators=(",", ":")).encode()
+        yield b"["
+        for start in range(0, len(column), BLOCK):
+            text = _json(_texts(column.iloc[start : start + BLOCK]))
+            yield ("," * (start > 0) + text).encode()
+        yield b"]"
+        return
     values = column.to_numpy("<f8", na_value=np.nan)
-    return np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes()
+    yield np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes()
 
 
-def _strings(column: pd.Series) -> list[str | None]:
-    values = column.astype(object)
-    return values.where(values.notna(), None).tolist()
+def _content(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Return where each text begins among the bytes of all, with the end of the last, and these."""
+    _, places, content = texts.buffers()
+    if not len(texts):
+        return np.zeros(1, np.int64), np.zeros(0, np.uint8)
+    starts = np.frombuffer(places, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    first, end = int(starts[0]), int(starts[-1])
+    return starts - first, np.frombuffer(content or b"", np.uint8)[first:end]
+
+
+def _json(texts: pa.Array) -> str:
+    """Return texts as JSON has them in a list; the common kind is joined without Python's."""
+    if ESCAPED[_content(texts)[1]].any():
+        return json.dumps(texts.to_pylist(), separators=(",", ":"))[1:-1]
+    quoted = pc.fill_null(
+        pc.binary_join_element_wise('"', texts.cast(pa.string()), '"', ""), "null"
+    )
+    (joined,) = pc.binary_join(pa.ListArray.from_arrays([0, len(quoted)], quoted), ",").to_pylist()
+    return str(joined)
+
+
+def _texts(column: pd.Series) -> pa.Array:
+    """Return a column of texts; what is missing is null."""
+    texts = pa.array(column, pa.large_string(), from_pandas=True)
+    return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
 def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uint64]:
@@ -571,8 +708,9 @@ def _hashes(patients: npt.NDArray[np.object_], order: int) -> npt.NDArray[np.uin
 
     The mark of an unknown patient does not count: that a source says more moves nobody.
     """
-    names = (patient.replace(UNKNOWN_PATIENT, ":", 1) for patient in patients)
-    digests = (hashlib.sha256(f"{order}:{name}".encode()).digest()[:8] for name in names)
+    digest, start = hashlib.sha256, f"{order}:".encode()
+    names = [patient.replace(UNKNOWN_PATIENT, ":", 1).encode() for patient in patients]
+    digests = [digest(start + name).digest()[:8] for name in names]
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 
@@ -581,9 +719,13 @@ def _check_identities(pool: pd.DataFrame) -> None:
     if nameless.any():
         first = pool.loc[nameless].iloc[0]
         raise BadInputError(f"record {first['record_id']} of {first['source']} has no patient_id")
-    repeated = pool.duplicated(["source", "record_id"])
-    if repeated.any():
-        first = pool.loc[repeated].iloc[0]
+    # By their order, equal ones lie beside each other.
+    keys = pool[["source", "record_id"]]
+    ordered = keys if _is_sorted(keys) else keys.take(_order(keys))
+    same = [_pairs(pc.equal, _texts(ordered[name])) for name in ("source", "record_id")]
+    repeated = np.flatnonzero(pc.and_(*same).to_numpy(zero_copy_only=False))
+    if len(repeated):
+        first = ordered.iloc[repeated[0]]
         raise BadInputError(f"record {first['record_id']} of {first['source']} occurs twice")
 
 
@@ -595,11 +737,11 @@ def _parent(records: pd.DataFrame, size: int | None, order: int) -> ParentSubset
 
 
 def _counts(records: pd.DataFrame) -> dict[str, Any]:
-    known_sex = records["sex"].astype(object).where(records["sex"].isin(["F", "M"]), "unknown")
+    known_sex = records["sex"].where(records["sex"].isin(["F", "M"]), "unknown")
     return {
         "patients": records["patient_id"].nunique(),
         "unknown_patients": sum(
-            UNKNOWN_PATIENT in patient for patient in set(records["patient_id"])
+            UNKNOWN_PATIENT in patient for patient in records["patient_id"].unique().tolist()
         ),
         "records": len(records),
         # fsum is exact: the same on every machine, whatever its vector width.

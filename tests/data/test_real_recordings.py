@@ -149,6 +149,7 @@ def test_georgia(run, recordings):
         assert_follows(store, record, samples.reshape(-1, 12).T / 1000, 500)
 
 
+@pytest.mark.long
 def test_ptb_xl_100(run, recordings):
     summary, store = run("ptb-xl", "ptb-xl")
     assert (summary.records, summary.stored, summary.quarantined) == (3049, 3049, {})
@@ -227,6 +228,7 @@ def test_both_rates_of_ptb_xl_give_nearly_the_same_store(run):
     assert np.sqrt(np.median(difference**2)) < 0.01
 
 
+@pytest.mark.long
 def test_pool_of_z_scored_ptb_xl(run):
     options = {
         "signals": "ptb-xl-zscored.npz",
@@ -270,6 +272,7 @@ def same_recordings(stores):
     return set(matches[columns].itertuples(index=False, name=None)), matches
 
 
+@pytest.mark.long
 def test_the_challenge_s_copies_of_ptb_xl_are_found_at_both_rates(run):
     """Another id, other rates of publication, and a gain that is wrong by five."""
     _, low = run("ptb-xl", "ptb-xl")

@@ -153,7 +153,7 @@ def test_wfdb_reads_every_record_and_its_checksums(make, tmp_path):
 
 def test_derived_leads_follow_from_i_and_ii(ptb_root, challenge_root):
     for root in (ptb_root, challenge_root):
-        for header in sorted(root.rglob("*.hea"))[:40]:
+        for header in sorted(root.rglob("*.hea"))[:12]:
             record = wfdb.rdrecord(str(header.with_suffix("")), physical=False)
             signal = dict(zip([n.lower() for n in record.sig_name], record.d_signal.T, strict=True))
             one, two = signal["i"].astype(float), signal["ii"].astype(float)

@@ -214,7 +214,14 @@ def knn_accuracy(encoder, train_set, test_set, neighbours=5):
     return float((votes.argmax(dim=1) == test_set[1]).double().mean())
 
 
-@pytest.mark.parametrize("name", TRAINED)
+QUICK = ("simclr", "supervised")
+"""Those that are trained in every run of the tests; the others take minutes together."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in TRAINED],
+)
 def test_200_steps_beat_the_random_encoder_on_a_toy_set_without_collapse(name):
     toy = toy_of(name)
     x, label = toy_records(100, seed=0, wander=toy.wander)

@@ -286,10 +286,12 @@ def _held_out(
 def _refit(form: _Form, start: FloatArray, n: FloatArray, curves: FloatArray) -> FloatArray:
     """Return the parameters of a law for many curves at once, shape (draw, parameter).
 
-    Levenberg and Marquardt's method within the law's bounds, from the fit to the data.
+    Levenberg and Marquardt's method within the law's bounds.
 
     Parameters
     ----------
+    start
+        Shape (parameter,), where all begin, or (draw, parameter).
     curves
         Shape (draw, size), logarithms of the error.
     """
@@ -300,7 +302,8 @@ def _refit(form: _Form, start: FloatArray, n: FloatArray, curves: FloatArray) ->
             predicted = form.predict(params.T[:, :, None], n)
         return np.asarray(np.log(np.maximum(predicted, _LEAST)) - curves)
 
-    params = np.tile(np.clip(start, lower, upper), (len(curves), 1))
+    begin = np.clip(start, lower, upper)
+    params = np.broadcast_to(begin, (len(curves), len(lower))).copy()
     damping = np.full(len(curves), 1e-3)
     rest = residual(params)
     for _ in range(_STEPS):
@@ -352,7 +355,7 @@ def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, flo
     lower, upper = zip(*form.bounds.values(), strict=True)
     found = [
         least_squares(residual, start, bounds=(lower, upper), xtol=1e-12, ftol=1e-12)
-        for start in form.starts(n, error)
+        for start in _nearest(form, n, error)
     ]
     # A floor and an exponent trade off along a flat valley; where no second start ends in the same
     # minimum, the first may have stopped on its side.
@@ -364,6 +367,16 @@ def _fit(form: _Form, n: FloatArray, error: FloatArray) -> tuple[FloatArray, flo
     if len(found) < 2 or found[1].cost > near:
         return best.x, 2 * best.cost, "the best minimum was found from one start only"
     return best.x, 2 * best.cost, _at_bound(form, best.x, error)
+
+
+def _nearest(form: _Form, n: FloatArray, error: FloatArray) -> FloatArray:
+    """Return the two starts that come nearest to a minimum, after all went some way at once."""
+    starts = np.array(form.starts(n, error))
+    curves = np.tile(np.log(error), (len(starts), 1))
+    moved = _refit(form, starts, n, curves)
+    predicted = form.predict(moved.T[:, :, None], n)
+    cost = ((np.log(np.maximum(predicted, _LEAST)) - curves) ** 2).sum(axis=1)
+    return np.asarray(moved[np.argsort(cost, kind="stable")[:2]])
 
 
 def _at_bound(form: _Form, values: FloatArray, error: FloatArray) -> str:

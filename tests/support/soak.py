@@ -159,7 +159,7 @@ def outcome(root):
     for phase in ("pretrain", "evaluate"):
         for path in (root / "results" / phase).rglob("*.json"):
             record = json.loads(path.read_text())
-            for name in ("started", "ended"):
+            for name in ("started", "ended", "digest"):  # the digest covers the times
                 record.pop(name)
             for name in OF_TIME:
                 record["metrics"].pop(name, None)

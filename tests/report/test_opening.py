@@ -19,9 +19,11 @@ CONTROLS = {
 }
 
 
-def said(slopes, objectives=("clef", "simclr", "sup", "surr"), simulated=("ptb-xl",), **settings):
+def said(
+    slopes, objectives=("clef", "simclr", "sup", "surr"), simulated=("ptb-xl",), lost=(), **settings
+):
     study = synthetic.make_study(objectives=objectives, more=CONTROLS, **settings)
-    runs = synthetic.make_runs(study, slopes=slopes)
+    runs = synthetic.make_runs(study, slopes=slopes, collapsed=lost)
     return opening(
         analyse(study_design(study), study.report, *runs), list(study.pool), list(simulated)
     )
@@ -80,6 +82,42 @@ def test_a_study_that_could_see_nothing_says_so():
 def test_a_negative_control_that_rises_is_a_warning():
     more = said({"clef": 0.012, "sup": 0.012, "surr": 0.02})[2]
     assert "Warning: the negative control (surr) rises as well" in more.answer
+
+
+def test_one_replicate_is_called_no_test():
+    helps, more = said({"clef": 0.012, "sup": 0.012}, ("clef", "sup"), orders=(0,))[1:]
+    assert helps.short == "clef: not tested, with one replicate."
+    assert helps.answer.startswith("One replicate does not show how runs differ")
+    assert more.short.startswith("clef: no test (")
+    assert "was not tested" in more.answer
+    assert "could not have seen" not in more.answer
+
+
+def test_an_effect_that_was_found_is_not_called_out_of_sight():
+    more = said({"clef": -0.02, "sup": 0.0}, ("clef", "sup"))[2]
+    assert more.short.startswith("clef: falls (")
+    assert more.short.endswith("The positive control does not rise.")
+
+
+def test_an_objective_without_numbers_is_open():
+    lost = tuple(f"clef/net1d-tiny/n128-o{order}-s0" for order in range(3))
+    helps, more = said({"sup": 0.012}, ("clef", "sup"), lost=lost)[1:]
+    assert helps.short == "clef: open."
+    assert more.short.startswith("clef: not estimable.")
+
+
+def test_an_error_improves_where_it_falls():
+    tasks = ("mc-med-sbp", "ptb-xl-form")
+    more = said({"clef": 0.012, "sup": 0.01}, ("clef", "sup"), tasks=tasks)[2]
+    assert more.short.startswith("clef: improves (\N{MINUS SIGN}0.2")
+    assert "improves, \N{MINUS SIGN}0." in more.answer
+
+
+def test_every_encoder_has_its_own_count():
+    helps = said({"clef": 0.012, "sup": 0.01}, ("clef", "sup"), encoders=("a", "b"))[1]
+    assert helps.short == (
+        "clef (a): better than the untrained encoder in 4 of 4 tasks; clef (b): in 4 of 4 tasks."
+    )
 
 
 def test_simulated_data_are_named_in_every_form(tmp_path):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from ecgscale.report.analysis import Analysis
 from ecgscale.report.prose import headline
@@ -64,19 +65,31 @@ def _data(analysis: Analysis, sources: Sequence[str], simulated: Sequence[str]) 
 def _better(analysis: Analysis) -> str:
     """Say in how many tasks pretraining is better than none."""
     untrained = [name for name, words in _controls(analysis).items() if words == UNTRAINED]
+    if not untrained:
+        return "Open: no untrained encoder was run."
     said: list[str] = []
-    for objective in analysis.design.declared[:_MOST]:
+    for objective, encoder in product(analysis.design.declared[:_MOST], analysis.design.encoders):
         held = [
             one
             for one in analysis.further.tallies
-            if one.objective == objective and one.control in untrained
+            if (one.objective, one.encoder) == (objective, encoder) and one.control in untrained
         ]
         better = sum(len(one.better) for one in held)
         tasks = better + sum(len(one.worse) + len(one.unclear) for one in held)
-        if tasks:
-            what = f"better than {UNTRAINED} " if not said else ""
-            said.append(f"{objective}: {what}in {better} of {count(tasks, 'task')}")
-    return f"{'; '.join(said)}." if said else "Open: no untrained encoder was run."
+        name = f"{objective} ({encoder})" if len(analysis.design.encoders) > 1 else objective
+        if not tasks:
+            said.append(f"{name}: open")
+        elif _is_single(analysis):
+            said.append(f"{name}: not tested, with one replicate")
+        else:
+            what = "" if any(UNTRAINED in text for text in said) else f"better than {UNTRAINED} "
+            said.append(f"{name}: {what}in {better} of {count(tasks, 'task')}")
+    return f"{'; '.join(said)}."
+
+
+def _is_single(analysis: Analysis) -> bool:
+    """Return whether one replicate leaves unknown how runs differ, so that nothing is tested."""
+    return len(analysis.design.blocks) < 2
 
 
 def _verdicts(analysis: Analysis) -> str:
@@ -92,13 +105,22 @@ def _verdicts(analysis: Analysis) -> str:
             metric = group.endpoint.metric
             value = signed(found.slope.value, metric.slope_digits)
             slope = f" ({value} {metric.unit or metric.short} per doubling)"
-        said.append(f"{name}: {claim.verdict}{slope}")
+        said.append(f"{name}: {_verdict(claim)}{slope}")
     seen, sight = {claim.could_see for claim in analysis.claims}, ""
     if seen == {True}:
         sight = " The positive control rises: an effect could be seen."
     elif seen == {False}:
-        sight = " The positive control does not rise: no effect could have been seen."
+        sight = " The positive control does not rise"
+        is_seen = any(claim.verdict in ("rises", "falls") for claim in analysis.claims)
+        sight += "." if is_seen else ": no effect could have been seen."
     return f"{'; '.join(said)}.{sight}"
+
+
+def _verdict(claim: Claim) -> str:
+    """Return the verdict in a word; of an error, which falls where accuracy rises, in its own."""
+    if claim.group.endpoint.metric.higher_is_better:
+        return claim.verdict
+    return {"rises": "improves", "falls": "worsens"}.get(claim.verdict, claim.verdict)
 
 
 def _asked(analysis: Analysis, sources: Sequence[str]) -> str:
@@ -131,7 +153,9 @@ def _helps(analysis: Analysis) -> str:
         for encoder in analysis.design.encoders
         if (text := _against_all(analysis, name, encoder))
     ]
-    return " ".join(said) or "Open: neither an untrained encoder nor a baseline was run."
+    if _is_single(analysis):
+        said.insert(0, "One replicate does not show how runs differ, so no difference is tested.")
+    return " ".join(said) or "Open: no objective has numbers to hold against a control."
 
 
 def _against_all(analysis: Analysis, objective: str, encoder: str) -> str:
@@ -217,9 +241,11 @@ def _of_controls(analysis: Analysis) -> list[str]:
     for claim in analysis.positive_controls:
         name = f"the positive control ({claim.group.objective}, which learns from labels)"
         if claim.correlation is None:
-            said.append(f"Whether it could have seen an effect is open: {name} is incomplete.")
+            said.append(f"Whether it could have seen an effect is open: {name} has no numbers.")
+        elif claim.verdict == "no test":
+            said.append(f"Whether it could have seen an effect is open: {name} was not tested.")
         elif claim.verdict == "rises":
-            said.append(f"It could see an effect: {name} rises, {_slope(claim)}.")
+            said.append(f"It could see an effect: {name} {_verdict(claim)}, {_slope(claim)}.")
         else:
             said.append(f"It could not have seen an effect: {name} does not rise, {_slope(claim)}.")
     return said + [

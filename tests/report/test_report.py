@@ -2,8 +2,11 @@ import base64
 import csv
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -140,6 +143,21 @@ def test_plot_table_has_the_axis_that_dvc_draws(report):
     assert len(rows) == 3 * 5 * 3
     assert {row["patients"] for row in rows} == {"128", "256", "512", "1024", "2048"}
     assert all(0.5 < float(row["macro_auroc"]) < 1 for row in rows)
+
+
+def test_figures_are_the_same_in_another_process(report, tmp_path):
+    """Sets of names have another order in each process."""
+    script = (
+        "import sys; from pathlib import Path; from support import runs;"
+        "from ecgscale.report.stage import write_report; study = runs.make_study();"
+        "write_report(study, *runs.make_runs(study), Path(sys.argv[1]))"
+    )
+    tests = str(Path(__file__).resolve().parents[1])
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": tests}
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        subprocess.run(command, env=environment, check=True)
+        assert read(tmp_path / "figures") == read(report[0] / "figures")
 
 
 def test_same_records_give_the_same_bytes(report, tmp_path):

@@ -393,11 +393,12 @@ def _draw_references(
     """Draw those that do not flatten the curves; each name has its dashes in all panels."""
     low, high = axes.get_ylim()
     room = reach * max(high - low, 0.02)
-    drawn = {name for name, value in values.items() if low - room <= value <= high + room}
+    # In the order of the study: sets have another order in each process, and files other bytes.
+    drawn = [name for name, value in values.items() if low - room <= value <= high + room]
     for name in drawn:
         dashes = _DASHES[names.index(name) % len(_DASHES)]
         axes.axhline(values[name], color=MUTED, linewidth=1.0, linestyle=(0, dashes), zorder=1)
-    return drawn
+    return set(drawn)
 
 
 def _legend_of_lines(
